@@ -1,0 +1,1 @@
+"""Files ─► batches. Knows TensorFlow and NumPy; never imports jax or mtl_jax."""

@@ -1,0 +1,1 @@
+"""Heads: features ─► features or predictions."""
