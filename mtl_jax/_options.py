@@ -1,0 +1,39 @@
+"""Checks of config sections whose options a module reads."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+import jax.numpy as jnp
+
+
+def check(section: Mapping, known: Iterable[str], *, key: str) -> None:
+    """Refuses options that nothing would read, and names those that are missing.
+
+    Args:
+      section: e.g. `config.model.encoder`.
+      known: every option of it.
+      key: where it is, for the error, e.g. `'config.model.encoder'`.
+
+    Raises:
+      ValueError: an option is unknown or absent.
+    """
+    known = tuple(known)
+    for option in section:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{key}.{option} is unknown.{hint} Known: {', '.join(known)}.")
+    missing = [option for option in known if option not in section]
+    if missing:
+        raise ValueError(f"{key} lacks {', '.join(missing)}; it needs {', '.join(known)}.")
+
+
+def dtype(name: str, *, key: str) -> jnp.dtype:
+    """The compute type of that name.
+
+    Raises:
+      ValueError: it is neither 'float32' nor 'bfloat16'.
+    """
+    if name not in ("float32", "bfloat16"):
+        raise ValueError(f"{key}={name!r}; expected 'float32' or 'bfloat16'.")
+    return jnp.dtype(name)

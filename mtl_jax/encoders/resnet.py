@@ -1,0 +1,192 @@
+"""ResNet-18/34/50/101 (He et al. 2016) whose late stages may dilate instead of stride.
+
+Options (`config.model.encoder`):
+  depth: 18, 34, 50 or 101.
+  width: channels of the stem and of the first stage's planes; 64 is the published network.
+  replace_stride_with_dilation: one flag each for stages 2, 3 and 4, as 'FFT' or
+    (False, False, True). A flagged stage keeps its input's resolution and doubles the dilation.
+  dilation_rule: what the first block of a flagged stage does.
+    'torchvision': its dilation is that of the stage before;
+    'template': its dilation is 2, always. These are the networks of reports A and B.
+  se: squeeze-and-excitation in every block, before the residual addition.
+
+Parameters are named as in torchvision: `layer1.0.conv1.weight` is `layer1_0/conv1/kernel`, and
+`downsample.0`, `downsample.1` are `downsample_conv`, `downsample_bn`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers
+
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+_RULES = ("template", "torchvision")
+_OPTIONS = ("name", "depth", "width", "replace_stride_with_dilation", "dilation_rule", "se")
+
+
+def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Builds the ResNet that `config` (`config.model.encoder`) describes; see the module.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    key = "config.model.encoder"
+    _options.check(config, _OPTIONS, key=key)
+    if config.depth not in _BLOCKS:
+        raise ValueError(
+            f"{key}.depth={config.depth!r}; expected one of {', '.join(map(str, _BLOCKS))}."
+        )
+    if config.width < 1:
+        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+    if config.dilation_rule not in _RULES:
+        raise ValueError(
+            f"{key}.dilation_rule={config.dilation_rule!r}; expected one of {', '.join(_RULES)}."
+        )
+    return ResNet(
+        depth=config.depth,
+        width=config.width,
+        flags=_parse_flags(config.replace_stride_with_dilation),
+        dilation_rule=config.dilation_rule,
+        se=config.se,
+        dtype=dtype,
+    )
+
+
+def _parse_flags(value) -> tuple[bool, bool, bool]:
+    """'FFT' or (False, False, True) ─► (False, False, True)."""
+    flags = tuple({"F": False, "T": True}.get(flag, flag) for flag in value)
+    if len(flags) != 3 or not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError(
+            f"config.model.encoder.replace_stride_with_dilation={value!r}; expected one flag for "
+            "each of stages 2, 3 and 4: 'FFT' or (False, False, True)."
+        )
+    return flags
+
+
+def plan(
+    flags: tuple[bool, bool, bool], dilation_rule: str
+) -> tuple[tuple[int, int, int], ...]:
+    """What strides and dilations follow from the flags.
+
+    Returns:
+      For stages 1 to 4: stride of the first block, dilation of the first block, dilation of the
+      others. With rule 'template', FTT gives (1, 1, 1), (2, 1, 1), (1, 2, 2), (1, 2, 4).
+    """
+    stages = [(1, 1, 1)]
+    dilation = 1
+    for flagged in flags:
+        stride, first = 2, dilation
+        if flagged:
+            stride, dilation = 1, 2 * dilation
+            first = 2 if dilation_rule == "template" else first
+        stages.append((stride, first, dilation))
+    return tuple(stages)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions. The first carries the stride, the second alone the dilation."""
+
+    planes: int
+    stride: int
+    dilation: int
+    se: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = _conv(self.planes, 3, stride=self.stride, dtype=self.dtype, name="conv1")(x)
+        y = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(y, train=train))
+        y = _conv(self.planes, 3, dilation=self.dilation, dtype=self.dtype, name="conv2")(y)
+        y = layers.BatchNorm(dtype=self.dtype, name="bn2")(y, train=train)
+        return _residual(self, x, y, train=train)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 convolutions, the last ×4 wider. The 3×3 carries stride and dilation."""
+
+    planes: int
+    stride: int
+    dilation: int
+    se: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = _conv(self.planes, 1, dtype=self.dtype, name="conv1")(x)
+        y = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(y, train=train))
+        y = _conv(
+            self.planes,
+            3,
+            stride=self.stride,
+            dilation=self.dilation,
+            dtype=self.dtype,
+            name="conv2",
+        )(y)
+        y = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn2")(y, train=train))
+        y = _conv(4 * self.planes, 1, dtype=self.dtype, name="conv3")(y)
+        y = layers.BatchNorm(dtype=self.dtype, name="bn3")(y, train=train)
+        return _residual(self, x, y, train=train)
+
+
+def _residual(block, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
+    """ReLU(shortcut(x) + y); a projection where `block` changes the resolution or the width."""
+    if block.se:
+        y = layers.SqueezeExcitation(dtype=block.dtype, name="se")(y)
+    if block.stride != 1 or x.shape[-1] != y.shape[-1]:
+        x = _conv(
+            y.shape[-1], 1, stride=block.stride, dtype=block.dtype, name="downsample_conv"
+        )(x)
+        x = layers.BatchNorm(dtype=block.dtype, name="downsample_bn")(x, train=train)
+    return nn.relu(x + y)
+
+
+def _conv(features: int, kernel_size: int, **options) -> layers.Conv:
+    return layers.Conv(features, kernel_size, kernel_init="kaiming_normal_fan_out", **options)
+
+
+class ResNet(nn.Module):
+    """Stem, max-pool, four stages. Without weights: Kaiming normal, fan_out (report B)."""
+
+    depth: int
+    width: int
+    flags: tuple[bool, bool, bool]
+    dilation_rule: str
+    se: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+        """Computes the features of every stage.
+
+        Args:
+          image: normalised, [B, H, W, 3], any H and W.
+          train: normalise by the batch, and update the running statistics.
+
+        Returns:
+          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]} of the image (1), the stem (2) and the stages,
+          the last one of a stride; and stage 1 once more under `encoders.SKIP`.
+        """
+        x = _conv(self.width, 7, stride=2, dtype=self.dtype, name="conv1")(image)
+        x = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+        features = {1: image, 2: x}
+        x = layers.max_pool(x, 3, stride=2, padding=1)
+        block = BasicBlock if self.depth < 50 else Bottleneck
+        output_stride = 4
+        stages = plan(self.flags, self.dilation_rule)
+        for stage, (stride, first, others) in enumerate(stages, start=1):
+            for index in range(_BLOCKS[self.depth][stage - 1]):
+                x = block(
+                    planes=self.width * 2 ** (stage - 1),
+                    stride=stride if index == 0 else 1,
+                    dilation=first if index == 0 else others,
+                    se=self.se,
+                    dtype=self.dtype,
+                    name=f"layer{stage}_{index}",
+                )(x, train=train)
+            output_stride *= stride
+            features[output_stride] = x
+            if stage == 1:
+                features[encoders.SKIP] = x
+        return features

@@ -1,0 +1,66 @@
+"""Decoders to stride 4: DeepLabV3+ (Chen et al. 2018) and the plain one of the reports' baseline.
+
+Both return predictions, float32 logits at stride 4, and the features that they are read from.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import layers
+
+
+class DeepLabV3PlusDecoder(nn.Module):
+    """Upsampled features joined with early ones, two 3×3 CBRs, a 1×1 convolution.
+
+    Parameters: 1,299,572 for 256 channels, a skip of 64 and 20 outputs.
+
+    Attributes:
+      outputs: channels of the predictions.
+      channels: of both 3×3 CBRs.
+      skip_channels: to which a 1×1 CBR reduces the skip.
+      se: squeeze-and-excitation after the second 3×3 CBR; the returned features are behind it.
+      dtype: compute type.
+    """
+
+    outputs: int
+    channels: int = 256
+    skip_channels: int = 48
+    se: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, skip: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """[B, h, w, c], [B, H, W, s] ─► [B, H, W, outputs], [B, H, W, channels]."""
+        skip = layers.ConvBNReLU(self.skip_channels, 1, dtype=self.dtype, name="skip")(
+            skip, train=train
+        )
+        x = jnp.concatenate([layers.resize_bilinear(x, skip.shape[1:3]), skip], axis=-1)
+        x = layers.ConvBNReLU(self.channels, dtype=self.dtype, name="conv1")(x, train=train)
+        x = layers.ConvBNReLU(self.channels, dtype=self.dtype, name="conv2")(x, train=train)
+        if self.se:
+            x = layers.SqueezeExcitation(dtype=self.dtype, name="se")(x)
+        return _predict(self.outputs)(x), x
+
+
+class PlainDecoder(nn.Module):
+    """Upsampled features and a 1×1 convolution: reports A and B without a skip connection."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, size: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+        """[B, h, w, c], (H, W) ─► [B, H, W, outputs], [B, H, W, c]."""
+        # Interpolation and a 1×1 convolution commute; the other order does less work.
+        predictions = layers.resize_bilinear(_predict(self.outputs)(x), size)
+        return predictions, layers.resize_bilinear(x, size)
+
+
+def _predict(outputs: int) -> layers.Conv:
+    """The last convolution: with bias, and in float32 whatever the compute type."""
+    return layers.Conv(outputs, 1, use_bias=True, name="predict")

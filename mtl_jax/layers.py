@@ -1,0 +1,267 @@
+"""The blocks that several encoders, heads and architectures need.
+
+Arrays are [B, H, W, C]. Parameters and running statistics are float32 whatever the compute `dtype`;
+their leaves are named kernel, bias, scale, mean and var. Convolutions pad as PyTorch does, by an
+explicit number of zeros on either side, so that a stride meets the same pixels.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+from jax.nn import initializers
+from jax.typing import DTypeLike
+
+# Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
+INITIALIZERS = {
+    # U(−1/√fan_in, 1/√fan_in), what PyTorch gives convolutions and linear layers unasked.
+    "pytorch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "kaiming_normal_fan_in": initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "kaiming_normal_fan_out": initializers.variance_scaling(2.0, "fan_out", "normal"),
+    "xavier_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
+    "zeros": initializers.zeros,
+}
+
+
+def initializer(name: str) -> initializers.Initializer:
+    """The kernel initialiser of that name.
+
+    Raises:
+      ValueError: there is none; the message lists the names.
+    """
+    if name not in INITIALIZERS:
+        raise ValueError(f"Initialiser {name!r} is unknown; known are {', '.join(INITIALIZERS)}.")
+    return INITIALIZERS[name]
+
+
+def _bias_initializer(fan_in: int) -> initializers.Initializer:
+    """U(−1/√fan_in, 1/√fan_in): PyTorch's bias, whose range is that of the kernel."""
+    bound = fan_in**-0.5
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Conv(nn.Module):
+    """Convolution with dilation·(kernel_size − 1)/2 zeros on either side, like PyTorch's.
+
+    Attributes:
+      features: output channels.
+      kernel_size: side of the square kernel, odd.
+      stride: [B, H, W, C] ─► [B, ⌈H/stride⌉, ⌈W/stride⌉, features].
+      dilation: distance of the kernel's taps.
+      use_bias: adds a bias, drawn as PyTorch draws it.
+      kernel_init: one of `INITIALIZERS`.
+      dtype: compute type.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    dilation: int = 1
+    use_bias: bool = False
+    kernel_init: str = "pytorch"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k = self.kernel_size
+        if k % 2 == 0:
+            raise ValueError(f"{self.name}: kernel_size={k}; only odd kernels are centred.")
+        shape = (k, k, x.shape[-1], self.features)
+        kernel = self.param("kernel", initializer(self.kernel_init), shape, jnp.float32)
+        padding = self.dilation * (k - 1) // 2
+        y = lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(self.stride, self.stride),
+            padding=((padding, padding), (padding, padding)),
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        if self.use_bias:
+            fan_in = k * k * x.shape[-1]
+            bias = self.param("bias", _bias_initializer(fan_in), (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        return y
+
+
+class Dense(nn.Module):
+    """Linear layer with bias over the last axis, drawn as PyTorch draws it."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1]
+        kernel = self.param(
+            "kernel", initializer("pytorch"), (fan_in, self.features), jnp.float32
+        )
+        bias = self.param("bias", _bias_initializer(fan_in), (self.features,), jnp.float32)
+        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
+
+    Statistics are float32, of the whole (global) batch. The variance is the mean squared distance
+    from the mean, in a pass of its own: E[x²] − E[x]² loses its digits where few values are
+    averaged or the mean is large. The running variance keeps the biased estimate, as Flax does and
+    PyTorch does not.
+
+    Attributes:
+      momentum: of the running statistics, new = momentum·old + (1 − momentum)·batch.
+      epsilon: added to the variance.
+      dtype: of the output.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", initializers.zeros, shape, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+
+        x = x.astype(jnp.float32)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            mean = x.mean(axes)
+            var = jnp.square(x - mean).mean(axes)
+            if not self.is_initializing():
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
+        return y.astype(self.dtype)
+
+
+class ConvBNReLU(nn.Module):
+    """Convolution without bias ─► BatchNorm ─► ReLU, "CBR"."""
+
+    features: int
+    kernel_size: int = 3
+    dilation: int = 1
+    kernel_init: str = "pytorch"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            dilation=self.dilation,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        return nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train=train))
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by a gate seen from all channels' means (Hu et al. 2018).
+
+    mean over H×W ─► linear C ─► C/reduction ─► ReLU ─► linear C/reduction ─► C ─► sigmoid.
+    """
+
+    reduction: int = 16
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        if channels < self.reduction:
+            raise ValueError(
+                f"{'/'.join(self.path)}: squeeze-and-excitation divides the channels by "
+                f"{self.reduction}, and its input has {channels}. Use wider layers or se=False."
+            )
+        squeezed = x.astype(jnp.float32).mean((1, 2)).astype(self.dtype)
+        hidden = nn.relu(Dense(channels // self.reduction, self.dtype, name="reduce")(squeezed))
+        gate = nn.sigmoid(Dense(channels, self.dtype, name="expand")(hidden))
+        return x * gate[:, None, None, :]
+
+
+def max_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
+    """Max-pooling of [B, H, W, C] over window × window, −∞ outside the frame."""
+    return nn.max_pool(
+        x, (window, window), (stride, stride), ((padding, padding), (padding, padding))
+    )
+
+
+def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Half-pixel bilinear resize of [B, h, w, C] to [B, H, W, C], never antialiased.
+
+    Output pixel i reads at (i + ½)·h/H − ½, clamped to the frame: PyTorch's `interpolate` with
+    `align_corners=False`, in both directions (`jax.image.resize` smooths when it shrinks).
+    """
+
+    def source(n_in: int, n_out: int) -> np.ndarray:
+        return (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+
+    return _resize_linear(x, size, source)
+
+
+def resize_bilinear_align_corners(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Bilinear resize of [B, h, w, C] that maps corner pixels onto corner pixels.
+
+    Output pixel i reads at i·(h − 1)/(H − 1): `align_corners=True`. A side of one pixel reads at 0.
+    """
+
+    def source(n_in: int, n_out: int) -> np.ndarray:
+        return np.arange(n_out) * ((n_in - 1) / max(n_out - 1, 1))
+
+    return _resize_linear(x, size, source)
+
+
+def resize_bilinear_tf1(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """TensorFlow 1's bilinear resize of [B, h, w, C]: output pixel i reads at i·h/H, unshifted."""
+
+    def source(n_in: int, n_out: int) -> np.ndarray:
+        return np.arange(n_out) * (n_in / n_out)
+
+    return _resize_linear(x, size, source)
+
+
+def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
+    """Separable linear interpolation at the rows and columns that `source(n_in, n_out)` gives.
+
+    Two products with small constant matrices: their gradient is two more products, where that of
+    a gather would be a scatter, slow and on a GPU not reproducible. The narrower intermediate
+    result is made first.
+    """
+    height, width = size
+    for n_in, n_out, equation in sorted(
+        (
+            (x.shape[1], height, "oh,bhwc->bowc"),
+            (x.shape[2], width, "ow,bhwc->bhoc"),
+        ),
+        key=lambda axis: axis[1] / axis[0],
+    ):
+        if n_out != n_in:
+            matrix = jnp.asarray(_interpolation_matrix(source(n_in, n_out), n_in), x.dtype)
+            x = jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
+    return x
+
+
+def _interpolation_matrix(position: np.ndarray, n_in: int) -> np.ndarray:
+    """[len(position), n_in] float64 weights of linear interpolation, clamped at the ends."""
+    position = np.clip(position, 0, n_in - 1)
+    low = np.minimum(position.astype(np.int64), max(n_in - 2, 0))
+    weight = position - low
+    rows = np.arange(len(position))
+    matrix = np.zeros((len(position), n_in))
+    matrix[rows, low] = 1 - weight
+    matrix[rows, np.minimum(low + 1, n_in - 1)] += weight
+    return matrix
