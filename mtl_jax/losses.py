@@ -1,0 +1,84 @@
+"""Losses of dense predictions: plain functions of arrays and a mask of the pixels that count.
+
+All of them are float32 whatever the predictions' type, are 0 with zero gradient where no pixel
+counts, and are over the *global* batch: under `jax.jit` with the batch axis sharded over devices
+the sums below are sums over all of them.
+
+What the mask excludes is never looked at. What it includes is never repaired: a label that is NaN
+or outside the class table makes the loss NaN, so that the run stops instead of learning from it.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# berHu turns from L1 to L2 at this share of the batch's largest error (report B 4.3).
+BERHU_THRESHOLD = 0.2
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax cross-entropy, the mean over the batch's counting pixels (reports A to D).
+
+    Args:
+      logits: [B, H, W, C], any float type.
+      labels: [B, H, W] integer, 0 ... C−1 where `mask`. Another id there makes the loss NaN.
+      mask: [B, H, W] bool, the pixels that count.
+
+    Returns:
+      A float32 scalar.
+    """
+    logits = logits.astype(jnp.float32)
+    ids = jnp.arange(logits.shape[-1], dtype=labels.dtype)
+    # Compare-and-sum is a gather whose gradient is elementwise: no scatter, and nothing to
+    # communicate when the batch is sharded.
+    chosen = jnp.sum(jnp.where(labels[..., None] == ids, logits, 0.0), axis=-1)
+    chosen = jnp.where((labels >= 0) & (labels < logits.shape[-1]), chosen, jnp.nan)
+    return mean_per_batch(jax.nn.logsumexp(logits, axis=-1) - chosen, mask)
+
+
+def l1(error: jax.Array) -> jax.Array:
+    """|x|, elementwise."""
+    return jnp.abs(error)
+
+
+def l2(error: jax.Array) -> jax.Array:
+    """x², elementwise."""
+    return jnp.square(error)
+
+
+def berhu(error: jax.Array) -> jax.Array:
+    """Reverse Huber, elementwise: |x| up to c, (x² + c²) / 2c beyond (report B 4.3).
+
+    c is a fifth of the largest |x| of the whole array, i.e. one value per batch, and a constant
+    for the gradient.
+
+    Args:
+      error: float32, with 0 at the pixels that do not count.
+    """
+    magnitude = jnp.abs(error)
+    c = jax.lax.stop_gradient(BERHU_THRESHOLD * jnp.max(magnitude))
+    c = jnp.where(c == 0, 1.0, c)  # all errors are 0, and so is the loss
+    # x²/2c as |x|·(|x|/2c): the square of a large error would overflow.
+    return jnp.where(magnitude <= c, magnitude, magnitude * (magnitude / (2 * c)) + c / 2)
+
+
+def mean_per_batch(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The mean over all counting pixels of the batch; 0 if there is none.
+
+    Args:
+      values: [B, H, W] float32.
+      mask: [B, H, W] bool.
+    """
+    count = jnp.sum(mask, dtype=jnp.int32)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, 1)
+
+
+def mean_per_image(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The mean over each image's counting pixels, then over the images that have any; 0 if none.
+
+    Args:
+      values: [B, H, W] float32.
+      mask: [B, H, W] bool.
+    """
+    count = jnp.sum(mask, axis=(1, 2), dtype=jnp.int32)
+    means = jnp.sum(jnp.where(mask, values, 0.0), axis=(1, 2)) / jnp.maximum(count, 1)
+    return jnp.sum(means) / jnp.maximum(jnp.sum(count > 0, dtype=jnp.int32), 1)

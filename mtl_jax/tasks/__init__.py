@@ -1,0 +1,101 @@
+"""Tasks: targets, loss, metrics, post-processing and pictures of one kind of output each.
+
+One module per type. A task knows no architecture and no data set, only a `LabelSpec` as a dict.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from mtl_jax import _discovery, visualization
+
+
+class Task(Protocol):
+    """What `build(name, config, spec)` of a module of this package returns: a frozen dataclass.
+
+    Masks, sums and means are over the global batch, so all of it may run under `jax.jit` with the
+    batch axis sharded.
+
+    Attributes:
+      name: the task's name, the key of `Predictions.final`.
+      key: the batch's key that holds its labels.
+      channels: C, the number of output channels.
+      headline: (metric, 'max' or 'min'), by which a checkpoint of this task alone is chosen.
+    """
+
+    name: str
+    key: str
+    channels: int
+    headline: tuple[str, str]
+
+    def targets(self, batch: Mapping[str, jax.Array]) -> Any:
+        """What the loss and the metrics compare with; nothing valid if the batch lacks `key`."""
+
+    def labelled(self, targets: Any, valid: jax.Array) -> jax.Array:
+        """Bool scalar: whether any pixel counts. Arguments as of `loss`."""
+
+    def loss(self, prediction: jax.Array, targets: Any, valid: jax.Array) -> jax.Array:
+        """Float32 scalar; 0 without gradient where nothing is valid.
+
+        Args:
+          prediction: [B, H, W, C] logits or normalised values, any float type.
+          targets: from `targets`.
+          valid: [B] bool, False for the padding of a partial batch.
+        """
+
+    def metric_sums(self, prediction: jax.Array, targets: Any, valid: jax.Array) -> Any:
+        """A pytree of sums over this batch that add up over batches. Arguments as of `loss`."""
+
+    def metrics(self, sums: Any) -> dict[str, float]:
+        """Metrics by name, without the task's, of the summed-up split. NaN: nothing was valid."""
+
+    def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
+        """[B, H, W, ...] maps by name; the one called like the task is its picture and its file."""
+
+    def visualize(self, value: Any) -> np.ndarray:
+        """[H, W, 3] uint8, from one example of its map or of its target."""
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        """Its part of an overlay figure, from one [H, W, 3] uint8 image and its map."""
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """(file contents, suffix such as '.png', remark) of one map.
+
+        The remark is '' or says what the file could not hold.
+        """
+
+
+def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Task]:
+    """Builds the tasks that a config names.
+
+    Args:
+      config_tasks: `config.tasks`, {name: {'type': a module of this package, 'key': the batch's
+        key, by default the name, ...: the options of that type}}.
+      label_specs: {key: LabelSpec as a dict} of the data set. A task whose key is not among them
+        is unlabelled there; its config must then give what the spec would have told.
+
+    Returns:
+      {name: Task} in the order of `config_tasks`.
+
+    Raises:
+      ValueError: no task at all, an unknown type or option, or a fact that is missing.
+    """
+    names = list(config_tasks.keys())
+    if not names:
+        raise ValueError("config.tasks is empty; expected at least one task, e.g. 'semseg'.")
+    tasks = {}
+    for name in names:
+        config = config_tasks[name]
+        if not config.get("type"):
+            raise ValueError(
+                f"config.tasks.{name}.type is not set; expected one of "
+                f"{', '.join(_discovery.names(sys.modules[__name__]))}."
+            )
+        module = _discovery.load(
+            sys.modules[__name__], config["type"], key=f"config.tasks.{name}.type"
+        )
+        tasks[name] = module.build(name, config, label_specs.get(config.get("key") or name))
+    return tasks

@@ -1,0 +1,234 @@
+"""Depth: one value per pixel, regressed in normalised units.
+
+The same type serves disparity and inverse depth, whose `LabelSpec` says so; "depth" below stands
+for whichever quantity the labels hold.
+"""
+
+import dataclasses
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax import losses, metrics, visualization
+from mtl_jax.tasks import _options
+
+OPTIONS = {
+    "loss": "l2",
+    "averaging": "image",
+    "normalization": "standard",
+    # By default what the data set's LabelSpec says; needed where it has no such labels.
+    "range": None,
+    "mean": None,
+    "stddev": None,
+}
+LOSSES = {"l1": losses.l1, "l2": losses.l2, "berhu": losses.berhu}
+AVERAGING = {"image": losses.mean_per_image, "batch": losses.mean_per_batch}
+KINDS = ("depth", "disparity", "inverse_depth")
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """(d − offset) / scale: the 'standard', 'minmax' and 'none' normalisations (report B 4.2)."""
+
+    offset: float
+    scale: float
+
+    def normalize(self, depth: jax.Array) -> jax.Array:
+        return (depth - self.offset) / self.scale
+
+    def invert(self, value: jax.Array) -> jax.Array:
+        return value * self.scale + self.offset
+
+
+@dataclasses.dataclass(frozen=True)
+class Logarithmic:
+    """ln(d − low + 1) / ln(high − low + 1): 0 at `low`, 1 at `high` (report B 4.2)."""
+
+    low: float
+    high: float
+
+    def normalize(self, depth: jax.Array) -> jax.Array:
+        return jnp.log(depth - self.low + 1.0) / math.log(self.high - self.low + 1.0)
+
+    def invert(self, value: jax.Array) -> jax.Array:
+        return jnp.exp(value * math.log(self.high - self.low + 1.0)) + (self.low - 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth:
+    """One positive value per pixel. See `mtl_jax.tasks.Task` for the methods.
+
+    Attributes:
+      name: of the task.
+      key: of its labels in a batch: float32 [B, H, W].
+      kind, unit: of the labels, as in LabelSpec.
+      valid_range: predictions are clamped to it before metrics and output.
+      invalid: the label that means "unknown". It alone is masked: a NaN, unless it is the invalid
+        value itself, reaches the loss and the metrics, and makes them NaN.
+      normalization: `Affine` or `Logarithmic`, between depth and what the network predicts.
+      loss_name: a key of `LOSSES`, applied in normalised units.
+      averaging: 'image' is the mean over each image's valid pixels, then over the images that have
+        any (reports A, B); 'batch' the mean over all valid pixels of the batch (report C).
+    """
+
+    name: str
+    key: str
+    kind: str
+    unit: str
+    valid_range: tuple[float, float]
+    invalid: float
+    normalization: Affine | Logarithmic
+    loss_name: str
+    averaging: str
+
+    channels = 1
+    # Reports A and B choose by it, as the depth half of their multitask score.
+    headline = ("si_log_rmse", "min")
+
+    def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """[B, H, W] float32 depth; all `invalid` if the batch has no such labels."""
+        shape = batch["image"].shape[:3]
+        if self.key not in batch:
+            return jnp.full(shape, self.invalid, jnp.float32)
+        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        return batch[self.key].astype(jnp.float32)
+
+    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        return jnp.any(self._mask(targets, valid))
+
+    def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        self._check(prediction, targets)
+        mask = self._mask(targets, valid)
+        # An invalid label may be NaN or outside the logarithm's domain; nothing may pass through.
+        goal = self.normalization.normalize(jnp.where(mask, targets, self.valid_range[1]))
+        error = jnp.where(mask, prediction[..., 0].astype(jnp.float32) - goal, 0.0)
+        return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
+
+    def metric_sums(
+        self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
+    ) -> dict[str, jax.Array]:
+        self._check(prediction, targets)
+        mask = self._mask(targets, valid)
+        return metrics.depth_sums(targets, self.postprocess(prediction)[self.name], mask)
+
+    def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """See `mtl_jax.metrics.depth_metrics`."""
+        return metrics.depth_metrics(sums)
+
+    def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
+        """{task: [B, H, W] float32}, in the labels' unit, clamped to `valid_range`."""
+        depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
+        return {self.name: jnp.clip(depth, *self.valid_range)}
+
+    def visualize(self, value: np.ndarray) -> np.ndarray:
+        return visualization.depth_picture(value, self._scale, invalid=self.invalid)
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        """The depth map with a colour bar; the photograph would spoil the colours."""
+        del image
+        return visualization.Panel(self.name, self.visualize(value), depth_scale=self._scale)
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """Metric depth as a 16-bit PNG in millimetres, anything else as float32 .npy."""
+        if self.kind != "depth" or self.unit != "m":
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(value, np.float32))
+            return buffer.getvalue(), ".npy", ""
+        contents, clipped = visualization.encode_depth_png(value)
+        limit = visualization.MAX_DEPTH_MILLIMETRES / 1000
+        remark = (
+            f"{clipped} of {np.size(value)} pixels are farther than {limit} m, the most that "
+            "16-bit millimetres hold, and are written as that"
+        )
+        return contents, ".png", remark if clipped else ""
+
+    @property
+    def _scale(self) -> visualization.DepthScale:
+        low, high = self.valid_range
+        # Perspective spreads near depths over most of the image: equal ratios look equal.
+        logarithmic = self.kind == "depth" and low > 0
+        return visualization.DepthScale(low, high, self.unit, logarithmic)
+
+    def _check(self, prediction, targets):
+        _options.expect_shape(self.name, "prediction", prediction.shape, (*targets.shape, 1))
+
+    def _mask(self, targets, valid) -> jax.Array:
+        known = ~jnp.isnan(targets) if math.isnan(self.invalid) else targets != self.invalid
+        return known & valid[:, None, None]
+
+
+def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Depth:
+    """Builds the task `name`.
+
+    Args:
+      name: of the task.
+      config: `config.tasks.<name>`; the options are `OPTIONS`. What it says about range, mean and
+        stddev goes before what `spec` says.
+      spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
+
+    Raises:
+      ValueError: an unknown option, or a fact that the normalisation needs is missing.
+    """
+    options = _options.read(name, config, OPTIONS)
+    key = config.get("key") or name
+    _options.choice(name, "loss", options["loss"], LOSSES)
+    _options.choice(name, "averaging", options["averaging"], AVERAGING)
+    _options.expect_kind(name, key, spec, KINDS)
+    spec = spec or {"kind": "depth", "unit": "m"}
+    facts = {
+        "range": options["range"] or spec.get("valid_range"),
+        "mean": spec.get("mean") if options["mean"] is None else options["mean"],
+        "stddev": spec.get("stddev") if options["stddev"] is None else options["stddev"],
+    }
+    invalid = spec.get("invalid")
+    return Depth(
+        name=name,
+        key=key,
+        kind=spec["kind"],
+        unit=spec["unit"],
+        valid_range=_valid_range(name, key, facts["range"]),
+        invalid=0.0 if invalid is None else float(invalid),
+        normalization=_normalization(name, key, options["normalization"], facts),
+        loss_name=options["loss"],
+        averaging=options["averaging"],
+    )
+
+
+def _valid_range(name, key, value) -> tuple[float, float]:
+    if value is None:
+        raise ValueError(
+            f"config.tasks.{name}: the range of valid depths is unknown, as the data set says "
+            f"none for {key!r}. Set config.tasks.{name}.range, e.g. (1.0, 100.0)."
+        )
+    if len(value) != 2 or not value[0] < value[1] or not np.all(np.isfinite(value)):
+        raise ValueError(
+            f"config.tasks.{name}.range: expected (least, greatest) depth, found {value}."
+        )
+    return float(value[0]), float(value[1])
+
+
+def _normalization(name, key, method, facts) -> Affine | Logarithmic:
+    low, high = _valid_range(name, key, facts["range"])
+
+    def standard():
+        mean, stddev = facts["mean"], facts["stddev"]
+        if mean is None or stddev is None or not stddev > 0:
+            raise ValueError(
+                f"config.tasks.{name}.normalization='standard' needs the mean and a positive "
+                f"standard deviation of {key!r}, found mean={mean}, stddev={stddev}. Set "
+                f"config.tasks.{name}.mean and .stddev, or choose 'minmax' or 'log'."
+            )
+        return Affine(float(mean), float(stddev))
+
+    methods = {
+        "standard": standard,
+        "minmax": lambda: Affine(low, high - low),
+        "log": lambda: Logarithmic(low, high),
+        "none": lambda: Affine(0.0, 1.0),
+    }
+    return _options.choice(name, "normalization", method, methods)()

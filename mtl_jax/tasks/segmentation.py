@@ -1,0 +1,161 @@
+"""Semantic segmentation, or any other map of class ids such as human parts."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax import losses, metrics, visualization
+from mtl_jax.tasks import _options
+
+OPTIONS = {
+    "loss": "cross_entropy",
+    "num_classes": None,  # needed where the data set has no such labels
+    "ignore": None,  # likewise; 255 if neither says
+}
+LOSSES = {"cross_entropy": losses.cross_entropy}
+DEFAULT_IGNORE = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """One class per pixel. See `mtl_jax.tasks.Task` for the methods.
+
+    Attributes:
+      name: of the task.
+      key: of its labels in a batch: int32 [B, H, W], 0 ... C−1 or `ignore`.
+      class_names: C names.
+      palette: RGB by class id.
+      ignore: the id that counts neither in the loss nor in any metric.
+      loss_name: a key of `LOSSES`.
+    """
+
+    name: str
+    key: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore: int
+    loss_name: str
+
+    headline = ("miou", "max")
+
+    @property
+    def channels(self) -> int:
+        return len(self.class_names)
+
+    def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """[B, H, W] int32 class ids; all `ignore` if the batch has no such labels."""
+        shape = batch["image"].shape[:3]
+        if self.key not in batch:
+            return jnp.full(shape, self.ignore, jnp.int32)
+        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        return batch[self.key].astype(jnp.int32)
+
+    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        return jnp.any(self._mask(targets, valid))
+
+    def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        self._check(prediction, targets)
+        mask = self._mask(targets, valid)
+        return LOSSES[self.loss_name](prediction, targets, mask)
+
+    def metric_sums(
+        self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
+    ) -> dict[str, jax.Array]:
+        self._check(prediction, targets)
+        mask = self._mask(targets, valid)
+        labels = self.postprocess(prediction)[self.name]
+        return {"confusion": metrics.confusion_matrix(targets, labels, mask, self.channels)}
+
+    def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """See `mtl_jax.metrics.segmentation_metrics`."""
+        return metrics.segmentation_metrics(sums["confusion"], self.class_names, where=self.name)
+
+    def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
+        """{task: [B, H, W] int32}, the most likely class; the lowest id of several such."""
+        return {self.name: jnp.argmax(prediction, axis=-1).astype(jnp.int32)}
+
+    def visualize(self, value: np.ndarray) -> np.ndarray:
+        return visualization.label_picture(value, np.asarray(self.palette, np.uint8))
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        """The label map over the photograph, with a legend of the classes present."""
+        present = [c for c in np.unique(value) if 0 <= c < self.channels]
+        return visualization.Panel(
+            title=self.name,
+            picture=visualization.blend(image, self.visualize(value)),
+            legend=tuple((self.class_names[c], self.palette[c]) for c in present),
+        )
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """A palette PNG of class ids."""
+        palette = np.asarray(self.palette, np.uint8)
+        return visualization.encode_label_png(value, palette), ".png", ""
+
+    def _check(self, prediction, targets):
+        expected = (*targets.shape, self.channels)
+        _options.expect_shape(self.name, "prediction", prediction.shape, expected)
+
+    def _mask(self, targets, valid) -> jax.Array:
+        return (targets != self.ignore) & valid[:, None, None]
+
+
+def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentation:
+    """Builds the task `name`.
+
+    Args:
+      name: of the task.
+      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
+
+    Raises:
+      ValueError: an unknown option, or the classes are unknown or contradictory.
+    """
+    options = _options.read(name, config, OPTIONS)
+    key = config.get("key") or name
+    _options.choice(name, "loss", options["loss"], LOSSES)
+    _options.expect_kind(name, key, spec, ("classes",))
+    num_classes = options["num_classes"]
+    if spec is None:
+        if num_classes is None:
+            raise ValueError(
+                f"config.tasks.{name}: the data set has no labels {key!r}, so the number of "
+                f"classes is unknown. Set config.tasks.{name}.num_classes, or "
+                f"config.tasks.{name}.key to a key that the data set has."
+            )
+        spec = {"class_names": [f"class_{c}" for c in range(num_classes)], "palette": ()}
+    class_names = tuple(spec["class_names"])
+    if not class_names or num_classes not in (None, len(class_names)):
+        raise ValueError(
+            f"config.tasks.{name}: expected the number of classes of the data set's {key!r}, "
+            f"{len(class_names)}, found num_classes={num_classes}."
+        )
+    palette = spec["palette"] or visualization.voc_palette(len(class_names)).tolist()
+    return Segmentation(
+        name=name,
+        key=key,
+        class_names=class_names,
+        palette=tuple(tuple(colour) for colour in palette),
+        ignore=_ignore(name, key, options["ignore"], spec.get("ignore"), len(class_names)),
+        loss_name=options["loss"],
+    )
+
+
+def _ignore(name, key, configured, specified, num_classes) -> int:
+    """The ignored id, on which config and data set must not disagree."""
+    if None not in (configured, specified) and configured != specified:
+        raise ValueError(
+            f"config.tasks.{name}.ignore={configured}, but the data set's {key!r} uses "
+            f"{specified}. Leave it unset."
+        )
+    known = [value for value in (configured, specified) if value is not None]
+    ignore = known[0] if known else DEFAULT_IGNORE
+    if 0 <= ignore < num_classes:
+        raise ValueError(
+            f"config.tasks.{name}: the ignored id {ignore} is one of the {num_classes} classes "
+            f"(0 ... {num_classes - 1}); expected an id outside of them."
+        )
+    return ignore
