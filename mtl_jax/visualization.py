@@ -6,17 +6,19 @@ Nothing here touches `pyplot` or any other global state, so it may run in any th
 import dataclasses
 import functools
 import io
+import math
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib import cm, colors, figure, patches
+from matplotlib import cm, colors, figure, patches, ticker
 from matplotlib.backends import backend_agg
 from PIL import Image, ImageDraw, ImageFont
 
 DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is the invalid's black
 MAX_DEPTH_MILLIMETRES = 65535
 _TITLE_HEIGHT = 18
+_LEGEND_COLUMNS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,32 +159,31 @@ def overlay_figure(panels: Sequence[Panel], *, panel_width: int = 640) -> np.nda
     Returns:
       [H', W', 3] uint8.
     """
-    dpi, foot = 100, 1.1  # the strip below the pictures, for legends and colour bars, in inches
-    tallest = max(p.picture.shape[0] / p.picture.shape[1] for p in panels)
+    dpi, gap, head = 100, 0.1, 0.3  # all lengths below are in inches
     width = panel_width / dpi
     # A very tall picture is drawn narrower rather than on a sheet of any height.
-    height = min(tallest, 2.0) * width
-    fig = figure.Figure(figsize=(len(panels) * (width + 0.1), height + 0.3 + foot), dpi=dpi)
+    height = width * min(2.0, max(p.picture.shape[0] / p.picture.shape[1] for p in panels))
+    foot = max(_foot_height(p) for p in panels)
+    sheet = (len(panels) * (width + gap), head + height + foot)
+    fig = figure.Figure(figsize=sheet, dpi=dpi)
     canvas = backend_agg.FigureCanvasAgg(fig)
-    total_width, total_height = fig.get_size_inches()
+
+    def axes_at(left, bottom, width, height):
+        return fig.add_axes(
+            (left / sheet[0], bottom / sheet[1], width / sheet[0], height / sheet[1])
+        )
+
     for i, item in enumerate(panels):
-        left = (i * (width + 0.1) + 0.05) / total_width
-        box = (left, foot / total_height, width / total_width, height / total_height)
-        axes = fig.add_axes(box)
-        axes.imshow(item.picture, interpolation="nearest" if _is_small(item) else "antialiased")
+        left = gap / 2 + i * (width + gap)
+        axes = axes_at(left, foot, width, height)
+        axes.imshow(item.picture)
         axes.set_title(item.title, fontsize=11, parse_math=False)
         axes.set_axis_off()
-        below = (left, 0.0, width / total_width, (foot - 0.05) / total_height)
         if item.legend:
-            _draw_legend(fig, below, item.legend)
+            _draw_legend(axes_at(left, 0, width, foot - gap), item.legend)
         if item.depth_scale:
-            bar = (
-                left + 0.05 * below[2],
-                0.75 * foot / total_height,
-                0.9 * below[2],
-                0.12 * foot / total_height,
-            )
-            _draw_colour_bar(fig, bar, item.depth_scale)
+            bar = axes_at(left + 0.05 * width, foot - 0.25, 0.9 * width, 0.12)
+            _draw_colour_bar(fig, bar, item.depth_scale, item.title)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -259,37 +260,43 @@ def _title_strip(title: str, width: int) -> np.ndarray:
     return np.asarray(strip)
 
 
-def _is_small(item: Panel) -> bool:
-    return item.picture.shape[1] < 320
+def _foot_height(item: Panel) -> float:
+    """Room for the legend or colour bar below a picture, in inches."""
+    rows = -(-len(item.legend) // _LEGEND_COLUMNS)
+    return 0.2 + max(0.22 * rows, 0.6 if item.depth_scale else 0.0)
 
 
-def _draw_legend(fig, box, entries):
-    axes = fig.add_axes(box)
+def _draw_legend(axes, entries):
     axes.set_axis_off()
     handles = [
         patches.Patch(facecolor=np.asarray(colour) / 255, edgecolor="0.4", label=name)
         for name, colour in entries
     ]
-    # Up to four rows of names under a picture; more classes than that take more columns.
-    columns = max(4, -(-len(handles) // 4))
     axes.legend(
         handles=handles,
         loc="upper center",
-        ncols=columns,
-        fontsize=8 if columns <= 5 else 6,
+        ncols=_LEGEND_COLUMNS,
+        fontsize=9,
         frameon=False,
         handlelength=1.2,
         columnspacing=1.0,
     )
 
 
-def _draw_colour_bar(fig, box, scale):
-    axes = fig.add_axes(box)
+def _draw_colour_bar(fig, axes, scale, name):
     mappable = cm.ScalarMappable(scale.norm(), matplotlib.colormaps[DEPTH_COLORMAP])
     bar = fig.colorbar(mappable, cax=axes, orientation="horizontal")
-    bar.set_label(f"depth [{scale.unit}]" if scale.unit else "depth", fontsize=9)
-    ticks = np.geomspace if scale.logarithmic else np.linspace
-    ticks = [float(f"{tick:.2g}") for tick in ticks(scale.low, scale.high, 7)]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.set_label(f"{name} [{scale.unit}]" if scale.unit else name, fontsize=9)
+    bar.set_ticks(ticks := _ticks(scale), labels=[f"{tick:g}" for tick in ticks])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=8)
+
+
+def _ticks(scale: DepthScale) -> list[float]:
+    """Round values within the scale: 1, 2, 5, 10, ... where it is logarithmic."""
+    if scale.logarithmic:
+        decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
+        values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+    else:
+        values = ticker.MaxNLocator(7).tick_values(scale.low, scale.high)
+    return [float(value) for value in values if scale.low <= value <= scale.high]
