@@ -132,7 +132,7 @@ def panel(images: Sequence[np.ndarray], titles: Sequence[str] | None = None) -> 
       ValueError: there is no picture, or sizes or numbers differ.
     """
     shapes = [image.shape for image in images]
-    if not images or len(set(shapes)) != 1 or shapes[0][2:] != (3,):
+    if len(set(shapes)) != 1 or shapes[0][2:] != (3,):
         raise ValueError(f"panel: expected pictures of one shape [H, W, 3], found {shapes}.")
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"panel: {len(images)} pictures, but {len(titles)} titles.")

@@ -1,0 +1,140 @@
+"""What every task type promises, for each module of `mtl_jax.tasks` that is found.
+
+A task type is tried with every kind of label; it refuses those it cannot use with a ValueError,
+and keeps the contract with the others.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from input_pipeline import labels
+from mtl_jax import _discovery, tasks, visualization
+
+B, H, W = 3, 8, 12
+RNG = np.random.default_rng(0)
+SPECS = {
+    "semseg": labels.classes(("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9))),
+    "depth": labels.depth((1.0, 80.0), mean=20.0, stddev=15.0),
+    "instance": labels.instances(),
+    "normals": labels.normals(),
+}
+BATCH = {
+    "image": RNG.integers(0, 256, (B, H, W, 3)).astype(np.uint8),
+    "semseg": RNG.choice([0, 1, 2, 255], (B, H, W)).astype(np.int32),
+    "depth": RNG.choice([0.0, 5.0, 30.0, 79.0], (B, H, W)).astype(np.float32),
+    "instance": np.repeat(np.arange(H, dtype=np.int32)[:, None] // 3, W, 1)[None].repeat(B, 0),
+    "normals": np.broadcast_to(np.float32([0, 0, -1]), (B, H, W, 3)),
+}
+ALL_VALID = np.ones(B, bool)
+SPEC_DICTS = {key: spec.as_dict() for key, spec in SPECS.items()}
+
+
+def _accepted(type_name):
+    """The tasks of that type over the kinds of label that it accepts."""
+    built = []
+    for key in SPECS:
+        try:
+            built += tasks.build({"it": {"type": type_name, "key": key}}, SPEC_DICTS).values()
+        except ValueError:
+            continue
+    return built
+
+
+TASKS = [
+    pytest.param(task, id=f"{type_name}-{task.key}")
+    for type_name in _discovery.names(tasks)
+    for task in _accepted(type_name)
+]
+
+
+def _prediction(task, dtype=jnp.float32):
+    return jnp.asarray(RNG.normal(size=(B, H, W, task.channels)), dtype)
+
+
+def _split(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+@pytest.mark.parametrize("type_name", _discovery.names(tasks))
+def test_some_kind_of_label_suits(type_name):
+    assert _accepted(type_name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_is_frozen_and_says_what_it_is(task):
+    assert task.name == "it"
+    assert task.channels >= 1
+    assert task.headline[1] in ("max", "min")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        task.name = "other"
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("task", TASKS)
+def test_loss_is_a_finite_float32_scalar_with_a_gradient(task, dtype):
+    def loss(prediction):
+        return task.loss(prediction, task.targets(BATCH), ALL_VALID)
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(_prediction(task, dtype))
+    assert value.shape == ()
+    assert value.dtype == jnp.float32
+    assert np.isfinite(value)
+    assert value > 0
+    assert np.all(np.isfinite(np.asarray(gradient, np.float32)))
+    assert np.any(np.asarray(gradient, np.float32) != 0)
+
+
+@pytest.mark.parametrize("how", ["key absent", "batch all padding"])
+@pytest.mark.parametrize("task", TASKS)
+def test_unlabelled_gives_no_loss_no_gradient_and_no_metric(task, how):
+    batch, valid = ({"image": BATCH["image"]}, ALL_VALID)
+    if how == "batch all padding":
+        batch, valid = BATCH, ~ALL_VALID
+    targets, prediction = task.targets(batch), _prediction(task)
+    loss, gradient = jax.value_and_grad(task.loss)(prediction, targets, valid)
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, 0.0)
+    assert not task.labelled(targets, valid)
+    assert task.labelled(task.targets(BATCH), ALL_VALID)
+    metrics = task.metrics(jax.tree.map(np.asarray, task.metric_sums(prediction, targets, valid)))
+    assert np.isnan(metrics[task.headline[0]])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_metric_sums_add_up_over_batches(task):
+    prediction, targets = _prediction(task), task.targets(BATCH)
+    whole = task.metric_sums(prediction, targets, ALL_VALID)
+    parts = [
+        task.metric_sums(prediction[i], _split(targets, i), ALL_VALID[i])
+        for i in (slice(0, 1), slice(1, 3))
+    ]
+    added = jax.tree.map(lambda a, b: np.float64(a) + np.float64(b), *parts)
+    result = task.metrics(added)
+    expected = task.metrics(jax.tree.map(np.float64, whole))
+    assert result.keys() == expected.keys()
+    assert task.headline[0] in result
+    assert all(isinstance(value, float) for value in result.values())
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_maps_have_pictures_panels_and_files(task):
+    maps = jax.jit(task.postprocess)(_prediction(task))
+    assert all(value.shape[:3] == (B, H, W) for value in maps.values())
+    image = BATCH["image"][0]
+    value = np.asarray(maps[task.name][0])
+    for picture in (task.visualize(value), task.visualize(_split(task.targets(BATCH), 0))):
+        assert picture.dtype == np.uint8
+        assert picture.shape == (H, W, 3)
+    panel = task.panel(image, value)
+    assert isinstance(panel, visualization.Panel)
+    assert panel.picture.shape == (H, W, 3)
+    contents, suffix, remark = task.encode(value)
+    assert isinstance(contents, bytes)
+    assert suffix.startswith(".")
+    assert isinstance(remark, str)
