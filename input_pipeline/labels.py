@@ -5,9 +5,23 @@ data set with a further key needs no change outside its own file.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-KINDS = ("image", "classes", "depth", "disparity", "inverse_depth", "instances", "normals", "offsets")
+import numpy as np
+
+from input_pipeline.errors import DatasetError
+
+KINDS = (
+    "image",
+    "classes",
+    "depth",
+    "disparity",
+    "inverse_depth",
+    "instances",
+    "normals",
+    "offsets",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,3 +146,108 @@ def normals() -> LabelSpec:
         vector_xy=(0, 1),
         invalid=0.0,
     )
+
+
+def check(array: np.ndarray, spec: LabelSpec, where: str) -> None:
+    """Raises unless `array` holds what `spec` says.
+
+    Data sets call it on every array before they store it, so that no wrong value reaches a loss.
+
+    Args:
+      array: [H, W] or [H, W, 1] where `spec.channels` is 0, else [H, W, spec.channels].
+      spec: what the array means.
+      where: for the message: the file and the key, e.g. "val/0001.png, key 'semseg'".
+
+    Raises:
+      DatasetError: wrong shape or number type; a class id outside the table; a negative instance
+        id; NaN or infinity; depth that is negative, outside `valid_range` or nowhere valid;
+        normals that are not of unit length.
+    """
+    array = np.asarray(array)
+    if spec.channels == 0 and array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    layout = "[H, W]" if spec.channels == 0 else f"[H, W, {spec.channels}]"
+    if array.ndim != (2 if spec.channels == 0 else 3) or (
+        spec.channels and array.shape[2] != spec.channels
+    ):
+        raise DatasetError(f"{where}: expected an array {layout}, found shape {array.shape}.")
+    expected = {"uint8": np.uint8, "int32": np.integer, "float32": np.floating}[spec.dtype]
+    if not np.issubdtype(array.dtype, expected):
+        raise DatasetError(f"{where}: expected {expected.__name__} values, found {array.dtype}.")
+
+    if spec.kind == "classes":
+        _check_ids(array, spec, where)
+    elif spec.kind == "instances" and array.min() < 0:
+        raise DatasetError(
+            f"{where}: expected instance ids from 1 and 0 = none, found {array.min()}."
+        )
+    elif spec.dtype == "float32":
+        _check_values(array, spec, where)
+
+
+def check_example(example: Mapping[str, Any], specs: Mapping[str, LabelSpec], where: str) -> None:
+    """Checks every array of an example, and that all are of one size.
+
+    Args:
+      example: arrays by key; keys without a spec (`id`) are passed over.
+      specs: of every key that the data set has; a key may be absent from the example.
+      where: the example or its file, for the message.
+
+    Raises:
+      DatasetError: see `check`; or the arrays differ in height or width.
+    """
+    sizes = {}
+    for key, spec in specs.items():
+        if key in example:
+            check(example[key], spec, f"{where}, key {key!r}")
+            sizes[key] = np.shape(example[key])[:2]
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{key} {h}×{w}" for key, (h, w) in sizes.items())
+        raise DatasetError(f"{where}: the arrays differ in size (height×width): {found}.")
+
+
+def _check_ids(array: np.ndarray, spec: LabelSpec, where: str) -> None:
+    wrong = (array < 0) | (array >= len(spec.class_names))
+    if spec.ignore is not None:
+        wrong &= array != spec.ignore
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        ignore = "" if spec.ignore is None else f" or {spec.ignore} (ignore)"
+        raise DatasetError(
+            f"{where}: expected class ids 0–{len(spec.class_names) - 1}{ignore}, found "
+            f"{np.unique(array[wrong])[:10].tolist()} in {wrong.sum()} of {wrong.size} pixels, "
+            f"first at row {y}, column {x}."
+        )
+
+
+def _check_values(array: np.ndarray, spec: LabelSpec, where: str) -> None:
+    if not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        raise DatasetError(
+            f"{where}: expected finite values, found NaN or infinity in {bad.sum()} of {bad.size}, "
+            f"first at {np.argwhere(bad)[0].tolist()}; unknown values are stored as {spec.invalid}."
+        )
+    if spec.invalid is None:
+        return
+    valid = array != spec.invalid
+    if not valid.any():
+        raise DatasetError(
+            f"{where}: every value is {spec.invalid}, which means unknown; leave the key out of "
+            "examples that have no such label."
+        )
+    if spec.kind == "normals":
+        length = np.linalg.norm(array.astype(np.float64), axis=-1)[valid.any(-1)]
+        if np.abs(length - 1).max() > 0.01:
+            raise DatasetError(
+                f"{where}: expected vectors of length 1 (or 0 where unknown), found lengths "
+                f"{length.min():.4g} to {length.max():.4g}."
+            )
+        return
+    least, greatest = array[valid].min(), array[valid].max()
+    low, high = spec.valid_range or (0.0, np.inf)
+    # One part in a thousand is the rounding of half-precision storage.
+    if least < min(low * 0.999, low) or greatest > high * 1.001:
+        raise DatasetError(
+            f"{where}: expected valid values in [{low:g}, {high:g}] {spec.unit}, found "
+            f"{least:g} to {greatest:g}."
+        )

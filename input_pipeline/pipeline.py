@@ -1,0 +1,371 @@
+"""Records ─► batches. Batch k is a pure function of (seed, k), whatever was read before it.
+
+A stream turns a step into the indices of its examples, reads those records, and decodes and changes
+them in parallel, in order. Nothing is shuffled in a buffer and nothing is skipped over, so starting
+at step k costs no more than starting at step 0. With several processes each reads its contiguous
+slice of every batch.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source
+
+from input_pipeline import transforms
+from input_pipeline.errors import DatasetError
+from input_pipeline.labels import LabelSpec
+
+Batch = dict[str, np.ndarray]
+
+
+class Records:
+    """The records of one split, read by index and decoded for the keys that are asked for.
+
+    Attributes:
+      name: of data set and split, for messages.
+      num_examples: in the split.
+      specs: of the keys that are both asked for and in the data set.
+      missing: keys that are asked for and not in the data set: unlabelled.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, keys: Sequence[str]):
+        """Opens a split.
+
+        Args:
+          builder: a prepared data set.
+          split: e.g. 'train', or a part of it in the notation of TFDS, e.g. 'train[:100]'.
+          keys: 'image' and label keys.
+
+        Raises:
+          DatasetError: there is no such split, its files are missing, 'image' is not among the
+            keys, or the data set has none of the label keys.
+        """
+        self.name = f"{builder.info.full_name}, split {split!r}"
+        known = builder.label_specs
+        self.specs: dict[str, LabelSpec] = {key: known[key] for key in keys if key in known}
+        self.missing = tuple(key for key in keys if key not in known)
+        if "image" not in self.specs or len(self.specs) < 2:
+            raise DatasetError(
+                f"{self.name}: asked for the keys {sorted(keys)}; expected 'image' and at least "
+                f"one label of the data set, which has {sorted(known)}."
+            )
+        try:
+            self._source = array_record_data_source.ArrayRecordDataSource(
+                builder.info.splits[split].file_instructions
+            )
+            self.num_examples = len(self._source)
+        except (KeyError, ValueError) as error:
+            raise DatasetError(
+                f"{self.name}: there is no such split; the data set has "
+                f"{', '.join(builder.info.splits)}."
+            ) from error
+        keys = dict.fromkeys(["id", *self.specs], True)
+        decoding = tfds.decode.PartialDecoding(keys)
+        self._features = decoding.extract_features(builder.info.features)
+        ids = tfds.decode.PartialDecoding({"id": True})
+        self._id_features = ids.extract_features(builder.info.features)
+
+    def read(self, indices: np.ndarray) -> list[bytes]:
+        """The serialized records."""
+        return self._source.__getitems__(indices.tolist())
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """The `id` of each example."""
+        return [
+            self._id_features.deserialize_example_np(record)["id"].decode()
+            for record in self.read(indices)
+        ]
+
+    def describe(self, indices: np.ndarray, what: str) -> str:
+        """For errors: the split, `what` in it, and the examples by id, or by index if need be."""
+        try:
+            examples = self.ids(np.unique(indices))
+        except Exception:  # The record that cannot be read is what the error is about.
+            examples = [f"record {index}" for index in np.unique(indices)]
+        return f"{self.name}, {what}, one of the examples {', '.join(examples)}"
+
+    def decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parses one record: arrays by key, in the dtype and rank of their specs."""
+        example = self._features.deserialize_example(record)
+        return {key: _conform(example[key], spec) for key, spec in self.specs.items()}
+
+
+def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
+    if spec.channels == 0 and value.shape.rank == 3:
+        value = tf.squeeze(value, axis=2)
+    return tf.cast(value, spec.dtype)
+
+
+def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size={batch_size} is not a positive multiple of the number of processes, "
+            f"{process_count}."
+        )
+    local = batch_size // process_count
+    return slice(process_index * local, (process_index + 1) * local)
+
+
+def _batches(
+    steps: range,
+    read: Callable[[int], tuple[list[bytes], np.ndarray]],
+    make: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]],
+    batch_size: int,
+    describe: Callable[[int], str],
+) -> Iterator[Batch]:
+    """Yields NumPy batches, in order: steps ─► records ─► examples ─► batches.
+
+    Args:
+      steps: which batches.
+      read: step ─► `batch_size` records and int64 [batch_size, 2], two numbers for each.
+      make: a record and its two numbers ─► the arrays of an example.
+      batch_size: of this process.
+      describe: step ─► which batch that is, for errors.
+    """
+
+    def read_arrays(step):
+        records, numbers = read(int(step))
+        return np.array(records, object), numbers
+
+    def read_tensors(step):
+        records, numbers = tf.numpy_function(read_arrays, [step], (tf.string, tf.int64))
+        return tf.ensure_shape(records, [batch_size]), tf.ensure_shape(numbers, [batch_size, 2])
+
+    dataset = tf.data.Dataset.range(steps.start, steps.stop)
+    dataset = dataset.map(read_tensors, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    iterator = dataset.as_numpy_iterator()
+    for step in steps:
+        try:
+            batch = next(iterator)
+        except tf.errors.OpError as error:
+            raise DatasetError(f"{describe(step)}: {error.message}") from error
+        yield batch
+
+
+class TrainStream:
+    """Endless batches of augmented examples, in a new order in every epoch.
+
+    Attributes:
+      num_examples: in the split.
+      steps_per_epoch: full batches in an epoch; the examples beyond the last one are left out of
+        that epoch.
+      specs: {key: LabelSpec} of the arrays in a batch.
+      missing: keys that were asked for and that the data set does not have.
+      local_slice: this process's rows of the global batch.
+    """
+
+    def __init__(
+        self,
+        builder: tfds.core.DatasetBuilder,
+        *,
+        keys: Sequence[str],
+        batch_size: int,
+        seed: int,
+        split: str = "train",
+        augmentation: transforms.Augmentation = transforms.Augmentation(),
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Opens the stream.
+
+        Args:
+          builder: a prepared data set.
+          keys: 'image' and label keys. A label that the data set does not have is left out.
+          batch_size: of the global batch, over all processes.
+          seed: not negative. Order and augmentation depend on it and on the step alone.
+          split: see `Records`.
+          augmentation: see `transforms.Augmentation`.
+          process_index: of this process.
+          process_count: number of processes.
+
+        Raises:
+          DatasetError: see `Records`; or the split is smaller than a batch.
+          ValueError: `batch_size` is not a multiple of `process_count`, or `seed` is negative.
+        """
+        if seed < 0:
+            raise ValueError(f"seed={seed}; expected a number that is not negative.")
+        self.local_slice = _local_slice(batch_size, process_index, process_count)
+        self._records = Records(builder, split, keys)
+        self.specs, self.missing = self._records.specs, self._records.missing
+        self.num_examples = self._records.num_examples
+        self.steps_per_epoch = self.num_examples // batch_size
+        if not self.steps_per_epoch:
+            raise DatasetError(
+                f"{self._records.name} has {self.num_examples} examples, fewer than one batch of "
+                f"{batch_size}."
+            )
+        self._batch_size = batch_size
+        self._seed = seed
+        self._augmentation = augmentation
+        self._order = functools.lru_cache(maxsize=2)(self._order_of_epoch)
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{key: [H, W] or [H, W, C]} of one example; reads the first record."""
+        _, numbers = self._read(0)
+        example = self._make(self._records.read(np.array([0]))[0], tf.constant(numbers[0]))
+        return {key: tuple(example[key].shape) for key in self.specs}
+
+    def example_ids(self, step: int) -> list[str]:
+        """The ids of the examples in the global batch `step`, in order."""
+        epoch, positions = self._positions(step)
+        return self._records.ids(self._order(epoch)[positions])
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """Yields this process's part of the batches `start_step`, `start_step` + 1, ... for ever.
+
+        Yields:
+          {key: [b, H, W] or [b, H, W, C]} and `valid` bool [b], all True.
+
+        Raises:
+          DatasetError: a record does not decode, or the arrays of a batch differ in size (which
+            they cannot where `augmentation.crop` is set).
+        """
+        local = self.local_slice.stop - self.local_slice.start
+        steps = range(start_step, np.iinfo(np.int64).max)
+        return _batches(steps, self._read, self._make, local, self._describe)
+
+    def _order_of_epoch(self, epoch: int) -> np.ndarray:
+        # Sorting raw random numbers, because how NumPy permutes may change between its versions.
+        philox = np.random.Philox(key=np.array([self._seed, epoch], np.uint64))
+        return np.argsort(philox.random_raw(self.num_examples), kind="stable")
+
+    def _positions(self, step: int) -> tuple[int, np.ndarray]:
+        """The epoch of a global batch, and the positions of its examples in that epoch's order."""
+        epoch, step = divmod(step, self.steps_per_epoch)
+        return epoch, step * self._batch_size + np.arange(self._batch_size)
+
+    def _read(self, step: int) -> tuple[list[bytes], np.ndarray]:
+        """Records of this process and, for each, a seed that no other example of the run has."""
+        epoch, positions = self._positions(step)
+        positions = positions[self.local_slice]
+        records = self._records.read(self._order(epoch)[positions])
+        visit = epoch * self.num_examples + positions
+        return records, np.stack([np.full_like(visit, self._seed), visit], axis=1)
+
+    def _make(self, record: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = self._records.decode(record)
+        example = transforms.augment(example, self.specs, self._augmentation, seed)
+        return {**example, "valid": tf.constant(True)}
+
+    def _describe(self, step: int) -> str:
+        epoch, positions = self._positions(step)
+        return self._records.describe(self._order(epoch)[positions], f"batch {step}")
+
+
+class EvalStream:
+    """Whole images, once, in the order of the records. The last batch is padded.
+
+    Attributes:
+      num_examples: in the split.
+      num_batches: the same for every process.
+      specs: {key: LabelSpec} of the arrays in a batch.
+      missing: keys that were asked for and that the data set does not have.
+      local_slice: this process's rows of the global batch.
+    """
+
+    def __init__(
+        self,
+        builder: tfds.core.DatasetBuilder,
+        *,
+        split: str,
+        keys: Sequence[str],
+        batch_size: int,
+        image_size: tuple[int, int] | None = None,
+        crop_multiple: int = 1,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Opens the stream.
+
+        Args:
+          builder: a prepared data set.
+          split: see `Records`.
+          keys: 'image' and label keys. A label that the data set does not have is left out.
+          batch_size: of the global batch, over all processes.
+          image_size: (height, width) to which everything is padded or cropped, centred, e.g.
+            (512, 512) for VOC (report D). None keeps the size, which then has to be the same within
+            a batch.
+          crop_multiple: cut right and bottom so that height and width are multiples of this, e.g.
+            32 for Miniscapes (reports A and B).
+          process_index: of this process.
+          process_count: number of processes.
+
+        Raises:
+          DatasetError: see `Records`.
+          ValueError: `batch_size` is not a multiple of `process_count`, or both `image_size` and
+            `crop_multiple` are given.
+        """
+        if image_size is not None and crop_multiple != 1:
+            raise ValueError(
+                f"image_size={image_size} and crop_multiple={crop_multiple}; expected one of them."
+            )
+        if crop_multiple < 1:
+            raise ValueError(f"crop_multiple={crop_multiple}; expected a positive number.")
+        self.local_slice = _local_slice(batch_size, process_index, process_count)
+        self._records = Records(builder, split, keys)
+        self.specs, self.missing = self._records.specs, self._records.missing
+        self.num_examples = self._records.num_examples
+        self.num_batches = -(-self.num_examples // batch_size)
+        self._batch_size = batch_size
+        self._image_size = image_size
+        self._crop_multiple = crop_multiple
+
+    def example_ids(self, step: int) -> list[str]:
+        """The ids of the examples in the global batch `step`; '' for padding."""
+        indices = self._indices(step)
+        ids = self._records.ids(indices[indices < self.num_examples])
+        return ids + [""] * (self._batch_size - len(ids))
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields this process's part of every batch.
+
+        Yields:
+          {key: [b, H, W] or [b, H, W, C]} and `valid` bool [b], False where the last example is
+          repeated to fill the last batch.
+
+        Raises:
+          DatasetError: a record does not decode, or the arrays of a batch differ in size.
+        """
+        local = self.local_slice.stop - self.local_slice.start
+        return _batches(range(self.num_batches), self._read, self._make, local, self._describe)
+
+    def _indices(self, step: int) -> np.ndarray:
+        return step * self._batch_size + np.arange(self._batch_size)
+
+    def _read(self, step: int) -> tuple[list[bytes], np.ndarray]:
+        indices = self._indices(step)[self.local_slice]
+        records = self._records.read(np.minimum(indices, self.num_examples - 1))
+        valid = indices < self.num_examples
+        return records, np.stack([valid, valid], axis=1).astype(np.int64)
+
+    def _make(self, record: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = self._records.decode(record)
+        fitted = {key: self._fit(value, self.specs[key]) for key, value in example.items()}
+        return {**fitted, "valid": valid[0] > 0}
+
+    def _fit(self, value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
+        size = tf.shape(value)[:2]
+        if self._image_size is not None:
+            target = tf.constant(self._image_size, tf.int32)
+            room = size - target
+            offset = tf.where(room >= 0, room // 2, -(-room // 2))
+            fitted = transforms.window(value, offset, target, spec.fill)
+            fitted.set_shape([*self._image_size, *value.shape[2:]])
+            return fitted
+        if self._crop_multiple > 1:
+            target = size // self._crop_multiple * self._crop_multiple
+            message = f"an image is smaller than crop_multiple={self._crop_multiple}"
+            with tf.control_dependencies([tf.debugging.assert_positive(target, message)]):
+                return value[: target[0], : target[1]]
+        return value
+
+    def _describe(self, step: int) -> str:
+        indices = np.minimum(self._indices(step), self.num_examples - 1)
+        return self._records.describe(indices, f"batch {step}")
