@@ -1,0 +1,73 @@
+"""One encoder, and an ASPP and a DeepLabV3+ decoder for each task (reports A and B, "branched").
+
+--config=configs/branched.py             embedded default, sized for a CPU
+--config=configs/branched.py:miniscapes  the reports' protocol (B after tuning)
+--config=configs/branched.py:cityscapes  the same network on Cityscapes
+--config=configs/branched.py:camvid      photographs, semantics only, sized for a CPU
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip: int = 48) -> None:
+    """The branched network; widths 256 and 48 are the reports'."""
+    config.model.architecture = "branched"
+    config.model.encoder = encoder
+    config.model.aspp = ConfigDict({"rates": (3, 6, 9), "channels": channels})
+    config.model.decoder = ConfigDict({"skip_channels": skip, "channels": channels})
+    config.model.se = False
+
+
+def small(config: ConfigDict) -> None:
+    """What a CPU with two cores trains in minutes: ResNet-18, narrower heads, Adam."""
+    model(config, common.resnet(18, "FFT", width=32), channels=64, skip=24)
+    config.optimizer.name = "adam"
+    config.optimizer.clip_norm = 5.0
+    config.schedule.name = "cosine"
+    config.schedule.learning_rate = 2e-3
+    config.schedule.warmup_epochs = 0.2
+    config.train.batch_size = 8
+    config.train.epochs = 4
+    config.train.log_every = 20
+
+
+def streets(config: ConfigDict) -> None:
+    """The embedded default."""
+    small(config)
+    common.streets(config)
+    config.tasks.depth.loss = "l1"
+    config.tasks.depth.normalization = "log"
+    config.data.augment = common.augment(crop=(96, 192), scale=(0.75, 1.25), flip=0.5)
+
+
+def miniscapes(config: ConfigDict) -> None:
+    """ResNet-34 and full widths, as reported."""
+    model(config, common.resnet(34, "FFT"))
+    common.miniscapes(config)
+
+
+def cityscapes(config: ConfigDict) -> None:
+    """As `miniscapes`, on Cityscapes."""
+    model(config, common.resnet(34, "FFT"))
+    common.cityscapes(config)
+
+
+def camvid(config: ConfigDict) -> None:
+    """As the embedded default, on photographs."""
+    small(config)
+    common.camvid(config)
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, camvid)}
+
+
+def get_config(protocol: str = "streets") -> ConfigDict:
+    """The config of one protocol."""
+    if protocol not in PROTOCOLS:
+        raise common.unknown_protocol(protocol, PROTOCOLS)
+    config = common.base()
+    config.name = f"branched_{protocol}"
+    PROTOCOLS[protocol](config)
+    return config

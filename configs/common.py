@@ -1,0 +1,173 @@
+"""The fragments that configs share. A config starts from `base()` and says what differs.
+
+Every key that any part of the project reads has a default here, so that a config is locked with the
+full set: a misspelt override on the command line is an error that names the nearest right key.
+"""
+
+from ml_collections import ConfigDict
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def base() -> ConfigDict:
+    """Defaults of everything but data, model and tasks, which every config sets."""
+    return ConfigDict(
+        {
+            "name": "",
+            "seed": 0,
+            "data": {
+                "dataset": "streets",
+                "data_dir": "",  # '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
+                "manual_dir": "",  # where the official files of a data set lie
+                "train_split": "train",
+                "augment": augment(),
+            },
+            "model": {
+                "architecture": "",
+                "image_mean": IMAGENET_MEAN,
+                "image_std": IMAGENET_STD,
+                "dtype": "float32",
+                "pretrained": "",  # a work directory whose best checkpoint to start from
+                "pretrained_scope": "encoder",  # or 'all'
+            },
+            "tasks": {},
+            "weighting": {"name": "fixed"},
+            "optimizer": {
+                "name": "sgd",
+                "momentum": 0.9,
+                "beta1": 0.9,
+                "beta2": 0.999,
+                "epsilon": 1e-8,
+                "weight_decay": 1e-4,
+                "encoder_scale": 1.0,  # the encoder's learning rate as a multiple of the others'
+                "weighting_scale": 1.0,  # likewise that of a weighting's learned parameters
+                "clip_norm": 0.0,  # 0 = off
+            },
+            "schedule": {
+                "name": "polynomial",
+                "learning_rate": 0.01,
+                "warmup_epochs": 0.0,
+                "power": 0.9,  # polynomial
+                "every_epochs": 25,  # step
+                "factor": 0.5,  # step
+            },
+            "train": {
+                "batch_size": 4,
+                "epochs": 16,
+                "max_steps": 0,  # 0 = epochs decide
+                "accumulate": 1,
+                "deep_supervision": True,
+                "log_every": 50,
+                "eval_every_epochs": 1,
+                "checkpoint_every_steps": 0,  # besides every evaluation; 0 = off
+                "profile": "",  # 'first:last', steps to trace for TensorBoard
+            },
+            "eval": {
+                "split": "validation",
+                "batch_size": 8,
+                "crop_multiple": 1,
+                "image_size": (0, 0),  # (0, 0) = as stored
+                "selection": "multitask_score",  # the metric that decides which checkpoint is best
+                "selection_mode": "max",
+                "checkpoint": "best",  # what evaluate and predict load: 'best' or 'latest'
+                "images": 4,  # examples drawn at each evaluation
+                "save_predictions": False,
+            },
+        }
+    )
+
+
+def augment(**changes) -> ConfigDict:
+    """No augmentation at all, but for `changes`."""
+    config = ConfigDict(
+        {
+            "mode": "composed",  # or 'stepwise', the reports' order of operations
+            "crop": (0, 0),  # (height, width); (0, 0) = whole images
+            "scale": (1.0, 1.0),
+            "flip": 0.0,  # probability
+            "rotate": 0.0,  # degrees, either way
+            "brightness": 0.0,
+            "contrast": 0.0,
+            "saturation": 0.0,
+            "hue": 0.0,
+        }
+    )
+    config.update(changes)
+    return config
+
+
+def resnet(depth: int, flags: str = "FFT", *, width: int = 64, se: bool = False) -> ConfigDict:
+    """A dilated ResNet; `flags` is torchvision's `replace_stride_with_dilation`."""
+    return ConfigDict(
+        {
+            "name": "resnet",
+            "depth": depth,
+            "width": width,
+            "replace_stride_with_dilation": flags,
+            "dilation_rule": "template",
+            "se": se,
+        }
+    )
+
+
+def semantics_and_depth(**depth) -> ConfigDict:
+    """The two tasks of reports A and B; facts about classes and range come from the data set."""
+    return ConfigDict(
+        {
+            "semseg": {"type": "segmentation"},
+            "depth": {"type": "depth", "loss": "l2", "normalization": "standard"} | depth,
+        }
+    )
+
+
+def streets(config: ConfigDict) -> None:
+    """The embedded data set: 128×256 driving scenes that the project draws itself."""
+    config.data.dataset = "streets"
+    config.tasks = semantics_and_depth()
+
+
+def miniscapes(config: ConfigDict) -> None:
+    """The protocol of reports A and B after tuning (B: Adam 1e-4, batch 4, 16 epochs)."""
+    config.data.dataset = "miniscapes"
+    config.data.augment = augment(crop=(256, 256))
+    config.tasks = semantics_and_depth(mean=27.0727, stddev=29.1264, range=(4.0, 300.0))
+    config.tasks.semseg.num_classes = 19
+    config.weighting.weights = ConfigDict({"semseg": 0.5, "depth": 0.5})
+    config.optimizer.name = "adam"
+    config.schedule.learning_rate = 1e-4
+    config.train.batch_size = 4
+    config.train.epochs = 16
+    config.eval.crop_multiple = 32
+
+
+def cityscapes(config: ConfigDict) -> None:
+    """19 classes and metric depth at 512×1024, trained on crops as reports A and B do."""
+    miniscapes(config)
+    config.data.dataset = "cityscapes/512x1024"
+    config.data.augment = augment(crop=(256, 512), scale=(0.5, 2.0), flip=0.5)
+    config.tasks.depth = ConfigDict(
+        {
+            "type": "depth",
+            "loss": "l1",
+            "normalization": "standard",
+            "range": (3.0, 300.0),
+            # Training split without what is farther than 300 m (TUI-NICR's toolkit).
+            "mean": 31.716,
+            "stddev": 38.703,
+        }
+    )
+
+
+def camvid(config: ConfigDict) -> None:
+    """Photographs with 11 classes and no depth: the depth task is unlabelled, therefore silent."""
+    config.data.dataset = "camvid"
+    config.data.augment = augment(crop=(176, 240), scale=(0.75, 1.5), flip=0.5)
+    config.tasks = semantics_and_depth(mean=27.0727, stddev=29.1264, range=(4.0, 300.0))
+    config.eval.crop_multiple = 4
+    config.eval.selection = "semseg/miou"
+
+
+def unknown_protocol(name: str, known: dict) -> ValueError:
+    """The error for --config=configs/<file>.py:<name>."""
+    return ValueError(f"There is no protocol {name!r}; expected one of {', '.join(known)}.")

@@ -1,0 +1,257 @@
+"""Train, evaluate, predict: flags and wiring only; the one place where TensorFlow and JAX meet.
+
+python main.py --config=configs/branched.py
+python main.py --mode=evaluate --workdir=runs/branched_streets --config.eval.split=test
+python main.py --mode=predict --workdir=runs/branched_streets --input='photos/*.jpg' --output=out/
+"""
+
+import contextlib
+import functools
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from input_pipeline.errors import DatasetError
+from mtl_jax import checkpoints, evaluation, loop, parallel, prediction, progress, system, workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
+_WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "what to do")
+_INPUT = flags.DEFINE_list("input", [], "predict: files, folders or globs, with commas between")
+_OUTPUT = flags.DEFINE_string("output", None, "predict: the folder to write to")
+_CACHE = flags.DEFINE_string(
+    "compilation_cache", "~/.cache/mtl_jax", "compiled programs are kept here; '' = nowhere"
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "several processes: host:port of the first")
+_PROCESSES = flags.DEFINE_integer("processes", None, "several processes: how many")
+_PROCESS = flags.DEFINE_integer("process", None, "several processes: which one this is, from 0")
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done; the message says why and what to do."""
+
+
+def train() -> None:
+    """--mode=train: trains, or goes on with, the run in --workdir."""
+    from clu import metric_writers
+
+    from input_pipeline import pipeline, transforms
+
+    config = _CONFIG.value
+    directory = _workdir(config)
+    directory.create()
+    builder, specs = _dataset(config)
+    directory.claim(config)
+    workdir.write_json(directory.label_specs, specs)
+    with _usage_errors():
+        parts = system.build(config, specs)
+        augment = {k: v for k, v in config.data.augment.items() if not _is_off(k, v)}
+        stream = pipeline.TrainStream(
+            builder,
+            split=config.data.train_split,
+            keys=_keys(parts),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            augmentation=transforms.Augmentation(**augment),
+            **_process(),
+        )
+    for key in stream.missing:
+        progress.say(f"{config.data.dataset} has no {key!r}: that task is not trained.")
+    writers = []
+    if jax.process_index() == 0:
+        writers.append(metric_writers.SummaryWriter(str(directory.path)))
+    writer = metric_writers.AsyncMultiWriter(writers)
+    writer.write_hparams(
+        {k: v for k, v in workdir.flatten(workdir.to_json(config)).items() if _is_scalar(v)}
+    )
+    with _usage_errors():
+        run = loop.Run(
+            config=config,
+            system=parts,
+            mesh=parallel.make_mesh(),
+            stream=stream,
+            eval_batches=_eval_stream(config, builder, parts).batches,
+            workdir=directory,
+            writer=writer,
+            draw=functools.partial(
+                prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
+            ),
+        )
+    results = run.train()
+    best = results["best"]
+    progress.say(
+        f"Best {results['selection']} {best['metrics'][results['selection']]:.4g} at step "
+        f"{best['step']}. Everything is in {directory.path}."
+    )
+
+
+def evaluate() -> None:
+    """--mode=evaluate: all metrics of config.eval.split, and the raw predictions if asked for."""
+    config, directory, parts = _trained()
+    builder, _ = _dataset(config)
+    with _usage_errors():
+        stream = _eval_stream(config, builder, parts)
+        parallel.check_batch_size(config.eval.batch_size, key="config.eval.batch_size")
+    variables, step = _variables(config, directory, parts)
+    name = f"{config.eval.split}_{config.eval.checkpoint}"
+    save = None
+    if config.eval.save_predictions:
+        folder = directory.predictions / name
+        save = evaluation.PredictionSaver(folder, stream, parts.tasks)
+    metrics = evaluation.Evaluator(parts, parallel.make_mesh())(variables, stream.batches(), save)
+    progress.evaluation(step, metrics, best=False, seconds=0)
+    output = directory.path / f"evaluation_{name}.json"
+    if jax.process_index() == 0:
+        workdir.write_json(output, {"step": step, "split": config.eval.split, "metrics": metrics})
+    progress.say(f"All metrics: {output}" + (f"; predictions: {folder}" if save else ""))
+
+
+def predict() -> None:
+    """--mode=predict: labels, depth and an overlay for each of the user's photographs."""
+    if not _INPUT.value or not _OUTPUT.value:
+        raise UsageError("--mode=predict needs --input=<files, folders or globs> and --output=.")
+    config, directory, parts = _trained()
+    files = prediction.expand_inputs(_INPUT.value)
+    variables, _ = _variables(config, directory, parts)
+    apply = jax.jit(parts.predict)
+    prediction.predict_files(
+        functools.partial(apply, variables),
+        parts.tasks,
+        files,
+        Path(_OUTPUT.value),
+        report=progress.say,
+    )
+
+
+def _workdir(config) -> workdir.Workdir:
+    return workdir.Workdir(_WORKDIR.value or Path("runs") / config.name)
+
+
+def _dataset(config):
+    """The prepared builder, and its label specs as plain dicts."""
+    from input_pipeline import datasets
+
+    builder = datasets.load(
+        config.data.dataset, data_dir=config.data.data_dir, manual_dir=config.data.manual_dir
+    )
+    return builder, {key: spec.as_dict() for key, spec in builder.label_specs.items()}
+
+
+def _eval_stream(config, builder, parts):
+    from input_pipeline import pipeline
+
+    size = tuple(config.eval.image_size)
+    return pipeline.EvalStream(
+        builder,
+        split=config.eval.split,
+        keys=_keys(parts),
+        batch_size=config.eval.batch_size,
+        image_size=size if any(size) else None,
+        crop_multiple=config.eval.crop_multiple,
+        **_process(),
+    )
+
+
+def _trained():
+    """(config, workdir, system) of a run that was trained before."""
+    config = _CONFIG.value
+    directory = _workdir(config)
+    directory.check_config(config, may_differ=workdir.evaluate_may_differ())
+    with _usage_errors():
+        return config, directory, system.build(config, directory.read_label_specs())
+
+
+def _variables(config, directory, parts):
+    """(variables, step) of the checkpoint that config.eval.checkpoint names."""
+    with _usage_errors():
+        like = parts.init(jax.random.key(0), (64, 64))
+        return checkpoints.read_variables(directory.checkpoints, config.eval.checkpoint, like)
+
+
+def _keys(parts) -> list[str]:
+    return ["image", *dict.fromkeys(task.key for task in parts.tasks.values())]
+
+
+def _process() -> dict[str, int]:
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def _is_off(key: str, value) -> bool:
+    """Configs keep one type per key, so (0, 0) and (1, 1) stand for None."""
+    return (key, tuple(np.atleast_1d(value))) in (("crop", (0, 0)), ("scale", (1.0, 1.0)))
+
+
+def _is_scalar(value) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+@contextlib.contextmanager
+def _usage_errors():
+    """A ValueError while parts are being built is about the config, not a defect."""
+    try:
+        yield
+    except (checkpoints.CheckpointError, DatasetError):
+        raise
+    except ValueError as error:
+        logging.info("Where the error below comes from:", exc_info=True)
+        raise UsageError(str(error)) from error
+
+
+def _set_up_jax() -> None:
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")  # all of its memory is JAX's
+    if _CACHE.value:
+        jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE.value).expanduser()))
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+
+
+def main(argv: list[str]) -> None:
+    """Runs one mode. An error of the user's is one message, not a traceback."""
+    errors = (
+        DatasetError,
+        UsageError,
+        checkpoints.CheckpointError,
+        loop.NonFiniteLoss,
+        prediction.PredictionError,
+        workdir.WorkdirError,
+    )
+    try:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # orbax tells every step of every save
+        if len(argv) > 1:
+            raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
+        if _CONFIG.value is None:
+            raise UsageError("--config=configs/<name>.py is missing, or the --workdir of a run.")
+        _set_up_jax()
+        {"train": train, "evaluate": evaluate, "predict": predict}[_MODE.value]()
+    except loop.Stopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(128 + stopped.signum)
+    except errors as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def with_saved_config(argv: list[str]) -> list[str]:
+    """Adds the config that --workdir was trained with, unless --config is given."""
+    given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
+    if "config" in given or "workdir" not in given:
+        return argv
+    directory = workdir.Workdir(given["workdir"])
+    if not directory.config.exists():
+        return argv
+    loader = Path(__file__).parent / "configs" / "from_workdir.py"
+    return [argv[0], f"--config={loader}:{directory.path}", *argv[1:]]
+
+
+if __name__ == "__main__":
+    app.run(main, argv=with_saved_config(sys.argv))

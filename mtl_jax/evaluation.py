@@ -1,0 +1,164 @@
+"""Metrics of a whole split, whatever the batch size and however ragged the last batch."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from mtl_jax import metrics, parallel
+from mtl_jax.system import System
+
+# An int32 count of pixels must not overflow on the device between two drains to the host.
+_PIXELS_BETWEEN_DRAINS = 2**30
+
+
+class Evaluator:
+    """Evaluates a system on a stream; compiles once per image shape."""
+
+    def __init__(self, system: System, mesh: Mesh):
+        """Compiles nothing yet; the first batch does."""
+        self._system = system
+        self._mesh = mesh
+        whole, split = parallel.replicated(mesh), parallel.batch_sharding(mesh)
+        self._step = jax.jit(
+            self._step_fn,
+            in_shardings=(whole, whole, split),
+            out_shardings=(whole, split),
+            donate_argnums=0,
+        )
+
+    def __call__(
+        self,
+        variables: dict[str, Any],
+        batches: Iterable[dict[str, np.ndarray]],
+        on_batch: Callable[[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]], None]
+        | None = None,
+    ) -> dict[str, float]:
+        """Evaluates the whole stream.
+
+        Args:
+          variables: the model's params and batch_stats.
+          batches: this process's slices of all batches, padding marked by `valid`.
+          on_batch: called with each local batch and what `postprocess` made of its predictions,
+            {task: {name: array}}; for saving and drawing.
+
+        Returns:
+          {'<task>/<metric>': value} for every task, '<task>/loss' (the mean over labelled images of
+          the loss of one image), 'loss' (their unweighted sum) and the metrics that combine tasks.
+
+        Raises:
+          ValueError: the stream is empty.
+        """
+        totals, sums, pixels = None, None, 0
+        for batch in batches:
+            on_device = parallel.put_batch(self._mesh, batch)
+            if sums is None:
+                sums = self._zeros(variables, on_device)
+            sums, outputs = self._step(sums, variables, on_device)
+            if on_batch:
+                on_batch(batch, jax.tree.map(_local, outputs))
+            pixels += int(np.prod(on_device["image"].shape[:3]))
+            if pixels + int(np.prod(on_device["image"].shape[:3])) > _PIXELS_BETWEEN_DRAINS:
+                totals, sums, pixels = _drain(totals, sums), None, 0
+        if sums is not None:
+            totals = _drain(totals, sums)
+        if totals is None:
+            raise ValueError("Evaluation got no batch: the split is empty.")
+        return self._metrics(totals)
+
+    def _zeros(self, variables, batch):
+        shapes = jax.eval_shape(lambda v, b: self._sums(v, b)[0], variables, batch)
+        zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+        return jax.device_put(zeros, parallel.replicated(self._mesh))
+
+    def _step_fn(self, sums, variables, batch):
+        new, outputs = self._sums(variables, batch)
+        return jax.tree.map(jnp.add, sums, new), outputs
+
+    def _sums(self, variables, batch):
+        predictions = self._system.predict(variables, batch["image"])
+        sums, outputs = {}, {}
+        for name, task in self._system.tasks.items():
+            targets = task.targets(batch)
+            loss, images = _loss_per_image(task, predictions[name], targets, batch["valid"])
+            sums[name] = {
+                "metrics": task.metric_sums(predictions[name], targets, batch["valid"]),
+                "loss": loss,
+                "images": images,
+            }
+            outputs[name] = task.postprocess(predictions[name])
+        return sums, outputs
+
+    def _metrics(self, totals) -> dict[str, float]:
+        result = {}
+        for name, task in self._system.tasks.items():
+            found = totals[name]
+            for metric, value in task.metrics(found["metrics"]).items():
+                result[f"{name}/{metric}"] = float(value)
+            if found["images"] > 0:
+                result[f"{name}/loss"] = float(found["loss"] / found["images"])
+        result["loss"] = float(sum(result.get(f"{name}/loss", 0.0) for name in self._system.tasks))
+        return result | metrics.composite(result)
+
+
+def _loss_per_image(task, prediction, targets, valid) -> tuple[jax.Array, jax.Array]:
+    """Sum of the losses of single images, and the number of images that have a label."""
+
+    def one(prediction, targets, valid):
+        batch = jax.tree.map(lambda array: array[None], (prediction, targets, valid))
+        return task.loss(*batch), task.labelled(*batch[1:])
+
+    losses, labelled = jax.vmap(one)(prediction, targets, valid)
+    return jnp.sum(losses * labelled), jnp.sum(labelled, dtype=jnp.int32)
+
+
+class PredictionSaver:
+    """Writes one .npz per example: what each task predicts, and its targets.
+
+    Use as `Evaluator`'s `on_batch`. The arrays of a file are `<task>/prediction` as `postprocess`
+    gives it (class ids, metres) and `<task>/target` as the batch holds it, where it does.
+    """
+
+    def __init__(self, folder: Path, stream: Any, tasks: dict[str, Any]):
+        """Creates the folder.
+
+        Args:
+          folder: to write to.
+          stream: the `EvalStream` that is evaluated; tells each example's id.
+          tasks: {name: Task}.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._stream, self._tasks, self._step = folder, stream, tasks, 0
+
+    def __call__(self, batch: dict[str, np.ndarray], outputs: dict[str, Any]) -> None:
+        """Writes the examples of one batch; padding is left out."""
+        ids = self._stream.example_ids(self._step)[self._stream.local_slice]
+        self._step += 1
+        for row, name in enumerate(ids):
+            if not batch["valid"][row]:
+                continue
+            arrays = {}
+            for task_name, task in self._tasks.items():
+                arrays[f"{task_name}/prediction"] = outputs[task_name][task_name][row]
+                if task.key in batch:
+                    arrays[f"{task_name}/target"] = batch[task.key][row]
+            path = self._folder / f"{name.replace('/', '_')}.npz"
+            temporary = path.with_name(f".{path.name}")
+            np.savez_compressed(temporary, **arrays)
+            temporary.replace(path)
+
+
+def _drain(totals, sums):
+    """Adds the device's sums to the host's in float64, which is exact for counts below 2^53."""
+    host = jax.tree.map(lambda x: np.asarray(x).astype(np.float64), sums)
+    return host if totals is None else jax.tree.map(np.add, totals, host)
+
+
+def _local(array: jax.Array) -> np.ndarray:
+    """The part of a batch-sharded array that this process holds, in order."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])

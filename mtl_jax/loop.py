@@ -1,0 +1,316 @@
+"""The training loop: steps, logs, evaluations, checkpoints, stopping and resuming."""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mtl_jax import checkpoints, evaluation, optimizers, parallel, pretrained, progress, training
+from mtl_jax.results import Results
+from mtl_jax.system import System
+from mtl_jax.train_state import TrainState
+from mtl_jax.workdir import Workdir
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss or a gradient is NaN or infinite; the message says where and what to try."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and its state is saved.
+
+    Attributes:
+      signum: the signal that asked.
+    """
+
+    def __init__(self, signum: int, step: int):
+        """Remembers the signal and the step that was saved."""
+        super().__init__(f"Stopped at step {step}; run the same command again to go on.")
+        self.signum = signum
+
+
+class TrainStream(Protocol):
+    """What the loop needs of `input_pipeline.pipeline.TrainStream`."""
+
+    steps_per_epoch: int
+    shapes: dict[str, tuple[int, ...]]
+
+    def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]: ...
+
+    def example_ids(self, step: int) -> list[str]: ...
+
+
+class Writer(Protocol):
+    """What the loop needs of clu's `MetricWriter`."""
+
+    def write_scalars(self, step: int, scalars: dict[str, float]) -> None: ...
+
+    def write_images(self, step: int, images: dict[str, np.ndarray]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclasses.dataclass
+class Run:
+    """One training run.
+
+    Attributes:
+      config: the whole config.
+      system: model, tasks, weighting.
+      mesh: from `parallel.make_mesh`.
+      stream: training batches.
+      eval_batches: makes a fresh iterator over the evaluation split.
+      workdir: where everything is kept.
+      writer: of TensorBoard events.
+      draw: makes {name: [H, W, 3] uint8} pictures of a few examples from (batch, outputs).
+    """
+
+    config: Any
+    system: System
+    mesh: Mesh
+    stream: TrainStream
+    eval_batches: Callable[[], Iterable[dict[str, np.ndarray]]]
+    workdir: Workdir
+    writer: Writer
+    draw: Callable[[dict, dict], dict[str, np.ndarray]]
+
+    def __post_init__(self):
+        train = self.config.train
+        parallel.check_batch_size(
+            train.batch_size, key="config.train.batch_size", accumulate=train.accumulate
+        )
+        parallel.check_batch_size(self.config.eval.batch_size, key="config.eval.batch_size")
+        self.steps_per_epoch = self.stream.steps_per_epoch
+        self.total_steps = train.max_steps or int(train.epochs * self.steps_per_epoch)
+        if self.total_steps < 1:
+            raise ValueError(
+                f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps is no step."
+            )
+        self.schedule = optimizers.make_schedule(
+            self.config.schedule,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+        )
+        self.optimizer = optimizers.make_optimizer(self.config.optimizer, self.schedule)
+        self._evaluate = evaluation.Evaluator(self.system, self.mesh)
+
+    def train(self) -> dict[str, Any]:
+        """Trains from the latest checkpoint, or from the start, to the end.
+
+        Returns:
+          What results.json holds.
+
+        Raises:
+          NonFiniteLoss: the last good checkpoint is kept.
+          Stopped: on SIGTERM or Ctrl-C, after saving.
+          CheckpointError: there are checkpoints but none fits.
+        """
+        with checkpoints.Checkpoints(self.workdir.checkpoints) as store:
+            state, results = self._start(store)
+            step = int(state.step)
+            if step >= self.total_steps:
+                progress.say(f"This run is finished ({step} steps): {self.workdir.results}")
+                return results.write(final=True)
+            try:
+                with StopSignal() as stop:
+                    self._train_from(state, step, store, results, stop)
+            finally:
+                self.writer.flush()
+                store.wait()
+            return results.write(final=True)
+
+    def _start(self, store) -> tuple[TrainState, Results]:
+        """The state to go on from, and what is known of the run so far."""
+        state = training.create_state(
+            self.system,
+            self.optimizer,
+            seed=self.config.seed,
+            image_shape=self.stream.shapes["image"][:2],
+            mesh=self.mesh,
+        )
+        restored = store.restore_latest(state, report=progress.say)
+        if restored is None:
+            if self.config.model.pretrained:
+                state = pretrained.load(state, self.config.model, report=progress.say)
+            progress.parameter_overview(state.variables, self.workdir.path / "parameters.txt")
+            return state, Results(self.workdir, self.config)
+        state, info = restored
+        results = Results(self.workdir, self.config, info=info)
+        if int(state.step) < self.total_steps:
+            progress.say(f"Resuming at step {int(state.step)} of {self.total_steps}.")
+        return state, results
+
+    def _train_from(self, state, step: int, store, results: Results, stop) -> None:
+        train_step = training.make_train_step(
+            self.system,
+            self.optimizer,
+            self.schedule,
+            seed=self.config.seed,
+            steps_per_epoch=self.steps_per_epoch,
+            mesh=self.mesh,
+            accumulate=self.config.train.accumulate,
+        )
+        log = _Log(self, results)
+        profile = progress.Profile(self.config.train.profile, self.workdir.path / "profile")
+        batches = self.stream.batches(step)
+        while step < self.total_steps:
+            profile.before(step)
+            state, logs = train_step(state, parallel.put_batch(self.mesh, next(batches)))
+            step += 1
+            profile.after(step, state)
+            log.add(step, logs)
+            stopping = stop.requested(step, self.config.train.log_every)
+            evaluate = self._due(step, self._eval_every) or step == self.total_steps
+            save = self._due(step, self.config.train.checkpoint_every_steps)
+            if stopping or evaluate or save or step % self.config.train.log_every == 0:
+                log.flush()  # and so nothing is saved that was not found finite
+            if evaluate:
+                self._evaluate_at(step, state, store, results)
+                log.restart_clock()
+            if evaluate or save or stopping:
+                store.save_latest(state, results.info())
+            if stopping:
+                store.wait()
+                raise Stopped(stop.signum, step)
+
+    @property
+    def _eval_every(self) -> int:
+        return int(self.config.train.eval_every_epochs * self.steps_per_epoch)
+
+    @staticmethod
+    def _due(step: int, every: int) -> bool:
+        return every > 0 and step % every == 0
+
+    def _evaluate_at(self, step: int, state: TrainState, store, results: Results) -> None:
+        """Evaluates, draws, and saves the model if it is the best so far."""
+        started = time.monotonic()
+        pictures: dict[str, np.ndarray] = {}
+
+        def draw(batch, outputs):
+            if not pictures and self.config.eval.images:
+                pictures.update(self.draw(batch, outputs))
+
+        metrics = self._evaluate(state.variables, self.eval_batches(), draw)
+        best = results.add_evaluation(step, step / self.steps_per_epoch, metrics)
+        progress.evaluation(step, metrics, best=best, seconds=time.monotonic() - started)
+        self.writer.write_scalars(step, {f"eval/{k}": v for k, v in metrics.items()})
+        self.writer.write_images(step, {k: v[None] for k, v in pictures.items()})
+        self.writer.flush()
+        if jax.process_index() == 0:
+            progress.save_pictures(self.workdir.predictions, pictures)
+        if best:
+            store.save_best(state, results.info())
+        results.write(final=False)
+
+
+class _Log:
+    """Collects the steps' logs on the device and reads them at intervals, so that no step waits."""
+
+    def __init__(self, run: Run, results: Results):
+        self._run, self._results = run, results
+        self._pending: list[tuple[int, Any]] = []
+        self._clock = time.monotonic()
+        self._line = progress.Line(
+            run.total_steps, run.steps_per_epoch, run.config.train.batch_size
+        )
+
+    def add(self, step: int, logs: Any) -> None:
+        self._pending.append((step, logs))
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last `flush` out of the throughput."""
+        self._clock = time.monotonic()
+
+    def flush(self) -> None:
+        """Checks that all is finite, writes scalars and the progress line. May raise."""
+        if not self._pending:
+            return
+        logs = jax.device_get([logs for _, logs in self._pending])
+        for (step, _), found in zip(self._pending, logs, strict=True):
+            self._check_finite(step, found)
+        now = time.monotonic()
+        images = len(logs) * self._run.config.train.batch_size
+        self._results.add_training(self._pending[-1][0], seconds=now - self._clock, images=images)
+        rate = images / (now - self._clock)
+        self._clock = now
+        step, last = self._pending[-1][0], logs[-1]
+        losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
+        scalars = {f"train/loss/{task}": value for task, value in losses.items()}
+        scalars |= {f"train/weight/{t}": float(value) for t, value in last["weights"].items()}
+        scalars |= {
+            "train/loss": float(np.mean([found["total"] for found in logs])),
+            "train/learning_rate": float(last["learning_rate"]),
+            "train/gradient_norm": float(last["gradient_norm"]),
+            "train/images_per_second": rate,
+        }
+        self._run.writer.write_scalars(step, scalars)
+        self._line.show(step, losses, float(last["learning_rate"]), rate)
+        self._pending.clear()
+
+    def _check_finite(self, step: int, found: Any) -> None:
+        bad = [task for task, value in found["losses"].items() if not np.isfinite(value)]
+        if not bad and np.isfinite(found["gradient_norm"]):
+            return
+        what = f"The loss of {', '.join(bad)}" if bad else "The gradient"
+        values = {task: float(value) for task, value in found["losses"].items()}
+        config = self._run.config
+        raise NonFiniteLoss(
+            f"{what} is not finite at step {step}: losses {values}, "
+            f"gradient norm {float(found['gradient_norm'])}, learning rate "
+            f"{float(found['learning_rate']):.3g}.\n"
+            f"Examples of that batch: {', '.join(self._run.stream.example_ids(step - 1))}.\n"
+            "Look at these examples' labels first. Then try a lower "
+            f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
+            "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
+            "config.model.dtype=float32.\n"
+            f"The last good checkpoint is kept in {self._run.workdir.checkpoints}; "
+            "the same command goes on from it."
+        )
+
+
+class StopSignal(contextlib.AbstractContextManager):
+    """Turns the first SIGTERM or Ctrl-C into a request to stop; a second one acts at once."""
+
+    def __init__(self):
+        """Installs nothing yet; `with` does."""
+        self.signum: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self):
+        """Takes over the two signals."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._previous[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_):
+        """Gives them back."""
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def requested(self, step: int, every: int) -> bool:
+        """Whether to stop after this step.
+
+        Several processes must stop at the same step, so with them the answer is agreed upon every
+        `every` steps only.
+        """
+        if jax.process_count() == 1:
+            return self.signum is not None
+        if step % every:
+            return False
+        from jax.experimental import multihost_utils
+
+        signums = multihost_utils.process_allgather(np.int32(self.signum or 0))
+        self.signum = int(np.max(signums)) or None
+        return self.signum is not None
+
+    def _handle(self, signum, frame):
+        del frame
+        self.signum = signum
+        signal.signal(signum, self._previous[signum])
+        progress.say("Stopping after this step and saving ...")

@@ -1,0 +1,102 @@
+"""What a run shows to the person who watches it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+
+def say(text: str) -> None:
+    """One line on standard output, from the first process only."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def parameter_overview(variables: dict[str, Any], path: Path) -> None:
+    """Says how many parameters each part has, and writes the table of all of them to `path`."""
+    # Imported here because only a start from step 0 needs it.
+    from clu import parameter_overview as overview
+
+    if jax.process_index() == 0:
+        table = overview.get_parameter_overview(variables["params"], include_stats=False)
+        path.write_text(table + "\n")
+    parts = {
+        name: sum(x.size for x in jax.tree.leaves(tree))
+        for name, tree in variables["params"].items()
+    }
+    listing = ", ".join(f"{name} {size:,}" for name, size in parts.items())
+    say(f"{sum(parts.values()):,} parameters ({listing}); all of them in {path}.")
+
+
+def evaluation(step: int, metrics: dict[str, float], *, best: bool, seconds: float) -> None:
+    """One line per evaluation; everything else is in evaluation.jsonl."""
+    shown = "  ".join(
+        f"{name} {value:.4g}" for name, value in metrics.items() if "iou/" not in name
+    )
+    say(f"evaluation at step {step}{' (best so far)' if best else ''}, {seconds:.0f} s: {shown}")
+
+
+def save_pictures(directory: Path, pictures: dict[str, np.ndarray]) -> None:
+    """Writes {name: [H, W, 3] uint8} as PNG files."""
+    directory.mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(directory / f"{name}.png")
+
+
+class Line:
+    """The progress line: rewritten in place on a terminal, one line each elsewhere."""
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, batch_size: int):
+        """Takes the run's length."""
+        self._total, self._per_epoch, self._batch = total_steps, steps_per_epoch, batch_size
+
+    def show(self, step: int, losses: dict[str, float], learning_rate: float, rate: float) -> None:
+        """Shows one step; `rate` in images per second."""
+        shown = " ".join(f"{task} {value:.4f}" for task, value in losses.items())
+        seconds = (self._total - step) * self._batch / rate
+        text = (
+            f"step {step}/{self._total} ({step / self._total:.0%}, epoch "
+            f"{step / self._per_epoch:.2f})  loss {shown}  lr {learning_rate:.2e}  "
+            f"{rate:.1f} images/s  {_duration(seconds)} left"
+        )
+        if jax.process_index():
+            return
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{text}", end="\n" if step == self._total else "", flush=True)
+        else:
+            print(text, flush=True)
+
+
+class Profile:
+    """Traces the steps of 'first:last' for TensorBoard's profiler; '' traces none."""
+
+    def __init__(self, steps: str, directory: Path):
+        """Reads the range. Raises ValueError if it is none."""
+        self._directory, self._first, self._last = directory, -1, -1
+        if steps:
+            first, _, last = steps.partition(":")
+            if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+                raise ValueError(
+                    f"config.train.profile={steps!r}; expected 'first:last', for example '100:110'."
+                )
+            self._first, self._last = int(first), int(last)
+
+    def before(self, step: int) -> None:
+        """Call before each step with the number of steps made."""
+        if step == self._first:
+            jax.profiler.start_trace(str(self._directory))
+
+    def after(self, step: int, state: Any) -> None:
+        """Call after each step with the number of steps made and its result."""
+        if step == self._last and self._first >= 0:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            say(f"Profile of steps {self._first} to {self._last}: {self._directory}")
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

@@ -1,0 +1,112 @@
+"""evaluation.jsonl and results.json of a run."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtl_jax import workdir
+from mtl_jax.workdir import Workdir
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mtl-jax")
+
+
+class Results:
+    """What is known of a run so far. Only the first process writes."""
+
+    def __init__(self, directory: Workdir, config: Any, info: dict[str, Any] | None = None):
+        """Starts anew, or goes on from the `info` of a checkpoint.
+
+        Evaluations later than that checkpoint will be made again, so they are dropped.
+        """
+        self._directory, self._config = directory, config
+        info = info or {"step": 0, "train_seconds": 0.0, "images": 0}
+        self._step = info["step"]
+        self._seconds, self._images = info["train_seconds"], info["images"]
+        self._evaluations = [e for e in directory.read_evaluations() if e["step"] <= self._step]
+
+    def info(self) -> dict[str, Any]:
+        """What a checkpoint has to remember."""
+        return {"step": self._step, "train_seconds": self._seconds, "images": self._images}
+
+    def add_training(self, step: int, *, seconds: float, images: int) -> None:
+        """Counts the time and images that training took to come to `step`."""
+        self._step = step
+        self._seconds += seconds
+        self._images += images
+
+    def add_evaluation(self, step: int, epoch: float, metrics: dict[str, float]) -> bool:
+        """Appends a line to evaluation.jsonl; True if it is the best so far.
+
+        Raises:
+          ValueError: config.eval.selection is not among the metrics, or is not a number.
+        """
+        entry = {"step": step, "epoch": epoch, "train_seconds": self._seconds, "metrics": metrics}
+        score = self._score(entry)
+        if not np.isfinite(score):
+            raise ValueError(
+                f"config.eval.selection={self._config.eval.selection!r} is {score} at step {step}: "
+                "the evaluation split has no valid label for it. Select by another metric, one of "
+                + ", ".join(sorted(k for k, v in metrics.items() if np.isfinite(v)))
+            )
+        best = self._best()
+        self._evaluations.append(entry)
+        if jax.process_index() == 0:
+            self._directory.write_evaluations(self._evaluations)
+        return best is None or self._sign() * score > self._sign() * self._score(best)
+
+    def write(self, *, final: bool) -> dict[str, Any]:
+        """Writes results.json and returns what it holds."""
+        evaluations = self._evaluations
+        last_ten = evaluations[-10:]
+        keys = evaluations[-1]["metrics"] if evaluations else {}
+        results = {
+            "name": self._config.name,
+            "finished": final,
+            "selection": self._config.eval.selection,
+            "split": self._config.eval.split,
+            "best": self._best(),
+            "last": evaluations[-1] if evaluations else None,
+            "mean_of_last_10": {
+                key: float(np.mean([e["metrics"].get(key, np.nan) for e in last_ten]))
+                for key in keys
+            },
+            "steps": self._step,
+            "train_seconds": self._seconds,
+            "images_per_second": self._images / self._seconds if self._seconds else None,
+            "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+            "processes": jax.process_count(),
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "versions": {package: _version(package) for package in _PACKAGES},
+        }
+        if jax.process_index() == 0:
+            workdir.write_json(self._directory.results, results)
+        return results
+
+    def _score(self, entry: dict[str, Any]) -> float:
+        selection, metrics = self._config.eval.selection, entry["metrics"]
+        if selection not in metrics:
+            raise ValueError(
+                f"config.eval.selection={selection!r} is not a metric of this run; expected one of "
+                + ", ".join(sorted(metrics))
+            )
+        value = metrics[selection]
+        return float("nan") if value is None else value
+
+    def _sign(self) -> int:
+        return {"max": 1, "min": -1}[self._config.eval.selection_mode]
+
+    def _best(self) -> dict[str, Any] | None:
+        # Of equals the first, as `add_evaluation` decides too.
+        return max(
+            self._evaluations, key=lambda entry: self._sign() * self._score(entry), default=None
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,75 @@
+"""A model with its tasks and its weighting: what training, evaluation and prediction share."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mtl_jax import architectures, tasks, weightings
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A model with its tasks and its weighting.
+
+    Attributes:
+      model: the architecture.
+      tasks: {name: Task}.
+      weighting: how the losses are balanced.
+      image_mean, image_std: per channel, for pixels in [0, 1].
+      deep_supervision: average each task's loss over the auxiliary and the final predictions.
+    """
+
+    model: nn.Module
+    tasks: dict[str, Any]
+    weighting: weightings.Weighting
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+    deep_supervision: bool
+
+    def normalize(self, image: jax.Array) -> jax.Array:
+        """uint8 [B, H, W, 3] ─► float32, (x / 255 − mean) / std."""
+        mean = jnp.asarray(self.image_mean, jnp.float32)
+        std = jnp.asarray(self.image_std, jnp.float32)
+        return (image.astype(jnp.float32) / 255.0 - mean) / std
+
+    def init(self, key: jax.Array, image_shape: tuple[int, int]) -> dict[str, Any]:
+        """The model's initial variables.
+
+        Args:
+          key: PRNG key.
+          image_shape: (H, W) of the images; parameters do not depend on it.
+        """
+        image = jnp.zeros((1, *image_shape, 3), jnp.float32)
+        init = jax.jit(lambda key: self.model.init({"params": key}, image, train=False))
+        variables = dict(init(key))
+        variables.setdefault("batch_stats", {})
+        return variables
+
+    def predict(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
+        """Final predictions {task: float32 [B, H, W, C]} for uint8 images [B, H, W, 3]."""
+        return self.model.apply(variables, self.normalize(image), train=False).final
+
+
+def build(config, label_specs: dict[str, dict]) -> System:
+    """Builds model, tasks and weighting from a run's config.
+
+    Args:
+      config: the whole config.
+      label_specs: {key: `LabelSpec.as_dict()`} of the data set.
+
+    Raises:
+      ValueError: some part of the config is impossible; the message names the key.
+    """
+    all_tasks = tasks.build(config.tasks, label_specs)
+    channels = {name: task.channels for name, task in all_tasks.items()}
+    return System(
+        model=architectures.build(config.model, channels),
+        tasks=all_tasks,
+        weighting=weightings.build(config.weighting, tuple(all_tasks)),
+        image_mean=tuple(config.model.image_mean),
+        image_std=tuple(config.model.image_std),
+        deep_supervision=config.train.deep_supervision,
+    )

@@ -1,0 +1,211 @@
+"""The train step: one jit-compiled, data-parallel update of a `TrainState`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mtl_jax import parallel
+from mtl_jax.optimizers import Schedule
+from mtl_jax.system import System
+from mtl_jax.train_state import TrainState
+
+Batch = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+
+
+def create_state(
+    system: System,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, int],
+    mesh: Mesh,
+) -> TrainState:
+    """The state before the first step, replicated over the mesh; a pure function of `seed`."""
+    variables = system.init(jax.random.key(seed), image_shape)
+    weighting_params, weighting_state = system.weighting.init()
+
+    def create(variables, weighting_params, weighting_state):
+        params = {"model": variables["params"], "weighting": weighting_params}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables["batch_stats"],
+            opt_state=optimizer.init(params),
+            weighting=weighting_state,
+            epoch_losses={task: _zero_mean() for task in system.tasks},
+        )
+
+    create = jax.jit(create, out_shardings=parallel.replicated(mesh))
+    return create(variables, weighting_params, weighting_state)
+
+
+def make_train_step(
+    system: System,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    *,
+    seed: int,
+    steps_per_epoch: int,
+    mesh: Mesh,
+    accumulate: int = 1,
+) -> TrainStep:
+    """Compiles the update.
+
+    Args:
+      system: model, tasks, weighting.
+      optimizer, schedule: from `mtl_jax.optimizers`.
+      seed: of the randomness inside a step, which is `fold_in(seed, step)`.
+      steps_per_epoch: after so many steps the weighting's `end_epoch` is called.
+      mesh: from `parallel.make_mesh`.
+      accumulate: number of micro-batches whose gradients are averaged into one update. BatchNorm
+        and each task's mean over valid pixels are then those of a micro-batch.
+
+    Returns:
+      (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:
+      `losses` and `weights` per task, `total`, `gradient_norm`, `learning_rate`.
+    """
+
+    def close_epoch(weighting, epoch_losses):
+        weighting = system.weighting.end_epoch(weighting, _means(epoch_losses))
+        return weighting, jax.tree.map(jnp.zeros_like, epoch_losses)
+
+    def step_fn(state: TrainState, batch: Batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        if accumulate == 1:
+            new = _gradients(system, state, state.batch_stats, batch, key)
+        else:
+            new = _accumulated_gradients(system, state, batch, key, accumulate, mesh)
+        gradient, batch_stats, weighting, losses, labelled, logs = new
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        logs |= {
+            "losses": losses,
+            "gradient_norm": optax.global_norm(gradient["model"]),
+            "learning_rate": schedule(state.step),
+        }
+        step = state.step + 1
+        epoch_losses = {
+            task: (total + losses[task] * labelled[task], count + labelled[task])
+            for task, (total, count) in state.epoch_losses.items()
+        }
+        weighting, epoch_losses = jax.lax.cond(
+            step % steps_per_epoch == 0, close_epoch, lambda *same: same, weighting, epoch_losses
+        )
+        new_state = TrainState(
+            step=step,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            weighting=weighting,
+            epoch_losses=epoch_losses,
+        )
+        return new_state, logs
+
+    whole = parallel.replicated(mesh)
+    return jax.jit(
+        step_fn,
+        in_shardings=(whole, parallel.batch_sharding(mesh)),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
+
+
+def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
+    """The unweighted training loss of every task on one batch.
+
+    Returns:
+      {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
+    """
+    variables = {"params": model_params, "batch_stats": batch_stats}
+    predictions, mutated = system.model.apply(
+        variables,
+        system.normalize(batch["image"]),
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
+    )
+    supervised = [predictions.final]
+    if system.deep_supervision:
+        supervised = [*predictions.auxiliary, predictions.final]
+    losses, labelled = {}, {}
+    for name, task in system.tasks.items():
+        targets = task.targets(batch)
+        each = [task.loss(outputs[name], targets, batch["valid"]) for outputs in supervised]
+        losses[name] = sum(each) / len(each)
+        labelled[name] = task.labelled(targets, batch["valid"])
+    return losses, labelled, mutated.get("batch_stats", {})
+
+
+def _gradients(system: System, state: TrainState, batch_stats, batch: Batch, key: jax.Array):
+    """Gradient, batch_stats, weighting state, losses, labelled and logs of one (micro-)batch."""
+    weighting = system.weighting
+
+    def losses_of(model_params):
+        losses, labelled, stats = task_losses(system, model_params, batch_stats, batch, key)
+        return losses, (labelled, stats)
+
+    def total_of(params):
+        losses, (labelled, stats) = losses_of(params["model"])
+        total, weights = weighting.combine(params["weighting"], state.weighting, losses, labelled)
+        return total, (losses, labelled, stats, weights)
+
+    if not weighting.needs_gradients:
+        (total, aux), gradient = jax.value_and_grad(total_of, has_aux=True)(state.params)
+        losses, labelled, stats, weights = aux
+        new_weighting = state.weighting
+    else:
+        losses, pullback, (labelled, stats) = jax.vjp(
+            losses_of, state.params["model"], has_aux=True
+        )
+        gradients = {
+            task: pullback({t: jnp.float32(t == task) for t in losses})[0] for task in losses
+        }
+        combined, new_weighting = weighting.combine_gradients(state.weighting, gradients)
+        gradient = {
+            "model": combined,
+            "weighting": jax.tree.map(jnp.zeros_like, state.params["weighting"]),
+        }
+        total, weights = weighting.combine(
+            state.params["weighting"], state.weighting, losses, labelled
+        )
+    return gradient, stats, new_weighting, losses, labelled, {"total": total, "weights": weights}
+
+
+def _accumulated_gradients(system, state, batch, key, accumulate: int, mesh: Mesh):
+    """Means of `_gradients` over `accumulate` micro-batches, one after the other."""
+    sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def split(array):
+        # Every n-th example, so that each device keeps its own examples.
+        array = array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
+        return jax.lax.with_sharding_constraint(array, sharding)
+
+    def body(carry, inputs):
+        batch_stats, gradient_sum = carry
+        gradient, batch_stats, *rest = _gradients(system, state, batch_stats, *inputs)
+        return (batch_stats, jax.tree.map(jnp.add, gradient_sum, gradient)), rest
+
+    inputs = jax.tree.map(split, batch), jax.random.split(key, accumulate)
+    start = state.batch_stats, jax.tree.map(jnp.zeros_like, state.params)
+    (batch_stats, gradient_sum), rest = jax.lax.scan(body, start, inputs)
+    weighting, losses, labelled, logs = rest
+    return (
+        jax.tree.map(lambda x: x / accumulate, gradient_sum),
+        batch_stats,
+        jax.tree.map(lambda x: x[-1], weighting),
+        jax.tree.map(jnp.mean, losses),
+        jax.tree.map(jnp.any, labelled),
+        jax.tree.map(jnp.mean, logs),
+    )
+
+
+def _zero_mean() -> tuple[jax.Array, jax.Array]:
+    return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+
+
+def _means(epoch_losses):
+    return {task: total / jnp.maximum(count, 1) for task, (total, count) in epoch_losses.items()}

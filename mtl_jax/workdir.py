@@ -1,0 +1,166 @@
+"""The work directory of a run: config, label specs, evaluations, results. All writes are atomic."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# What may differ between two starts of one run, because it changes no number of the training.
+MAY_DIFFER = (
+    "data.data_dir",
+    "data.manual_dir",
+    "train.log_every",
+    "train.profile",
+    "eval.images",
+    "eval.checkpoint",
+    "eval.save_predictions",
+)
+_EVALUATE_ONLY = ("eval.",)
+
+
+class WorkdirError(ValueError):
+    """The work directory cannot be used; the message says why and what to do."""
+
+
+class Workdir:
+    """Names and files of one work directory."""
+
+    def __init__(self, path: str | os.PathLike):
+        """Takes the directory's path; creates nothing."""
+        self.path = Path(path).absolute()
+        self.config = self.path / "config.json"
+        self.label_specs = self.path / "labels.json"
+        self.evaluations = self.path / "evaluation.jsonl"
+        self.results = self.path / "results.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.predictions = self.path / "predictions"
+
+    def create(self) -> None:
+        """Creates the directory and checks that it can be written. Raises WorkdirError."""
+        probe = self.path / f".writable_{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise WorkdirError(
+                f"--workdir={self.path} cannot be written ({error.strerror}). "
+                "Choose a directory that you may write to."
+            ) from error
+
+    def claim(self, config: ConfigDict) -> None:
+        """Saves the config, or checks that the directory belongs to the same one.
+
+        Raises:
+          WorkdirError: it holds a run of another config; the message lists the differing keys.
+        """
+        if self.config.exists():
+            self.check_config(config, may_differ=MAY_DIFFER)
+        else:
+            write_json(self.config, to_json(config))
+
+    def check_config(self, config: ConfigDict, *, may_differ: Iterable[str]) -> None:
+        """Raises WorkdirError if the saved config differs from `config` anywhere else."""
+        saved, given = flatten(self.read_config()), flatten(to_json(config))
+        lines = [
+            f"  {key}: {_show(saved, key)} in the directory, {_show(given, key)} asked for"
+            for key in sorted(set(saved) | set(given))
+            if saved.get(key) != given.get(key) and not key.startswith(tuple(may_differ))
+        ]
+        if lines:
+            raise WorkdirError(
+                f"{self.path} holds a run of another config:\n" + "\n".join(lines) + "\n"
+                "Use another --workdir, or the same config."
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """The saved config. Raises WorkdirError if there is none or it cannot be read."""
+        return self._read(self.config)
+
+    def read_label_specs(self) -> dict[str, dict]:
+        """The saved label specs. Raises WorkdirError if there are none."""
+        return self._read(self.label_specs)
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        """All evaluations so far, oldest first; a torn last line is left out."""
+        if not self.evaluations.exists():
+            return []
+        found = []
+        for line in self.evaluations.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def write_evaluations(self, evaluations: list[dict[str, Any]]) -> None:
+        """Replaces the list of evaluations."""
+        write_text(self.evaluations, "".join(json.dumps(_finite(e)) + "\n" for e in evaluations))
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise WorkdirError(
+                f"{path} does not exist: --workdir={self.path} holds no run. "
+                "Train one first, or give the directory of one."
+            ) from error
+        except json.JSONDecodeError as error:
+            raise WorkdirError(f"{path} is not valid JSON: {error}.") from error
+
+
+def evaluate_may_differ() -> tuple[str, ...]:
+    """What may differ between a run and its later evaluation or prediction."""
+    return MAY_DIFFER + _EVALUATE_ONLY
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON values; tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def from_json(value: Any) -> Any:
+    """Undoes `to_json`, but for the ConfigDict around it: lists become tuples."""
+    if isinstance(value, dict):
+        return {key: from_json(item) for key, item in value.items()}
+    return tuple(from_json(item) for item in value) if isinstance(value, list) else value
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} ─► {'a.b': 1}."""
+    flat = {}
+    for key, item in value.items():
+        flat |= flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
+    return flat
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON under a temporary name, then renames it. NaN and ∞ become null."""
+    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes under a temporary name, then renames: the file is whole or the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
+        return None
+    return value
+
+
+def _show(flat: dict[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "absent"
