@@ -68,7 +68,6 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
                     f"{path}: expected a photograph of 8 bits per channel, found mode "
                     f"{image.mode!r} ({image.width}×{image.height}). Convert it to 8 bits first."
                 )
-            image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.has_transparency_data:
                 upright = upright.convert("RGBA")

@@ -104,9 +104,8 @@ class Depth:
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self._check(prediction, targets)
         mask = self._mask(targets, valid)
-        # An invalid label may be NaN or outside the logarithm's domain; nothing may pass through.
-        goal = self.normalization.normalize(jnp.where(mask, targets, self.valid_range[1]))
-        error = jnp.where(mask, prediction[..., 0].astype(jnp.float32) - goal, 0.0)
+        error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
+        error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
 
     def metric_sums(

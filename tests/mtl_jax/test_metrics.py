@@ -47,7 +47,7 @@ def test_confusion_matrix_is_exact_beyond_float32():
 
 
 def test_label_outside_the_class_table_is_refused():
-    confusion = _confusion([[[0, 7, -1]]], [[[0, 0, 0]]], np.ones((1, 1, 3), bool))
+    confusion = _confusion([[[0, 7, -2]]], [[[0, 0, 0]]], np.ones((1, 1, 3), bool))
     with pytest.raises(ValueError, match="semseg: 2 pixels carry a label"):
         metrics.segmentation_metrics(confusion, NAMES, where="semseg")
 

@@ -84,7 +84,7 @@ def test_overlay_figure_shows_pictures_legend_and_colour_bar():
     blue = np.full((30, 60, 3), (0, 0, 255), np.uint8)
     # '$' would be mathematics, and an error, if titles were parsed.
     panels = [
-        visualization.Panel("photo $1_{", red),
+        visualization.Panel("photo $_{$", red),
         visualization.Panel("semseg", blue, legend=(("grass", (0, 255, 0)),)),
         visualization.Panel(
             "depth", red, depth_scale=visualization.DepthScale(2.0, 80.0, "m", True)
