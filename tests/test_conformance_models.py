@@ -1,0 +1,181 @@
+"""What every architecture and every encoder promises, over whatever modules there are.
+
+A module is tested as the first config in configs/ sets it up that names it, so a new one needs no
+edit here, but it needs a config.
+"""
+
+import functools
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax import _discovery, architectures, encoders
+
+CHANNELS = {"semseg": 4, "depth": 1, "normals": 3}
+LEAVES = {"params": {"kernel", "bias", "scale"}, "batch_stats": {"mean", "var"}}
+SIZE = (40, 56)  # not multiples of 32
+
+# Most of the time here is compilation, and what is compiled runs once.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def model_configs():
+    """Every `config.model` in configs/, the name of its file first."""
+    directory = pathlib.Path(__file__).parents[1] / "configs"
+    found = []
+    for path in sorted(directory.glob("*.py")):
+        module = importlib.import_module(f"configs.{path.stem}")
+        try:
+            config = module.get_config()
+        except (AttributeError, TypeError):  # not an experiment, or one that needs an argument
+            continue
+        found.append((path.name, config.model))
+    return found
+
+
+def config_of(kind: str, name: str):
+    for _, model in model_configs():
+        if kind == "architecture" and model.architecture == name:
+            return model
+        if kind == "encoder" and model.get("encoder", {}).get("name") == name:
+            return model.encoder
+    pytest.fail(f"{kind} {name!r} has no config: add one to configs/ whose get_config() names it.")
+
+
+def images(size=SIZE, batch: int = 2) -> jax.Array:
+    return jax.random.normal(jax.random.key(1), (batch, *size, 3), jnp.float32)
+
+
+@functools.cache
+def initialised(name: str, dtype: str = "float32"):
+    config = config_of("architecture", name).copy_and_resolve_references()
+    config.dtype = dtype
+    model = architectures.build(config, CHANNELS)
+    init = functools.partial(model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), images())
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        """In the range of an initialisation, but zero nowhere: what starts at 0 hides the rest."""
+        noise = rng.standard_normal(leaf.shape, np.float32)
+        if path[-1].key == "kernel":
+            return noise * np.sqrt(2 / np.prod(leaf.shape[:-1]), dtype=np.float32)
+        if path[-1].key == "var":
+            return np.exp(0.1 * noise)
+        return 0.1 * noise + np.float32(path[-1].key == "scale")
+
+    return model, jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@functools.cache
+def evaluated(name: str, dtype: str, first: int = 0):
+    """Final predictions for the images from `first` on."""
+    model, variables = initialised(name, dtype)
+    evaluate = jit(functools.partial(model.apply, train=False))
+    return evaluate(variables, images()[first:]).final
+
+
+@functools.cache
+def stepped(name: str, dtype: str = "float32"):
+    """Training outputs, new statistics, gradients."""
+    model, variables = initialised(name)
+    model, _ = initialised(name, dtype)
+
+    def loss(params):
+        predictions, new = model.apply(
+            variables | {"params": params}, images(), train=True, mutable=["batch_stats"]
+        )
+        outputs = [predictions.final, *predictions.auxiliary]
+        # Squared distance from a pattern: a plain mean would be blind behind a BatchNorm.
+        pattern = jax.random.normal(jax.random.key(2), (*SIZE, 1))
+        total = sum(jnp.square(x - pattern).mean() for x in jax.tree.leaves(outputs))
+        return total, (predictions, new["batch_stats"])
+
+    gradients, (predictions, stats) = jit(jax.grad(loss, has_aux=True))(variables["params"])
+    return predictions, stats, gradients
+
+
+@pytest.mark.parametrize("name", _discovery.names(architectures))
+class TestArchitectures:
+    def test_predictions_are_float32_at_the_inputs_resolution(self, name):
+        for dtype in ("float32", "bfloat16"):
+            model, variables = initialised(name, dtype)
+            for size in (SIZE, (33, 47)):
+                out = jax.eval_shape(
+                    lambda v, x, m=model: m.apply(v, x, train=False), variables, images(size)
+                )
+                for predictions in (out.final, *out.auxiliary):
+                    assert set(predictions) <= set(CHANNELS)
+                    for task, prediction in predictions.items():
+                        assert prediction.shape == (2, *size, CHANNELS[task])
+                        assert prediction.dtype == jnp.float32
+                assert set(out.final) == set(CHANNELS)
+
+    def test_leaves(self, name):
+        for dtype in ("float32", "bfloat16"):
+            _, variables = initialised(name, dtype)
+            for collection, expected in LEAVES.items():
+                leaves = jax.tree_util.tree_leaves_with_path(variables.get(collection, {}))
+                assert {path[-1].key for path, _ in leaves} <= expected
+                assert {leaf.dtype for _, leaf in leaves} <= {jnp.dtype(jnp.float32)}
+
+    def test_any_number_of_tasks(self, name):
+        config = config_of("architecture", name)
+        for channels in ({"depth": 1}, {f"task{i}": i + 1 for i in range(4)}):
+            model = architectures.build(config, channels)
+            out, _ = jax.eval_shape(
+                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False), images()
+            )
+            assert {task: x.shape[-1] for task, x in out.final.items()} == channels
+
+    def test_every_parameter_has_a_gradient(self, name):
+        for path, gradient in jax.tree_util.tree_leaves_with_path(stepped(name)[2]):
+            assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
+            assert np.any(gradient), f"{jax.tree_util.keystr(path)} has no gradient"
+
+    def test_every_running_statistic_moves(self, name):
+        _, before = initialised(name)
+        after = stepped(name)[1]
+        assert jax.tree.structure(after) == jax.tree.structure(before["batch_stats"])
+        moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before["batch_stats"], after)
+        assert all(jax.tree.leaves(moved)), moved
+
+    def test_evaluation_sees_each_image_alone(self, name):
+        both, alone = evaluated(name, "float32"), evaluated(name, "float32", first=1)
+        for task, expected in alone.items():
+            np.testing.assert_allclose(both[task][1:], expected, rtol=1e-4, atol=1e-4)
+
+    def test_bfloat16_is_close_to_float32(self, name):
+        exact, rough = evaluated(name, "float32"), evaluated(name, "bfloat16")
+        for task, expected in exact.items():
+            error = np.sqrt(np.mean(np.square(rough[task] - expected)))
+            assert error < 0.05 * np.std(expected), task
+            assert error > 1e-4 * np.std(expected), "bfloat16 computes in float32"
+        for gradient in jax.tree.leaves(stepped(name, "bfloat16")[2]):
+            assert gradient.dtype == jnp.float32
+            assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", _discovery.names(encoders))
+class TestEncoders:
+    @pytest.mark.parametrize("size", [SIZE, (33, 47)])
+    def test_strides(self, name, size):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            model = encoders.build(config_of("encoder", name), dtype=dtype)
+            features, _ = jax.eval_shape(
+                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False),
+                images(size),
+            )
+            strides = set(features) - {encoders.SKIP}
+            assert len(strides) > 1
+            for stride in strides:
+                expected = (2, *(-(-n // stride) for n in size))
+                assert features[stride].shape[:3] == expected
+            if encoders.SKIP in features:
+                assert features[encoders.SKIP].shape[1:3] == (-(-size[0] // 4), -(-size[1] // 4))
+            assert features[max(features)].dtype == dtype
