@@ -22,6 +22,7 @@ INITIALIZERS = {
     "kaiming_normal_fan_in": initializers.variance_scaling(2.0, "fan_in", "normal"),
     "kaiming_normal_fan_out": initializers.variance_scaling(2.0, "fan_out", "normal"),
     "xavier_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
+    "truncated_normal": initializers.truncated_normal(0.01),  # cut off at two deviations
     "zeros": initializers.zeros,
 }
 
@@ -37,8 +38,16 @@ def initializer(name: str) -> initializers.Initializer:
     return INITIALIZERS[name]
 
 
-def _bias_initializer(fan_in: int) -> initializers.Initializer:
-    """U(−1/√fan_in, 1/√fan_in): PyTorch's bias, whose range is that of the kernel."""
+def bias_initializer(name: str, fan_in: int) -> initializers.Initializer:
+    """'zeros', or 'pytorch': U(−1/√fan_in, 1/√fan_in), whose range is that of the kernel.
+
+    Raises:
+      ValueError: another name.
+    """
+    if name == "zeros":
+        return initializers.zeros
+    if name != "pytorch":
+        raise ValueError(f"Bias initialiser {name!r} is unknown; known are pytorch, zeros.")
     bound = fan_in**-0.5
 
     def init(key, shape, dtype=jnp.float32):
@@ -52,11 +61,13 @@ class Conv(nn.Module):
 
     Attributes:
       features: output channels.
-      kernel_size: side of the square kernel, odd.
+      kernel_size: side of the square kernel; odd unless `padding` is given.
       stride: [B, H, W, C] ─► [B, ⌈H/stride⌉, ⌈W/stride⌉, features].
       dilation: distance of the kernel's taps.
-      use_bias: adds a bias, drawn as PyTorch draws it.
+      use_bias: adds a bias.
       kernel_init: one of `INITIALIZERS`.
+      bias_init: 'pytorch' or 'zeros'.
+      padding: zeros before and behind, in both directions; None centres the kernel.
       dtype: compute type.
     """
 
@@ -66,27 +77,30 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = False
     kernel_init: str = "pytorch"
+    bias_init: str = "pytorch"
+    padding: tuple[int, int] | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         k = self.kernel_size
-        if k % 2 == 0:
+        if k % 2 == 0 and self.padding is None:
             raise ValueError(f"{self.name}: kernel_size={k}; only odd kernels are centred.")
         shape = (k, k, x.shape[-1], self.features)
         kernel = self.param("kernel", initializer(self.kernel_init), shape, jnp.float32)
-        padding = self.dilation * (k - 1) // 2
+        padding = self.padding or (self.dilation * (k - 1) // 2,) * 2
         y = lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             window_strides=(self.stride, self.stride),
-            padding=((padding, padding), (padding, padding)),
+            padding=(padding, padding),
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         if self.use_bias:
             fan_in = k * k * x.shape[-1]
-            bias = self.param("bias", _bias_initializer(fan_in), (self.features,), jnp.float32)
+            init = bias_initializer(self.bias_init, fan_in)
+            bias = self.param("bias", init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
 
@@ -100,10 +114,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         fan_in = x.shape[-1]
-        kernel = self.param(
-            "kernel", initializer("pytorch"), (fan_in, self.features), jnp.float32
+        kernel = self.param("kernel", initializer("pytorch"), (fan_in, self.features), jnp.float32)
+        bias = self.param(
+            "bias", bias_initializer("pytorch", fan_in), (self.features,), jnp.float32
         )
-        bias = self.param("bias", _bias_initializer(fan_in), (self.features,), jnp.float32)
         return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
 
 
@@ -149,12 +163,16 @@ class BatchNorm(nn.Module):
 
 
 class ConvBNReLU(nn.Module):
-    """Convolution without bias ─► BatchNorm ─► ReLU, "CBR"."""
+    """Convolution ─► BatchNorm ─► ReLU, "CBR"; without bias, which the BatchNorm would cancel.
+
+    `use_bias` keeps one all the same where the published network counts it; it starts at 0.
+    """
 
     features: int
     kernel_size: int = 3
     dilation: int = 1
     kernel_init: str = "pytorch"
+    use_bias: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -163,7 +181,9 @@ class ConvBNReLU(nn.Module):
             self.features,
             self.kernel_size,
             dilation=self.dilation,
+            use_bias=self.use_bias,
             kernel_init=self.kernel_init,
+            bias_init="zeros",
             dtype=self.dtype,
             name="conv",
         )(x)
