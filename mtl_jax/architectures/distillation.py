@@ -1,0 +1,130 @@
+"""Branched networks whose decoders exchange features before they predict again.
+
+PAD-Net's idea (Xu et al. 2018) in the two readings of reports A and B: a final decoder of each task
+receives the task's own features plus the attended features of every other task,
+f_t + Σ_{s≠t} attention(f_s). Value and gate both come from the *other* task's features.
+
+Options (`config.model`):
+  encoder: see `mtl_jax.encoders`.
+  aspp.rates, aspp.channels: (3, 6, 9) and 256 in the reports.
+  decoder.skip_channels, decoder.channels: 48 and 256 in the reports.
+  attention.sharing: 'shared', one attention for all directions (B), or 'per_direction' (A).
+  attention.gate_init: initialiser of the gates; 'zeros' in the reports.
+  final_decoder: '1x1', one convolution (B), or '3x3', two 3×3 CBRs and a 1×1 convolution (A).
+  se: squeeze-and-excitation in every ASPP and first decoder; what is exchanged is behind it.
+  dtype: 'float32' or 'bfloat16', the compute type.
+
+The first predictions are `auxiliary`: `config.train.deep_supervision` decides on their loss.
+"""
+
+import jax
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers
+from mtl_jax.architectures import Predictions
+from mtl_jax.heads import aspp, attention, deeplabv3plus
+
+
+def build(config, channels: dict[str, int]) -> nn.Module:
+    """Builds the distillation network that `config` (`config.model`) describes; see the module.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    _options.check(config.aspp, ("rates", "channels"), key="config.model.aspp")
+    _options.check(config.decoder, ("skip_channels", "channels"), key="config.model.decoder")
+    _options.check(config.attention, ("sharing", "gate_init"), key="config.model.attention")
+    for key, value, expected in (
+        ("attention.sharing", config.attention.sharing, ("shared", "per_direction")),
+        ("final_decoder", config.final_decoder, ("1x1", "3x3")),
+    ):
+        if value not in expected:
+            raise ValueError(
+                f"config.model.{key}={value!r}; expected one of {', '.join(expected)}."
+            )
+    layers.initializer(config.attention.gate_init)
+    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+    return Distillation(
+        encoder=encoders.build(config.encoder, dtype=dtype),
+        channels=channels,
+        rates=tuple(config.aspp.rates),
+        aspp_channels=config.aspp.channels,
+        skip_channels=config.decoder.skip_channels,
+        decoder_channels=config.decoder.channels,
+        shared_attention=config.attention.sharing == "shared",
+        gate_init=config.attention.gate_init,
+        final_convs=0 if config.final_decoder == "1x1" else 2,
+        se=config.se,
+        dtype=dtype,
+    )
+
+
+class Distillation(nn.Module):
+    """Encoder ─► per task: ASPP ─► decoder ─► attention between tasks ─► final decoder."""
+
+    encoder: nn.Module
+    channels: dict[str, int]
+    rates: tuple[int, ...]
+    aspp_channels: int
+    skip_channels: int
+    decoder_channels: int
+    shared_attention: bool
+    gate_init: str
+    final_convs: int
+    se: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
+        """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32, final and first."""
+        size = image.shape[1:3]
+        first, features = self._first_predictions(image, train=train)
+        attended = self._attended(features)
+        final = {}
+        for task, outputs in self.channels.items():
+            x = features[task] + sum(
+                attended[source, task] for source in features if source != task
+            )
+            for index in range(self.final_convs):
+                x = layers.ConvBNReLU(
+                    self.decoder_channels, dtype=self.dtype, name=f"final_{task}_conv{index + 1}"
+                )(x, train=train)
+            x = layers.Conv(outputs, 1, use_bias=True, name=f"final_{task}_predict")(x)
+            final[task] = layers.resize_bilinear(x, size)
+        first = {task: layers.resize_bilinear(x, size) for task, x in first.items()}
+        return Predictions(final=final, auxiliary=(first,))
+
+    def _first_predictions(self, image: jax.Array, *, train: bool) -> tuple[dict, dict]:
+        """Predictions and features of the branched network, both at stride 4."""
+        pyramid = self.encoder(image, train=train)
+        first, features = {}, {}
+        for task, outputs in self.channels.items():
+            x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}")(
+                pyramid[max(pyramid)], train=train
+            )
+            first[task], features[task] = deeplabv3plus.DeepLabV3PlusDecoder(
+                outputs,
+                self.decoder_channels,
+                self.skip_channels,
+                self.se,
+                self.dtype,
+                name=f"decoder_{task}",
+            )(x, pyramid[encoders.SKIP], train=train)
+        return first, features
+
+    def _attended(self, features: dict[str, jax.Array]) -> dict[tuple[str, str], jax.Array]:
+        """{(source, target): attention(features of source)} for every pair of different tasks."""
+        pairs = [(s, t) for s in features for t in features if s != t]
+        if not self.shared_attention:
+            return {
+                (s, t): attention.SelfAttention(
+                    self.gate_init, self.dtype, name=f"attention_{s}_to_{t}"
+                )(features[s])
+                for s, t in pairs
+            }
+        if not pairs:
+            return {}
+        shared = attention.SelfAttention(self.gate_init, self.dtype, name="attention")
+        values = {task: shared(x) for task, x in features.items()}
+        return {(s, t): values[s] for s, t in pairs}
