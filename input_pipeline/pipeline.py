@@ -7,6 +7,8 @@ slice of every batch.
 """
 
 import functools
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -53,15 +55,20 @@ class Records:
                 f"one label of the data set, which has {sorted(known)}."
             )
         try:
-            self._source = array_record_data_source.ArrayRecordDataSource(
-                builder.info.splits[split].file_instructions
-            )
-            self.num_examples = len(self._source)
+            files = builder.info.splits[split].file_instructions
         except (KeyError, ValueError) as error:
             raise DatasetError(
                 f"{self.name}: there is no such split; the data set has "
                 f"{', '.join(builder.info.splits)}."
             ) from error
+        missing = [file.filename for file in files if not os.path.exists(file.filename)]
+        if missing:
+            raise DatasetError(
+                f"{self.name}: {missing[0]} is missing. Remove {builder.data_dir} and prepare the "
+                "data set again."
+            )
+        self._source = array_record_data_source.ArrayRecordDataSource(files)
+        self.num_examples = len(self._source)
         keys = dict.fromkeys(["id", *self.specs], True)
         decoding = tfds.decode.PartialDecoding(keys)
         self._features = decoding.extract_features(builder.info.features)
@@ -144,7 +151,10 @@ def _batches(
         try:
             batch = next(iterator)
         except tf.errors.OpError as error:
-            raise DatasetError(f"{describe(step)}: {error.message}") from error
+            message = error.message
+            if re.search("Cannot (add tensor to the|batch tensors)", message):
+                message += " Only images of one size form a batch: crop or pad them to one."
+            raise DatasetError(f"{describe(step)}: {message}") from error
         yield batch
 
 

@@ -1,0 +1,39 @@
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "input_pipeline.prepare", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_converts_and_tells_what_is_there(tmp_path):
+    for folder in ("train", "val", "test"):
+        for suffix, array in (("", np.zeros((4, 6, 3), np.uint8)), ("annot", np.eye(4, 6))):
+            target = tmp_path / "CamVid" / f"{folder}{suffix}"
+            target.mkdir(parents=True)
+            Image.fromarray(array.astype(np.uint8)).save(target / "0.png")
+    flags = ("--dataset=camvid", f"--manual_dir={tmp_path}/CamVid", f"--data_dir={tmp_path}/out")
+    refused = run(*flags)
+    assert refused.returncode == 1
+    assert "error: " in refused.stderr
+    assert "--partial" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = run(*flags, "--partial")
+    assert done.returncode == 0, done.stderr
+    assert "validation: 1 examples" in done.stdout
+    assert re.search(r"building +16\.667%", done.stdout)  # 4 of 24 pixels
