@@ -9,6 +9,8 @@ Options (`config.model.encoder`):
     'torchvision': its dilation is that of the stage before;
     'template': its dilation is 2, always. These are the networks of reports A and B.
   se: squeeze-and-excitation in every block, before the residual addition.
+  ceil_mode: optional; True lets the stem's max-pool have a last partial window, so that 512 pixels
+    become 129 instead of 128 (report D). False if absent.
 
 Parameters are named as in torchvision: `layer1.0.conv1.weight` is `layer1_0/conv1/kernel`, and
 `downsample.0`, `downsample.1` are `downsample_conv`, `downsample_bn`.
@@ -19,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers
+from mtl_jax import _options, encoders, layers, pooling
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _RULES = ("template", "torchvision")
@@ -33,7 +35,8 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
       ValueError: an option is unknown, missing or impossible.
     """
     key = "config.model.encoder"
-    _options.check(config, _OPTIONS, key=key)
+    ceil_mode = config.get("ceil_mode", False)
+    _options.check({"ceil_mode": ceil_mode, **config}, (*_OPTIONS, "ceil_mode"), key=key)
     if config.depth not in _BLOCKS:
         raise ValueError(
             f"{key}.depth={config.depth!r}; expected one of {', '.join(map(str, _BLOCKS))}."
@@ -50,6 +53,7 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         flags=_parse_flags(config.replace_stride_with_dilation),
         dilation_rule=config.dilation_rule,
         se=config.se,
+        ceil_mode=ceil_mode,
         dtype=dtype,
     )
 
@@ -155,8 +159,8 @@ class ResNet(nn.Module):
     dilation_rule: str
     se: bool
     dtype: DTypeLike
+    ceil_mode: bool = False
 
-    @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
         """Computes the features of every stage.
 
@@ -166,17 +170,35 @@ class ResNet(nn.Module):
 
         Returns:
           {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]} of the image (1), the stem (2) and the stages,
-          the last one of a stride; and stage 1 once more under `encoders.SKIP`.
+          the last one of a stride; and stage 1 once more under `encoders.SKIP`. With `ceil_mode`
+          strides from 4 on may have one row and column more.
         """
-        x = _conv(self.width, 7, stride=2, dtype=self.dtype, name="conv1")(image)
-        x = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
-        features = {1: image, 2: x}
-        x = layers.max_pool(x, 3, stride=2, padding=1)
-        block = BasicBlock if self.depth < 50 else Bottleneck
+        stem, stages = self.stages(image, train=train)
+        features = {1: image, 2: stem, encoders.SKIP: stages[0][1]}
         output_stride = 4
-        stages = plan(self.flags, self.dilation_rule)
-        for stage, (stride, first, others) in enumerate(stages, start=1):
+        for (_, last), (stride, _, _) in zip(stages, self.plan):
+            output_stride *= stride
+            features[output_stride] = last
+        return features
+
+    @property
+    def plan(self) -> tuple[tuple[int, int, int], ...]:
+        """See `plan` of the module."""
+        return plan(self.flags, self.dilation_rule)
+
+    @nn.compact
+    def stages(self, image: jax.Array, *, train: bool):
+        """As `__call__`, but returns the stem's features and, for every stage, the features before
+        and behind its last block."""
+        x = _conv(self.width, 7, stride=2, dtype=self.dtype, name="conv1")(image)
+        stem = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+        pool = pooling.max_pool_ceil if self.ceil_mode else layers.max_pool
+        x = pool(stem, 3, stride=2, padding=1)
+        block = BasicBlock if self.depth < 50 else Bottleneck
+        stages = []
+        for stage, (stride, first, others) in enumerate(self.plan, start=1):
             for index in range(_BLOCKS[self.depth][stage - 1]):
+                before = x
                 x = block(
                     planes=self.width * 2 ** (stage - 1),
                     stride=stride if index == 0 else 1,
@@ -185,8 +207,5 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage}_{index}",
                 )(x, train=train)
-            output_stride *= stride
-            features[output_stride] = x
-            if stage == 1:
-                features[encoders.SKIP] = x
-        return features
+            stages.append((before, x))
+        return stem, stages

@@ -1,0 +1,94 @@
+"""AlexNet as torchvision has it (Krizhevsky 2014), its pools in ceil mode (report D).
+
+Options (`config.model.encoder`):
+  width: channels of the first convolution; 64 is the published network.
+  padding:
+    'published': 512 pixels become 127, 63, 31, 15. What report D trained.
+    'same': n pixels become ⌈n/4⌉, ⌈n/8⌉, ⌈n/16⌉, ⌈n/32⌉, for decoders that lay features over the
+      image. The weights are the same.
+
+Parameters are named as in torchvision: `features.0.weight` is `features_0/kernel`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers, pooling
+
+_PADDING = ("published", "same")
+
+
+def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Builds the AlexNet that `config` (`config.model.encoder`) describes; see the module.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    key = "config.model.encoder"
+    _options.check(config, ("name", "width", "padding"), key=key)
+    if config.width < 1:
+        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+    if config.padding not in _PADDING:
+        raise ValueError(
+            f"{key}.padding={config.padding!r}; expected one of {', '.join(_PADDING)}."
+        )
+    return AlexNet(width=config.width, padding=config.padding, dtype=dtype)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions with bias, max-pools behind the first, second and last.
+
+    Parameters: 2,469,696 at width 64. Without weights: PyTorch's default, as torchvision has it.
+    """
+
+    width: int
+    padding: str
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+        """Computes the features of every resolution.
+
+        Args:
+          image: normalised, [B, H, W, 3].
+          train: has no effect here.
+
+        Returns:
+          {stride: [B, h, w, c]} at strides 1 (the image), 4, 8 and 16 before the pool, and 32; and
+          those of stride 4 once more under `encoders.SKIP`. For h and w see the module.
+
+        Raises:
+          ValueError: padding 'published' leaves nothing of so small an image.
+        """
+        del train
+        same = self.padding == "same"
+        if not same and min(image.shape[1:3]) < 31:
+            raise ValueError(
+                f"AlexNet with padding='published' needs images of at least 31×31 pixels, found "
+                f"{image.shape[1]}×{image.shape[2]}; use config.model.encoder.padding='same'."
+            )
+        width = self.width
+        stem_padding = (4, 6) if same else (2, 2)
+        x = self._conv(image, 0, width, 11, stride=4, padding=stem_padding)
+        features = {1: image, 4: x}
+        x = self._conv(self._pool(x), 3, 3 * width, 5)
+        features[8] = x
+        x = self._conv(self._pool(x), 6, 6 * width, 3)
+        x = self._conv(x, 8, 4 * width, 3)
+        x = self._conv(x, 10, 4 * width, 3)
+        features[16] = x
+        return features | {32: self._pool(x), encoders.SKIP: features[4]}
+
+    def _conv(self, x, place: int, features: int, kernel_size: int, **options) -> jax.Array:
+        name = f"features_{place}"
+        conv = layers.Conv(
+            features, kernel_size, use_bias=True, dtype=self.dtype, name=name, **options
+        )
+        return nn.relu(conv(x))
+
+    def _pool(self, x: jax.Array) -> jax.Array:
+        if self.padding == "same":
+            return layers.max_pool(x, 3, stride=2, padding=1)
+        return pooling.max_pool_ceil(x, 3, stride=2)

@@ -1,0 +1,72 @@
+"""VGG-16 without batch normalisation (Simonyan & Zisserman 2015), pools in ceil mode (report D).
+
+Options (`config.model.encoder`):
+  width: channels of the first block; 64 is the published network.
+
+Parameters are named as in torchvision: `features.0.weight` is `features_0/kernel`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers, pooling
+
+# For every block: channels as a multiple of the width, and the convolutions' places in torchvision.
+_BLOCKS = ((1, (0, 2)), (2, (5, 7)), (4, (10, 12, 14)), (8, (17, 19, 21)), (8, (24, 26, 28)))
+
+
+def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Builds the VGG-16 that `config` (`config.model.encoder`) describes; see the module.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    _options.check(config, ("name", "width"), key="config.model.encoder")
+    if config.width < 1:
+        raise ValueError(
+            f"config.model.encoder.width={config.width!r}; expected at least 1 (published: 64)."
+        )
+    return VGG(width=config.width, dtype=dtype)
+
+
+class VGG(nn.Module):
+    """Five blocks of 3×3 convolutions with bias, a 2×2 max-pool behind each.
+
+    Parameters: 14,714,688 at width 64. Without weights: Kaiming normal, fan_out, biases 0, as
+    torchvision has it.
+    """
+
+    width: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+        """Computes the features of every block.
+
+        Args:
+          image: normalised, [B, H, W, 3], any H and W.
+          train: has no effect here.
+
+        Returns:
+          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]}: at strides 1 to 16 a block's features before its
+          pool, at 32 the last pool's; and those of stride 4 once more under `encoders.SKIP`.
+        """
+        del train
+        x, features, stride = image, {}, 1
+        for factor, places in _BLOCKS:
+            for place in places:
+                x = layers.Conv(
+                    factor * self.width,
+                    use_bias=True,
+                    kernel_init="kaiming_normal_fan_out",
+                    bias_init="zeros",
+                    dtype=self.dtype,
+                    name=f"features_{place}",
+                )(x)
+                x = nn.relu(x)
+            features[stride] = x
+            x = pooling.max_pool_ceil(x, 2, stride=2)
+            stride *= 2
+        return features | {stride: x, encoders.SKIP: features[4]}
