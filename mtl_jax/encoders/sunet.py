@@ -1,0 +1,201 @@
+"""Stacked U-Nets (Shah et al. 2018, report D): a backbone of small U-Nets, one behind the other.
+
+Options (`config.model.encoder`):
+  width: N, channels inside every U-Net; 64 is SUNet-64. Blocks put out 4N, 8N, 12N, 16N.
+  blocks: how many U-Nets each of the four blocks has, (2, 4, 4, 1). Those of the last block go
+    down once ("U-Net+"), the others twice.
+  output_stride: 8, 16 (what report D trained) or 32. Blocks behind it dilate instead of pooling.
+  dropout: behind every convolution of the residual block and the U-Nets; 0 in report D.
+  init: kernel initialiser; 'kaiming_normal_fan_out' in report D. Biases start at 0.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers, pooling, transposed
+
+MOMENTUM = 0.99  # of running statistics; PyTorch's 0.01
+_POOLS = {8: 1, 16: 2, 32: 3}
+
+
+def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Builds the backbone that `config` (`config.model.encoder`) describes; see the module.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    key = "config.model.encoder"
+    _options.check(config, ("name", "width", "blocks", "output_stride", "dropout", "init"), key=key)
+    if config.width < 1:
+        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+    if len(config.blocks) != 4 or min(config.blocks) < 1:
+        raise ValueError(f"{key}.blocks={tuple(config.blocks)}; expected four positive numbers.")
+    if config.output_stride not in _POOLS:
+        raise ValueError(f"{key}.output_stride={config.output_stride!r}; expected 8, 16 or 32.")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"{key}.dropout={config.dropout}; expected at least 0 and less than 1.")
+    layers.initializer(config.init)
+    return SUNet(
+        width=config.width,
+        blocks=tuple(config.blocks),
+        pools=_POOLS[config.output_stride],
+        dropout=config.dropout,
+        kernel_init=config.init,
+        dtype=dtype,
+    )
+
+
+class _Base(nn.Module):
+    """The steps that the blocks below are made of."""
+
+    dropout: float
+    kernel_init: str
+    dtype: DTypeLike
+
+    def _activate(self, x, name: str, *, train: bool, momentum: float = MOMENTUM) -> jax.Array:
+        """BatchNorm ─► ReLU."""
+        return nn.relu(
+            layers.BatchNorm(momentum=momentum, dtype=self.dtype, name=name)(x, train=train)
+        )
+
+    def _conv(self, x, features: int, name: str, *, train: bool, kernel_size: int = 3, **options):
+        """Convolution ─► dropout."""
+        x = layers.Conv(features, kernel_size, name=name, **self._options, **options)(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def _transposed(self, x, features: int, name: str, *, train: bool, **options) -> jax.Array:
+        """Transposed convolution ─► dropout."""
+        x = transposed.ConvTranspose(features, name=name, **self._options, **options)(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    @property
+    def _options(self) -> dict:
+        return {
+            "use_bias": True,
+            "kernel_init": self.kernel_init,
+            "bias_init": "zeros",
+            "dtype": self.dtype,
+        }
+
+
+class Residual(_Base):
+    """Pre-activated residual block of stride 2, whose shortcut is a 1×1 convolution."""
+
+    features: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = self._activate(x, "bn0", train=train)
+        y = self._conv(x, self.features, "conv1", train=train, stride=2)
+        # The published code leaves this one BatchNorm at PyTorch's usual momentum.
+        y = self._activate(y, "bn1", train=train, momentum=0.9)
+        y = self._conv(y, self.features, "conv2", train=train)
+        shortcut = layers.Conv(self.features, 1, stride=2, name="shortcut", **self._options)
+        return y + shortcut(x)
+
+
+class UNet(_Base):
+    """One pre-activated U-Net with a shortcut around it.
+
+    Attributes:
+      width: N, channels inside.
+      features: of the output.
+      levels: how often it goes down, 1 or 2.
+      dilation: 0 halves the resolution at each level; otherwise the dilation of level 0, which
+        doubles at level 1, and nothing changes the resolution.
+    """
+
+    width: int = 0
+    features: int = 0
+    levels: int = 2
+    dilation: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, c] ─► [B, H, W, features]."""
+        conv = functools.partial(self._conv, train=train, kernel_size=1)
+        h = self._activate(x, "bn", train=train)
+        shortcut = x
+        if x.shape[-1] != self.features:
+            shortcut = layers.Conv(self.features, 1, name="shortcut", **self._options)(h)
+        h = conv(h, self.width, "reduce")
+        skips = []
+        for level in range(self.levels):
+            skips.append(h)
+            h = self._down(h, level, train=train)
+        for level in reversed(range(self.levels)):
+            h = self._up(h, level, skips[level].shape[1:3], train=train)
+            if level:
+                h = jnp.concatenate([h, skips[level]], axis=-1)
+        h = self._activate(h, "expand_bn", train=train)
+        return conv(h, self.features, "expand") + shortcut
+
+    def _down(self, x: jax.Array, level: int, *, train: bool) -> jax.Array:
+        rate = self.dilation * 2**level
+        conv = functools.partial(self._conv, features=self.width, train=train)
+        x = self._activate(x, f"down{level}_bn1", train=train)
+        step = {"dilation": rate} if rate else {"stride": 2}
+        x = conv(x, name=f"down{level}_conv1", **step)
+        x = self._activate(x, f"down{level}_bn2", train=train)
+        return conv(x, name=f"down{level}_conv2", dilation=2 * rate or 1)
+
+    def _up(self, x: jax.Array, level: int, size, *, train: bool) -> jax.Array:
+        rate = self.dilation * 2**level
+        x = self._activate(x, f"up{level}_bn1", train=train)
+        step = {"stride": 2, "padding": 1, "output_padding": 1}
+        if rate:
+            step = {"stride": 1, "dilation": 2 * rate, "padding": 2 * rate, "output_padding": 0}
+        x = self._transposed(x, self.width, f"up{level}_conv1", train=train, **step)
+        x = x[:, : size[0], : size[1]]  # an odd side had been rounded up
+        x = self._activate(x, f"up{level}_bn2", train=train)
+        return self._conv(x, self.width, f"up{level}_conv2", train=train, dilation=rate or 1)
+
+
+class SUNet(_Base):
+    """Stem, residual block, four blocks of U-Nets with average pools between, BatchNorm, ReLU.
+
+    Parameters: 5,885,248 at width 64 and blocks (2, 4, 4, 1).
+    """
+
+    width: int = 64
+    blocks: tuple[int, ...] = (2, 4, 4, 1)
+    pools: int = 2
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+        """Computes the features of every block.
+
+        Args:
+          image: normalised, [B, H, W, 3], any H and W.
+          train: normalise by the batch, update the running statistics, drop out.
+
+        Returns:
+          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]} of the image (1), the stem (2) and the blocks,
+          the last one of a stride; and block 1 once more under `encoders.SKIP`.
+        """
+        common = (self.dropout, self.kernel_init, self.dtype)
+        x = layers.Conv(self.width, 7, stride=2, name="conv1", **self._options)(image)
+        features, stride = {1: image, 2: x}, 4
+        x = Residual(*common, features=2 * self.width, name="residual1")(x, train=train)
+        for block, count in enumerate(self.blocks):
+            for index in range(count):
+                x = UNet(
+                    *common,
+                    width=self.width,
+                    features=4 * (block + 1) * self.width,
+                    levels=1 if block == 3 else 2,
+                    dilation=2 * max(0, block - self.pools),
+                    name=f"unet{block + 1}_{index}",
+                )(x, train=train)
+            features[stride] = x
+            if block == 0:
+                features[encoders.SKIP] = x
+            if block < self.pools:
+                x = pooling.average_pool_2x2(x)
+                stride *= 2
+        features[stride] = self._activate(x, "bn2", train=train)
+        return features
