@@ -23,6 +23,11 @@ def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip:
 def small(config: ConfigDict) -> None:
     """What a CPU with two cores trains in minutes: ResNet-18, narrower heads, Adam."""
     model(config, common.resnet(18, "FFT", width=32), channels=64, skip=24)
+    small_training(config)
+
+
+def small_training(config: ConfigDict) -> None:
+    """Optimiser, schedule and length of the embedded defaults."""
     config.optimizer.name = "adam"
     config.optimizer.clip_norm = 5.0
     config.schedule.name = "cosine"

@@ -30,11 +30,8 @@ def model_configs():
     found = []
     for path in sorted(directory.glob("*.py")):
         module = importlib.import_module(f"configs.{path.stem}")
-        try:
-            config = module.get_config()
-        except (AttributeError, TypeError):  # not an experiment, or one that needs an argument
-            continue
-        found.append((path.name, config.model))
+        for protocol in getattr(module, "PROTOCOLS", ()):  # the embedded default comes first
+            found.append((path.name, module.get_config(protocol).model))
     return found
 
 
@@ -44,7 +41,7 @@ def config_of(kind: str, name: str):
             return model
         if kind == "encoder" and model.get("encoder", {}).get("name") == name:
             return model.encoder
-    pytest.fail(f"{kind} {name!r} has no config: add one to configs/ whose get_config() names it.")
+    pytest.fail(f"{kind} {name!r} has no config: add one to configs/ a protocol of which names it.")
 
 
 def images(size=SIZE, batch: int = 2) -> jax.Array:

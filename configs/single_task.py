@@ -1,0 +1,69 @@
+"""Single-task twins: another config with one of its tasks, for baselines.
+
+--config=configs/single_task.py                          semantics on the embedded data set
+--config=configs/single_task.py:<twin>_<task>, with <twin> and its tasks from `TWINS`, e.g.
+--config=configs/single_task.py:streets_depth            branched, embedded data set
+--config=configs/single_task.py:cityscapes_mtan_semseg   SegNet, report C's protocol
+
+MTAN's twin is the SegNet without attention, as its authors compare. Every other architecture's twin
+is itself.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import branched, common, mtan, uncertainty
+
+HEADLINES = {"segmentation": ("miou", "max"), "depth": ("si_log_rmse", "min")}
+
+
+def segnet(protocol):
+    """`protocol` of configs/mtan.py without attention."""
+
+    def change(config: ConfigDict) -> None:
+        protocol(config)
+        config.model.architecture = "segnet"
+
+    return change
+
+
+TWINS = {
+    "streets": (branched.streets, ("semseg", "depth")),
+    "streets_mtan": (segnet(mtan.streets), ("semseg", "depth")),
+    "miniscapes": (branched.miniscapes, ("semseg", "depth")),
+    "cityscapes": (branched.cityscapes, ("semseg", "depth")),
+    "cityscapes_mtan": (segnet(mtan.cityscapes), ("semseg", "depth")),
+    "nyuv2_mtan": (segnet(mtan.nyuv2), ("semseg", "depth", "normals")),
+    "cityscapes_uncertainty": (uncertainty.cityscapes, ("semseg", "depth", "instance")),
+}
+
+
+def only(protocol, task: str):
+    """`protocol` with `task` alone, and the best checkpoint by that task's headline metric."""
+
+    def change(config: ConfigDict) -> None:
+        protocol(config)
+        config.tasks = ConfigDict({task: config.tasks[task]})
+        config.weighting = ConfigDict({"name": "fixed"})
+        headline = HEADLINES.get(config.tasks[task].type)
+        if headline:
+            metric, config.eval.selection_mode = headline
+            config.eval.selection = f"{task}/{metric}"
+
+    return change
+
+
+PROTOCOLS = {
+    f"{twin}_{task}": only(protocol, task)
+    for twin, (protocol, tasks) in TWINS.items()
+    for task in tasks
+}
+
+
+def get_config(protocol: str = "streets_semseg") -> ConfigDict:
+    """The config of one protocol."""
+    if protocol not in PROTOCOLS:
+        raise common.unknown_protocol(protocol, PROTOCOLS)
+    config = common.base()
+    config.name = f"single_task_{protocol}"
+    PROTOCOLS[protocol](config)
+    return config

@@ -1,0 +1,85 @@
+"""Stacked U-Nets, one degridding head for each task (report D, series 2).
+
+--config=configs/stacked_unet.py             embedded default, sized for a CPU
+--config=configs/stacked_unet.py:camvid      photographs, semantics only, sized for a CPU
+--config=configs/stacked_unet.py:pascal      D1, 21 classes
+--config=configs/stacked_unet.py:lip         D2, 20 parts of people
+--config=configs/stacked_unet.py:pascal_lip  both from one network, two heads
+"""
+
+from ml_collections import ConfigDict
+
+from configs import branched, common, fcn
+
+
+def model(config: ConfigDict, *, width: int = 64, channels: int = 512) -> None:
+    """SUNet-64 at output stride 16, as the report trained it."""
+    config.model.architecture = "stacked_unet"
+    config.model.encoder = ConfigDict(
+        {
+            "name": "sunet",
+            "width": width,
+            "blocks": (2, 4, 4, 1),
+            "output_stride": 16,
+            "dropout": 0.0,
+            "init": "kaiming_normal_fan_out",
+        }
+    )
+    config.model.head = ConfigDict({"channels": channels, "init": "kaiming_normal_fan_out"})
+
+
+def streets(config: ConfigDict) -> None:
+    """The embedded default."""
+    branched.streets(config)
+    del config.model.aspp, config.model.decoder, config.model.se
+    model(config, width=16, channels=64)
+
+
+def camvid(config: ConfigDict) -> None:
+    """As `streets`, on photographs."""
+    streets(config)
+    common.camvid(config)
+    del config.tasks.depth
+
+
+def pascal(config: ConfigDict) -> None:
+    """Semantics alone."""
+    _protocol(config, semseg=21)
+    config.data.dataset = "pascal/d1"
+    config.eval.selection = "semseg/miou"
+
+
+def lip(config: ConfigDict) -> None:
+    """Parts alone."""
+    _protocol(config, parts=20)
+    config.data.dataset = "lip/d2"
+    config.eval.selection = "parts/miou"
+
+
+def pascal_lip(config: ConfigDict) -> None:
+    """Both; each image has the labels of one of them."""
+    _protocol(config, semseg=21, parts=20)
+    config.data.dataset = "pascal_lip"
+    config.eval.selection = "semseg/miou"
+
+
+def _protocol(config: ConfigDict, **num_classes: int) -> None:
+    model(config)
+    fcn.common_training(config)
+    config.tasks = ConfigDict(
+        {task: {"type": "segmentation", "num_classes": n} for task, n in num_classes.items()}
+    )
+    config.schedule.learning_rate = 2e-3
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, camvid, pascal, lip, pascal_lip)}
+
+
+def get_config(protocol: str = "streets") -> ConfigDict:
+    """The config of one protocol."""
+    if protocol not in PROTOCOLS:
+        raise common.unknown_protocol(protocol, PROTOCOLS)
+    config = common.base()
+    config.name = f"stacked_unet_{protocol}"
+    PROTOCOLS[protocol](config)
+    return config

@@ -1,0 +1,60 @@
+"""One encoder and a small decoder for each task at half the image's size (report E).
+
+--config=configs/uncertainty.py             embedded default, sized for a CPU
+--config=configs/uncertainty.py:cityscapes  34 ids, instances and disparity at 256×512
+"""
+
+from ml_collections import ConfigDict
+
+from configs import branched, common
+
+
+def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 512) -> None:
+    """The network; width, initialisation and resize are the report's."""
+    encoder.dilation_rule = "torchvision"
+    config.model.architecture = "uncertainty"
+    config.model.encoder = encoder
+    config.model.decoder = ConfigDict({"channels": channels, "init": "truncated_normal"})
+    config.model.resize = "tf1"
+
+
+def streets(config: ConfigDict) -> None:
+    """The embedded default."""
+    branched.streets(config)
+    del config.model.aspp, config.model.se
+    model(config, common.resnet(18, "FTT", width=16), channels=32)
+    # Three layers at σ = 0.01 would keep so short a run near zero.
+    config.model.decoder.init = "kaiming_normal_fan_in"
+
+
+def cityscapes(config: ConfigDict) -> None:
+    """The network and inputs of the report, all weights equal. Batch, rate and epochs, which were
+    never published, are ours."""
+    model(config, common.resnet(101, "FTT"))
+    config.data.dataset = "cityscapes/ids_256x512"
+    config.model.image_mean = (0.5, 0.5, 0.5)
+    config.model.image_std = (0.5, 0.5, 0.5)
+    # Disparity over its maximum.
+    disparity = {"normalization": "none", "loss": "l1", "averaging": "batch"}
+    config.tasks = common.semantics_and_depth(**disparity, range=(0.0, 1.0))
+    config.tasks.semseg.num_classes = 34
+    config.tasks.instance = ConfigDict({"type": "instance"})
+    config.optimizer.name = "adam"
+    config.optimizer.weight_decay = 0.0
+    config.schedule.name = "constant"
+    config.schedule.learning_rate = 1e-4
+    config.train.batch_size = 8
+    config.train.epochs = 84
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, cityscapes)}
+
+
+def get_config(protocol: str = "streets") -> ConfigDict:
+    """The config of one protocol."""
+    if protocol not in PROTOCOLS:
+        raise common.unknown_protocol(protocol, PROTOCOLS)
+    config = common.base()
+    config.name = f"uncertainty_{protocol}"
+    PROTOCOLS[protocol](config)
+    return config
