@@ -9,7 +9,7 @@ slice of every batch.
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -106,6 +106,29 @@ def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
     return tf.cast(value, spec.dtype)
 
 
+def _in_numpy(
+    change: Callable[[Mapping[str, np.ndarray], np.ndarray], dict[str, np.ndarray]],
+    example: Mapping[str, tf.Tensor],
+    numbers: tf.Tensor,
+    size: tuple[int, int] | None,
+) -> dict[str, tf.Tensor]:
+    """Calls `change` on the arrays of an example and the numbers beside its record.
+
+    `size`, height and width, is that of the result if it is known beforehand.
+    """
+
+    def call(numbers, *values):
+        changed = change(dict(zip(example, values)), numbers)
+        return [np.ascontiguousarray(changed[key]) for key in example]
+
+    dtypes = [value.dtype for value in example.values()]
+    values = tf.numpy_function(call, [numbers, *example.values()], dtypes, stateful=False)
+    return {
+        key: tf.ensure_shape(value, [*(size or (None, None)), *old.shape[2:]])
+        for (key, old), value in zip(example.items(), values)
+    }
+
+
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
@@ -151,7 +174,9 @@ def _batches(
         try:
             batch = next(iterator)
         except tf.errors.OpError as error:
-            message = error.message
+            # Without the nodes of TensorFlow's graph and the traceback inside it.
+            message = re.sub(r"{{.*?}} ?|\s*\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
+            message = message.partition("\nTraceback")[0].strip()
             if re.search("Cannot (add tensor to the|batch tensors)", message):
                 message += " Only images of one size form a batch: crop or pad them to one."
             raise DatasetError(f"{describe(step)}: {message}") from error
@@ -260,8 +285,11 @@ class TrainStream:
         return records, np.stack([np.full_like(visit, self._seed), visit], axis=1)
 
     def _make(self, record: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = self._records.decode(record)
-        example = transforms.augment(example, self.specs, self._augmentation, seed)
+        def change(example, seed):
+            seed = tuple(seed.tolist())
+            return transforms.augment(example, self.specs, self._augmentation, seed)
+
+        example = _in_numpy(change, self._records.decode(record), seed, self._augmentation.crop)
         return {**example, "valid": tf.constant(True)}
 
     def _describe(self, step: int) -> str:
@@ -356,25 +384,26 @@ class EvalStream:
         return records, np.stack([valid, valid], axis=1).astype(np.int64)
 
     def _make(self, record: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = self._records.decode(record)
-        fitted = {key: self._fit(value, self.specs[key]) for key, value in example.items()}
-        return {**fitted, "valid": valid[0] > 0}
+        def change(example, _):
+            return {key: self._fit(value, self.specs[key]) for key, value in example.items()}
 
-    def _fit(self, value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
-        size = tf.shape(value)[:2]
+        example = self._records.decode(record)
+        if self._image_size is not None or self._crop_multiple > 1:
+            example = _in_numpy(change, example, valid, self._image_size)
+        return {**example, "valid": valid[0] > 0}
+
+    def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
         if self._image_size is not None:
-            target = tf.constant(self._image_size, tf.int32)
-            room = size - target
-            offset = tf.where(room >= 0, room // 2, -(-room // 2))
-            fitted = transforms.window(value, offset, target, spec.fill)
-            fitted.set_shape([*self._image_size, *value.shape[2:]])
-            return fitted
-        if self._crop_multiple > 1:
-            target = size // self._crop_multiple * self._crop_multiple
-            message = f"an image is smaller than crop_multiple={self._crop_multiple}"
-            with tf.control_dependencies([tf.debugging.assert_positive(target, message)]):
-                return value[: target[0], : target[1]]
-        return value
+            room = np.subtract(value.shape[:2], self._image_size)
+            offset = np.where(room >= 0, room // 2, -(-room // 2))
+            return transforms.window(value, offset.tolist(), self._image_size, spec.fill)
+        height, width = (n // self._crop_multiple * self._crop_multiple for n in value.shape[:2])
+        if not height * width:
+            raise ValueError(
+                f"an image of {value.shape[0]}×{value.shape[1]} is smaller than "
+                f"crop_multiple={self._crop_multiple}."
+            )
+        return value[:height, :width]
 
     def _describe(self, step: int) -> str:
         indices = np.minimum(self._indices(step), self.num_examples - 1)

@@ -4,11 +4,14 @@ The steps are those of report D: scale, crop with centred padding, flip, rotate.
 same draws:
 
 * 'composed' multiplies the steps into one map from output to input pixels, and interpolates once;
-* 'stepwise' takes one step after the other with Pillow's filters, as report D did.
+* 'stepwise' takes one step after the other, with the filters that report D used.
 
 They agree up to interpolation (Pillow averages where it shrinks, and turns images bicubically) and
 up to the corners that a rotation uncovers: stepwise leaves them to the fill, composed shows the
 photograph there as far as it reaches. Without scale and rotation both copy pixels, unchanged.
+
+All of it is NumPy and Pillow, whose affine transform of a label map is about nine times as fast as
+TensorFlow's, keeps a hard edge at the frame, and lets other threads run meanwhile.
 """
 
 import dataclasses
@@ -18,12 +21,18 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from input_pipeline.labels import LabelSpec
 
 MODES = ("composed", "stepwise")
+
+_NEAREST = Image.Resampling.NEAREST
+_BILINEAR = Image.Resampling.BILINEAR
+_BICUBIC = Image.Resampling.BICUBIC
+
+# Luma and the two chroma axes of NTSC; its first row are the weights of ITU-R BT.601.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Augmentation:
       brightness: the image is multiplied by a factor from [1 − brightness, 1 + brightness].
       contrast: so are differences from the mean grey.
       saturation: so are differences from each pixel's grey.
-      hue: largest shift of the hue, in turns of the colour circle.
+      hue: largest turn of the chroma, in turns of the colour circle.
       mode: one of `MODES`.
     """
 
@@ -89,340 +98,264 @@ class Augmentation:
 
 
 class Geometry(NamedTuple):
-    """The draws for one example, as tensors.
+    """What was drawn for one example.
 
     Attributes:
-      scaled: int32 [2], height and width after scaling.
-      offset: int32 [2], top and left of the window in the scaled image; negative: it is padded.
-      size: int32 [2], height and width of the window.
-      flip: bool, after the crop.
-      angle: float32, radians, about the centre of the window, after the flip; positive turns
+      source: height and width of the example.
+      scaled: height and width after scaling, rounded down as in report D.
+      offset: top and left of the window in the scaled image; negative where it is padded.
+      size: height and width of the window.
+      flip: mirrored after the crop.
+      angle: in radians, about the centre of the window, after the flip; positive turns
         counter-clockwise as one sees it.
-      zoom: float32, magnification that the rounding of `scaled` leaves: √(area ratio).
     """
 
-    scaled: tf.Tensor
-    offset: tf.Tensor
-    size: tf.Tensor
-    flip: tf.Tensor
-    angle: tf.Tensor
-    zoom: tf.Tensor
+    source: tuple[int, int]
+    scaled: tuple[int, int]
+    offset: tuple[int, int]
+    size: tuple[int, int]
+    flip: bool
+    angle: float
+
+    @property
+    def zoom(self) -> float:
+        """The magnification that rounding left: the root of the ratio of areas."""
+        return math.sqrt(math.prod(self.scaled) / math.prod(self.source))
 
 
 def augment(
-    example: Mapping[str, tf.Tensor],
+    example: Mapping[str, np.ndarray],
     specs: Mapping[str, LabelSpec],
     augmentation: Augmentation,
-    seed: tf.Tensor,
-) -> dict[str, tf.Tensor]:
+    seed: tuple[int, int],
+) -> dict[str, np.ndarray]:
     """Applies one random change to all arrays of an example.
 
     Args:
       example: arrays [H, W] or [H, W, C] of the dtypes of their specs, all of one size.
-      specs: of every key of `example`; exactly one is of kind 'image'.
+      specs: of every key of `example`.
       augmentation: what to draw.
-      seed: int64 [2]. The result is a pure function of it and of the example.
+      seed: two numbers that are not negative. The result is a pure function of them and of the
+        example, on every machine and for every version of NumPy.
 
     Returns:
       Arrays by key, of size `augmentation.crop`, or of the input's size where that is None.
     """
-    keys = [key for key in specs if key in example]
-    height_width = tf.shape(example[keys[0]])[:2]
-    draws = tf.random.stateless_uniform([9], seed, alg="philox")
-    geometry = draw_geometry(augmentation, draws[:5], height_width)
-    move, inside = _mover(augmentation, geometry, height_width)
-
+    # A counter of its own, because the order of examples comes from keys of the same form.
+    philox = np.random.Philox(key=np.array(seed, np.uint64), counter=1 << 192)
+    raw = philox.random_raw(9)
+    uniform = (raw >> np.uint64(11)) * 2.0**-53
+    height_width = next(iter(example.values())).shape[:2]
+    geometry = draw_geometry(augmentation, uniform[:5], height_width)
     result = {}
-    for key in keys:
+    for key, value in example.items():
         spec = specs[key]
-        value = adapt_values(move(example[key], spec), spec, augmentation, geometry)
+        value = _adapt_values(_move(value, spec, augmentation, geometry), spec, geometry)
         if spec.kind == "image" and augmentation.recolours:
-            value = tf.where(
-                inside()[..., None],
-                recolour(value, augmentation, draws[5:], inside()),
-                tf.cast(spec.fill, value.dtype),
-            )
+            inside = _move(np.ones(height_width, np.uint8), _INSIDE, augmentation, geometry) > 0
+            value = recolour(value, augmentation, uniform[5:], inside)
         result[key] = value
     return result
 
 
 def draw_geometry(
-    augmentation: Augmentation, uniform: tf.Tensor, height_width: tf.Tensor
+    augmentation: Augmentation, uniform: np.ndarray, height_width: tuple[int, int]
 ) -> Geometry:
-    """Turns five numbers from U[0, 1) into the geometry of one example.
+    """Turns five numbers from [0, 1) into the geometry of one example.
 
     Args:
       augmentation: the ranges.
-      uniform: float32 [5] for scale, top, left, flip and angle.
-      height_width: int32 [2], size of the example.
+      uniform: for scale, top, left, flip and angle.
+      height_width: size of the example.
     """
-    low, high = augmentation.scale or (1.0, 1.0)
+    low, high = augmentation.scale or (1, 1)
     scale = low + (high - low) * uniform[0]
-    # Rounded down, as report D does.
-    scaled = tf.maximum(tf.cast(scale * tf.cast(height_width, tf.float32), tf.int32), 1)
-    if augmentation.scale is None:
-        scaled = height_width
-    size = height_width if augmentation.crop is None else tf.constant(augmentation.crop, tf.int32)
-    room = scaled - size
-    position = tf.cast(uniform[1:3] * tf.cast(room + 1, tf.float32), tf.int32)
-    return Geometry(
-        scaled=scaled,
-        offset=tf.where(room >= 0, tf.minimum(position, room), -(-room // 2)),
-        size=size,
-        flip=uniform[3] < augmentation.flip,
-        angle=math.radians(augmentation.rotate) * (2 * uniform[4] - 1),
-        zoom=tf.sqrt(
-            tf.cast(tf.reduce_prod(scaled), tf.float32)
-            / tf.cast(tf.reduce_prod(height_width), tf.float32)
-        ),
+    scaled = tuple(max(int(scale * n), 1) for n in height_width)
+    size = tuple(augmentation.crop or height_width)
+    offset = tuple(
+        int(u * (n - m + 1)) if n >= m else -((m - n) // 2)
+        for u, n, m in zip(uniform[1:3], scaled, size)
     )
+    flip = bool(uniform[3] < augmentation.flip)
+    angle = math.radians(augmentation.rotate) * (2 * float(uniform[4]) - 1)
+    return Geometry(tuple(height_width), scaled, offset, size, flip, angle)
 
 
-def window(value: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, fill: float) -> tf.Tensor:
-    """Copies the window of `size` at `offset` (top, left); what lies outside the array is `fill`.
+def window(
+    value: np.ndarray, offset: tuple[int, int], size: tuple[int, int], fill: float
+) -> np.ndarray:
+    """The window of `size` at `offset` (top, left); what lies outside the array is `fill`.
 
     Args:
       value: [H, W] or [H, W, C].
-      offset: int32 [2], may be negative.
-      size: int32 [2].
+      offset: may be negative.
+      size: height and width.
       fill: value outside.
+
+    Returns:
+      A view where the window lies inside the array, else a new array.
     """
-    shape = tf.shape(value)[:2]
-    begin = tf.clip_by_value(offset, 0, shape)
-    end = tf.clip_by_value(offset + size, 0, shape)
+    begin = [min(max(o, 0), n) for o, n in zip(offset, value.shape)]
+    end = [min(max(o + m, 0), n) for o, m, n in zip(offset, size, value.shape)]
     part = value[begin[0] : end[0], begin[1] : end[1]]
-    before = tf.minimum(begin - offset, size)
-    padding = tf.stack([before, size - before - (end - begin)], axis=1)
-    if value.shape.rank == 3:
-        padding = tf.concat([padding, [[0, 0]]], axis=0)
-    return tf.pad(part, padding, constant_values=tf.cast(fill, value.dtype))
+    if part.shape[:2] == tuple(size):
+        return part
+    result = np.full((*size, *value.shape[2:]), fill, value.dtype)
+    top, left = (b - o for b, o in zip(begin, offset))
+    result[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return result
 
 
-def _mover(
-    augmentation: Augmentation, geometry: Geometry, height_width: tf.Tensor
-) -> tuple[Callable[[tf.Tensor, LabelSpec], tf.Tensor], Callable[[], tf.Tensor]]:
-    """Two functions: one moves an array, the other says which output pixels show the input."""
+def output_to_input(geometry: Geometry) -> np.ndarray:
+    """The steps composed: a matrix [2, 3] from output (x, y, 1) to input (x, y).
+
+    Coordinates are continuous: pixel (row i, column j) has its centre at x = j + ½, y = i + ½.
+    """
+    centre = np.array(geometry.size[::-1]) / 2
+    cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
+    # Undone in turn: the rotation and the flip about the centre of the window, crop, scale.
+    turn = np.array([[cos, -sin], [sin, cos]])
+    mirror = np.diag([-1.0 if geometry.flip else 1.0, 1.0])
+    factor = np.diag(np.divide(geometry.source, geometry.scaled)[::-1])
+    linear = factor @ mirror @ turn
+    shift = factor @ (centre + geometry.offset[::-1]) - linear @ centre
+    return np.column_stack([linear, shift])
+
+
+# Which pixels of the output show the input: where ones arrive.
+_INSIDE = LabelSpec(kind="image", dtype="uint8")
+
+
+def _move(
+    value: np.ndarray, spec: LabelSpec, augmentation: Augmentation, geometry: Geometry
+) -> np.ndarray:
     if not augmentation.warps:
-        move = functools.partial(_copy, augmentation, geometry)
-    elif augmentation.mode == "stepwise":
-        move = functools.partial(_move_stepwise, geometry)
-    else:
-        move = functools.partial(_move_composed, geometry, height_width)
-    static_size = augmentation.crop or (None, None)
-
-    def sized(value, spec):
-        moved = move(value, spec)
-        moved.set_shape(tf.TensorShape(static_size).concatenate(value.shape[2:]))
-        return moved
-
-    ones = LabelSpec(kind="image", dtype="uint8")
-    return sized, functools.cache(
-        lambda: tf.cast(sized(tf.ones(height_width, tf.uint8), ones), tf.bool)
-    )
-
-
-def _copy(
-    augmentation: Augmentation, geometry: Geometry, value: tf.Tensor, spec: LabelSpec
-) -> tf.Tensor:
-    if augmentation.crop is not None:
         value = window(value, geometry.offset, geometry.size, spec.fill)
-    if augmentation.flip > 0:
-        value = tf.cond(geometry.flip, lambda: tf.reverse(value, [1]), lambda: value)
-    return value
-
-
-# One warp ---------------------------------------------------------------------------------------
-
-
-def output_to_input(geometry: Geometry, height_width: tf.Tensor) -> tf.Tensor:
-    """The map from output to input pixels: float32 [8], rows of a 3×3 matrix without its last 1.
-
-    Pixel (row i, column j) has its centre at (j + ½, i + ½); the map takes and gives indices.
-    """
-    size = tf.cast(geometry.size, tf.float32)
-    offset = tf.cast(geometry.offset, tf.float32)
-    factor = tf.cast(height_width, tf.float32) / tf.cast(geometry.scaled, tf.float32)
-    cos, sin = tf.cos(geometry.angle), tf.sin(geometry.angle)
-    mirror = tf.where(geometry.flip, -1.0, 1.0)
-    # Undone in turn, about the centre of the window: rotation, flip; then crop and scale.
-    x_row = factor[1] * mirror * tf.stack([cos, -sin])
-    y_row = factor[0] * tf.stack([sin, cos])
-    centre = size[::-1] / 2
-    x_shift = factor[1] * (centre[0] + offset[1]) + tf.tensordot(x_row, 0.5 - centre, 1) - 0.5
-    y_shift = factor[0] * (centre[1] + offset[0]) + tf.tensordot(y_row, 0.5 - centre, 1) - 0.5
-    return tf.concat([x_row, [x_shift], y_row, [y_shift], [0.0, 0.0]], axis=0)
-
-
-def _move_composed(
-    geometry: Geometry, height_width: tf.Tensor, value: tf.Tensor, spec: LabelSpec
-) -> tf.Tensor:
-    transform = output_to_input(geometry, height_width)
-
-    def warp(array, interpolation, fill, edge="CONSTANT"):
-        shape = tf.shape(array)
-        planes = array[None] if array.shape.rank == 3 else array[None, ..., None]
-        warped = tf.raw_ops.ImageProjectiveTransformV3(
-            images=planes,
-            transforms=transform[None],
-            output_shape=geometry.size,
-            fill_value=float(fill),
-            interpolation=interpolation,
-            fill_mode=edge,
-        )[0]
-        return tf.reshape(warped, tf.concat([geometry.size, shape[2:]], axis=0))
-
-    if spec.interpolation == "nearest":
-        return warp(value, "NEAREST", spec.fill)
-    if spec.invalid is not None:
-        return _with_holes(lambda array: warp(array, "BILINEAR", 0.0), value, spec)
-    # Beyond the frame the last pixel goes on, so that fill does not bleed into the image; then
-    # what lies outside becomes fill.
-    warped = warp(tf.cast(value, tf.float32), "BILINEAR", 0.0, edge="NEAREST")
-    inside = _inside(transform, geometry.size, height_width)
-    if value.shape.rank == 3:
-        inside = inside[..., None]
-    return _to_dtype(tf.where(inside, warped, float(spec.fill)), value.dtype)
-
-
-def _inside(transform: tf.Tensor, size: tf.Tensor, height_width: tf.Tensor) -> tf.Tensor:
-    """Which output pixels have their centre in the input: bool [h, w]."""
-    x = tf.cast(tf.range(size[1]), tf.float32)[None, :]
-    y = tf.cast(tf.range(size[0]), tf.float32)[:, None]
-    limit = tf.cast(height_width, tf.float32) - 0.5
-    column = transform[0] * x + transform[1] * y + transform[2]
-    row = transform[3] * x + transform[4] * y + transform[5]
-    return (column >= -0.5) & (column < limit[1]) & (row >= -0.5) & (row < limit[0])
-
-
-def _with_holes(
-    move: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, spec: LabelSpec
-) -> tf.Tensor:
-    """Interpolates among valid values only; the result is valid where they have half the weight."""
-    planes = value if value.shape.rank == 3 else value[..., None]
-    valid = tf.reduce_any(planes != spec.invalid, axis=-1, keepdims=True)
-    weight = tf.cast(valid, tf.float32)
-    moved = move(tf.concat([tf.where(valid, planes, 0.0), weight], axis=-1))
-    moved, weight = moved[..., :-1], moved[..., -1:]
-    result = tf.where(weight >= 0.5, moved / tf.maximum(weight, 0.5), spec.invalid)
-    return result if value.shape.rank == 3 else result[..., 0]
-
-
-def _to_dtype(value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return value if dtype == tf.float32 else tf.cast(tf.round(value), dtype)
-
-
-# One step after the other -----------------------------------------------------------------------
-
-
-def _move_stepwise(geometry: Geometry, value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
-    def move(array):
-        steps = functools.partial(_steps_of_array, spec=spec)
-        moved = tf.numpy_function(steps, [array, *geometry[:-1]], array.dtype, stateful=False)
-        moved.set_shape(tf.TensorShape([None, None]).concatenate(array.shape[2:]))
-        return moved
-
+        return value[:, ::-1] if geometry.flip else value
+    move = _move_once if augmentation.mode == "composed" else _move_stepwise
     if spec.interpolation == "bilinear" and spec.invalid is not None:
-        return _with_holes(move, value, dataclasses.replace(spec, fill=0.0))
-    return move(value)
+        return _with_holes(functools.partial(move, geometry=geometry), value, spec)
+    return move(value, spec, geometry)
 
 
-def _steps_of_array(array, scaled, offset, size, flip, angle, *, spec: LabelSpec) -> np.ndarray:
-    steps = functools.partial(
-        _steps_of_plane, scaled=scaled, offset=offset, size=size, flip=flip, angle=angle, spec=spec
-    )
-    if array.ndim == 2:
-        return steps(array)
-    return np.stack([steps(array[..., c]) for c in range(array.shape[2])], axis=-1)
+def _with_holes(move: Callable, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
+    """Interpolates among valid values only; the result is valid where they have half the weight."""
+    planes = value if value.ndim == 3 else value[..., None]
+    valid = (planes != spec.invalid).any(-1, keepdims=True)
+    stacked = np.concatenate([np.where(valid, planes, 0), valid], axis=-1, dtype=np.float32)
+    moved = move(stacked, dataclasses.replace(spec, fill=0))
+    moved, weight = moved[..., :-1], moved[..., -1:]
+    result = np.where(weight >= 0.5, moved / np.maximum(weight, 0.5), np.float32(spec.invalid))
+    return result if value.ndim == 3 else result[..., 0]
 
 
-def _steps_of_plane(plane, *, scaled, offset, size, flip, angle, spec: LabelSpec) -> np.ndarray:
-    """Scale, crop, flip, rotate (report D): [H, W] of uint8, int32 or float32."""
+def _move_once(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
+    matrix = tuple(output_to_input(geometry).ravel())
     smooth = spec.interpolation == "bilinear"
-    dtype = plane.dtype
-    fill = float(spec.fill) if dtype == np.float32 else int(spec.fill)
-    image = Image.fromarray(plane)
-    height, width = (int(n) for n in scaled)
-    if image.size != (width, height):
-        resample = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-        image = image.resize((width, height), resample)
-    top, left = (int(n) for n in offset)
-    cropped = Image.new(image.mode, (int(size[1]), int(size[0])), fill)
-    cropped.paste(image, (-left, -top))
-    if flip:
-        cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if angle:
-        resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-        cropped = cropped.rotate(math.degrees(angle), resample, fillcolor=fill)
-    return np.array(cropped, dtype)
+
+    def warp(plane):
+        # Pillow cuts off the fraction of what it interpolates in 8 bits; we round.
+        image = Image.fromarray(plane.astype(np.float32) if smooth else plane)
+        warped = np.asarray(
+            image.transform(
+                geometry.size[::-1],
+                Image.Transform.AFFINE,
+                matrix,
+                _BILINEAR if smooth else _NEAREST,
+                fillcolor=_fill(spec, image),
+            )
+        )
+        return np.rint(warped) if smooth and value.dtype == np.uint8 else warped
+
+    return _each_plane(warp, value, geometry.size)
 
 
-# Values -----------------------------------------------------------------------------------------
+def _move_stepwise(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
+    smooth = spec.interpolation == "bilinear"
+
+    def steps(plane):
+        image = Image.fromarray(plane)
+        if geometry.scaled != geometry.source:
+            image = image.resize(geometry.scaled[::-1], _BILINEAR if smooth else _NEAREST)
+        fill = _fill(spec, image)
+        cropped = Image.new(image.mode, geometry.size[::-1], fill)
+        cropped.paste(image, (-geometry.offset[1], -geometry.offset[0]))
+        if geometry.flip:
+            cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        degrees = math.degrees(geometry.angle)
+        turned = cropped.rotate(degrees, _BICUBIC if smooth else _NEAREST, fillcolor=fill)
+        return np.asarray(turned)
+
+    return _each_plane(steps, value, geometry.size)
 
 
-def adapt_values(
-    value: tf.Tensor, spec: LabelSpec, augmentation: Augmentation, geometry: Geometry
-) -> tf.Tensor:
-    """Changes what the pixels say, after they were moved.
+def _fill(spec: LabelSpec, image: Image.Image) -> int | float:
+    return float(spec.fill) if image.mode == "F" else int(spec.fill)
 
-    Args:
-      value: [h, w] or [h, w, C].
-      spec: says what zoom, flip and rotation do to the values.
-      augmentation: what can have happened, so that nothing else is computed.
-      geometry: what happened.
-    """
-    if augmentation.scale is not None and spec.zoom_power:
-        zoomed = value * geometry.zoom**spec.zoom_power
-        value = zoomed if not spec.invalid else tf.where(value == spec.invalid, value, zoomed)
-    if augmentation.flip > 0 and spec.flip_swap:
-        table = np.arange(max(len(spec.class_names), (spec.ignore or 0) + 1), dtype=np.int32)
+
+def _each_plane(
+    change: Callable[[np.ndarray], np.ndarray], value: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    if value.ndim == 2:
+        return change(value)
+    result = np.empty((*size, value.shape[2]), value.dtype)
+    for channel in range(value.shape[2]):
+        result[..., channel] = change(np.ascontiguousarray(value[..., channel]))
+    return result
+
+
+def _adapt_values(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
+    """Changes what the pixels say, after they were moved."""
+    if spec.zoom_power and geometry.scaled != geometry.source:
+        zoomed = value * value.dtype.type(geometry.zoom**spec.zoom_power)
+        unknown = False if spec.invalid is None else value == spec.invalid
+        value = np.where(unknown, value, zoomed)
+    if spec.flip_swap and geometry.flip:
+        table = np.arange(max(len(spec.class_names), (spec.ignore or 0) + 1), dtype=value.dtype)
         for left, right in spec.flip_swap:
             table[[left, right]] = right, left
-        value = tf.cond(geometry.flip, lambda: tf.gather(table, value), lambda: value)
-    if augmentation.flip > 0 and spec.flip_negate:
-        signs = np.ones(spec.channels, np.float32)
+        value = table[value]
+    if spec.flip_negate and geometry.flip:
+        signs = np.ones(spec.channels, value.dtype)
         signs[list(spec.flip_negate)] = -1
-        value = tf.cond(geometry.flip, lambda: value * signs, lambda: value)
-    if augmentation.rotate > 0 and spec.vector_xy:
-        x_channel, y_channel = spec.vector_xy
-        channels = tf.unstack(value, spec.channels, axis=-1)
-        x, y = channels[x_channel], channels[y_channel]
-        cos, sin = tf.cos(geometry.angle), tf.sin(geometry.angle)
-        channels[x_channel] = cos * x + sin * y
-        channels[y_channel] = cos * y - sin * x
-        value = tf.stack(channels, axis=-1)
-    if augmentation.warps and spec.kind == "normals" and spec.interpolation == "bilinear":
-        value = tf.math.divide_no_nan(value, tf.norm(value, axis=-1, keepdims=True))
+        value = value * signs
+    if spec.vector_xy and geometry.angle:
+        cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
+        x, y = (value[..., channel] for channel in spec.vector_xy)
+        turned = value.copy()
+        turned[..., spec.vector_xy[0]] = cos * x + sin * y
+        turned[..., spec.vector_xy[1]] = cos * y - sin * x
+        value = turned
+    if spec.kind == "normals" and spec.interpolation == "bilinear":
+        length = np.linalg.norm(value, axis=-1, keepdims=True)
+        value = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
     return value
 
 
 def recolour(
-    image: tf.Tensor, augmentation: Augmentation, uniform: tf.Tensor, inside: tf.Tensor
-) -> tf.Tensor:
-    """Changes brightness, contrast, saturation and hue, in this order, each clipped to 0 ... 255.
+    image: np.ndarray, augmentation: Augmentation, uniform: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
+    """Changes brightness, contrast, saturation and hue: one affine map of colours, clipped once.
 
     Args:
       image: uint8 [h, w, 3].
       augmentation: the ranges.
-      uniform: float32 [4] from U[0, 1).
-      inside: bool [h, w], the pixels whose mean grey is the centre of the contrast change.
+      uniform: from [0, 1), for the four changes.
+      inside: bool [h, w]. Their mean grey is the centre of the contrast change; pixels outside
+        keep their value.
     """
-    signed = 2 * uniform - 1
-    value = tf.cast(image, tf.float32)
+    strengths = [getattr(augmentation, f) for f in ("brightness", "contrast", "saturation")]
+    brightness, contrast, saturation = 1 + np.array(strengths) * (2 * uniform[:3] - 1)
+    turn = 2 * math.pi * augmentation.hue * (2 * uniform[3] - 1)
+    cos, sin = math.cos(turn), math.sin(turn)
+    chroma = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    grey_of_all = np.tile(_YIQ[0], (3, 1))
+    saturate = saturation * np.eye(3) + (1 - saturation) * grey_of_all
+    linear = np.linalg.inv(_YIQ) @ chroma @ _YIQ @ saturate * contrast * brightness
 
-    def grey(rgb):  # ITU-R BT.601
-        return tf.tensordot(rgb, tf.constant([0.299, 0.587, 0.114]), 1)[..., None]
-
-    def blend(other, strength, draw):
-        return tf.clip_by_value(other + (value - other) * (1 + strength * draw), 0.0, 255.0)
-
-    if augmentation.brightness:
-        value = blend(0.0, augmentation.brightness, signed[0])
-    if augmentation.contrast:
-        weight = tf.cast(inside, tf.float32)[..., None]
-        mean = tf.reduce_sum(grey(value) * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
-        value = blend(mean, augmentation.contrast, signed[1])
-    if augmentation.saturation:
-        value = blend(grey(value), augmentation.saturation, signed[2])
-    if augmentation.hue:
-        value = tf.image.adjust_hue(value / 255.0, augmentation.hue * signed[3]) * 255.0
-    return tf.cast(tf.round(tf.clip_by_value(value, 0.0, 255.0)), image.dtype)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    grey = np.asarray(picture.convert("L"))[inside]
+    shift = (1 - contrast) * brightness * (grey.mean() if grey.size else 0)
+    matrix = np.column_stack([linear, np.full(3, shift)])
+    changed = np.asarray(picture.convert("RGB", tuple(matrix.ravel())))
+    return changed if inside.all() else np.where(inside[..., None], changed, image)
