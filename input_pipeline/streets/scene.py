@@ -220,7 +220,7 @@ def _furniture(stage: _Stage, side: int) -> None:
                 0.2,
             )
             z += gap
-    for _ in range(1 + random.integer(4)):
+    for _ in range(random.integer(4)):
         z = random.uniform(6, 50)
         offset = line + side * random.uniform(-0.1, 0.8)
         stage.add(surroundings.traffic_sign, street.place(offset, z), 0.3)

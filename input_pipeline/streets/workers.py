@@ -37,7 +37,7 @@ def encoded(seed: int, split: int, index: int, height: int, width: int) -> dict:
 
 def _png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="png", compress_level=4)
+    Image.fromarray(array).save(buffer, format="png", compress_level=2)
     return buffer.getvalue()
 
 
