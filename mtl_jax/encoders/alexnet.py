@@ -37,6 +37,13 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     return AlexNet(width=config.width, padding=config.padding, dtype=dtype)
 
 
+def torchvision_name(layer: str) -> str | None:
+    """'encoder/features_0' ─► 'features.0', and FCN's hidden layers likewise; None for others."""
+    if layer.startswith("encoder/"):
+        return layer.removeprefix("encoder/").replace("_", ".")
+    return {"classifier/fc6": "classifier.1", "classifier/fc7": "classifier.4"}.get(layer)
+
+
 class AlexNet(nn.Module):
     """Five convolutions with bias, max-pools behind the first, second and last.
 

@@ -58,6 +58,14 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     )
 
 
+def torchvision_name(layer: str) -> str | None:
+    """'encoder/layer1_0/downsample_bn' ─► 'layer1.0.downsample.1'; None for what it lacks."""
+    if not layer.startswith("encoder/") or "/se/" in layer:
+        return None
+    name = layer.removeprefix("encoder/").replace("downsample_conv", "downsample.0")
+    return name.replace("downsample_bn", "downsample.1").replace("_", ".").replace("/", ".")
+
+
 def _parse_flags(value) -> tuple[bool, bool, bool]:
     """'FFT' or (False, False, True) ─► (False, False, True)."""
     flags = tuple({"F": False, "T": True}.get(flag, flag) for flag in value)

@@ -31,6 +31,13 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     return VGG(width=config.width, dtype=dtype)
 
 
+def torchvision_name(layer: str) -> str | None:
+    """'encoder/features_0' ─► 'features.0', and FCN's hidden layers likewise; None for others."""
+    if layer.startswith("encoder/"):
+        return layer.removeprefix("encoder/").replace("_", ".")
+    return {"classifier/fc6": "classifier.0", "classifier/fc7": "classifier.3"}.get(layer)
+
+
 class VGG(nn.Module):
     """Five blocks of 3×3 convolutions with bias, a 2×2 max-pool behind each.
 
