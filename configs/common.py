@@ -28,7 +28,7 @@ def base() -> ConfigDict:
                 "image_mean": IMAGENET_MEAN,
                 "image_std": IMAGENET_STD,
                 "dtype": "float32",
-                "pretrained": "",  # a work directory whose best checkpoint to start from
+                "pretrained": "",  # work directory, .pth or .safetensors file, or name: 'resnet34'
                 "pretrained_scope": "encoder",  # or 'all'
             },
             "tasks": {},

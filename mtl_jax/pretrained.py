@@ -1,61 +1,89 @@
-"""Starting from weights that exist already."""
+"""Starting from weights that exist already: of another run of ours, or published ones."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import checkpoints
+from mtl_jax import _discovery, checkpoints, encoders, published
 from mtl_jax.train_state import TrainState
 
 SCOPES = ("encoder", "all")
+# Our leaf ─► PyTorch's.
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+_COUNTER = ".num_batches_tracked"  # of BatchNorm; nothing reads it
+_PUBLISHED_WIDTH = 64
+_CLASSIFIERS = ("fc.", "classifier.")  # of ImageNet's 1000 classes, where torchvision keeps it
 
 
 def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> TrainState:
-    """Replaces a fresh state's weights by those of another run's best checkpoint.
+    """Replaces a fresh state's weights by existing ones.
 
     Args:
       state: before the first step.
-      config: `config.model`; `pretrained` is a work directory, `pretrained_scope` is 'encoder' or
-        'all'. With 'all' a task's prediction convolution may have another number of outputs, and
-        tasks may be absent on either side; what has no counterpart keeps its initial value.
+      config: `config.model`. `pretrained` is the path of a work directory, whose best checkpoint
+        is taken; or of a `.pth` or `.safetensors` file in torchvision's naming; or the name of
+        published weights, 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use. Of a name
+        that is a path too, the path is taken. `pretrained_scope` is 'encoder' or 'all'. With 'all',
+        a work directory's tasks may differ in their number of outputs or be absent on either side,
+        and published classifiers go where the architecture has a place for them.
       report: called with what was loaded and what was not, and why.
 
     Raises:
       CheckpointError: the work directory has no whole checkpoint.
-      ValueError: the scope is unknown, or an array that has to match does not.
+      ValueError: the scope is unknown, the file is damaged or not to be had, or an array that has
+        to match does not.
     """
     if config.pretrained_scope not in SCOPES:
         raise ValueError(
             f"config.model.pretrained_scope={config.pretrained_scope!r}; expected one of "
             f"{', '.join(SCOPES)}."
         )
-    source, _ = checkpoints.read_variables(Path(config.pretrained) / "checkpoints", "best")
     target = state.variables
-    found = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(source)}
     wanted = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(target)}
-    new, kept = _match(found, wanted, config.pretrained_scope)
+    path = Path(config.pretrained)
+    if path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
+        new, kept = _from_published(wanted, config, report)
+    else:
+        new, kept = _from_workdir(wanted, config, report)
+    for reason, names in kept.items():
+        if names:
+            report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
     variables = jax.tree_util.tree_map_with_path(
         lambda path, value: jax.device_put(new.get(_name(path), value), value.sharding), target
     )
-    report(f"Loaded {len(new)} of {len(wanted)} arrays from {config.pretrained}.")
-    for reason, names in kept.items():
-        report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
     return state.replace(
         params={**state.params, "model": variables["params"]},
         batch_stats=variables["batch_stats"],
     )
 
 
-def _match(found: dict, wanted: dict, scope: str) -> tuple[dict[str, np.ndarray], dict]:
-    """{name: array to load}, {reason: names that keep their initial value}."""
+def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
+    """({name: array to load}, {reason: names that keep their initial value})."""
+    path = Path(config.pretrained)
+    if not path.is_dir():
+        raise ValueError(
+            f"config.model.pretrained={config.pretrained!r}: there is no such work directory or "
+            f"file, and published weights are named {', '.join(published.NETWORKS)} or "
+            "timm/<name>."
+        )
+    source, _ = checkpoints.read_variables(path / "checkpoints", "best")
+    found = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(source)}
     outside, absent, outputs, wrong = [], [], [], []
     new = {}
     for name, value in wanted.items():
-        in_encoder = name.split("/")[1] == "encoder"
-        if scope == "encoder" and not in_encoder:
+        in_encoder = _in_encoder(name)
+        if config.pretrained_scope == "encoder" and not in_encoder:
             outside.append(name)
         elif name not in found:
             (wrong if in_encoder else absent).append(name)
@@ -71,12 +99,116 @@ def _match(found: dict, wanted: dict, scope: str) -> tuple[dict[str, np.ndarray]
             f"of the same shape: {_some(wrong)}. Use the same config.model.encoder (and, for "
             "pretrained_scope='all', the same architecture)."
         )
-    kept = {
+    report(f"Loaded {len(new)} of {len(wanted)} arrays from {config.pretrained}.")
+    return new, {
         "being outside the encoder": outside,
         "because the other run has no such task or layer": absent,
         "because the number of outputs differs": outputs,
     }
-    return new, {reason: names for reason, names in kept.items() if names}
+
+
+def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
+    """({name: array to load}, {reason: names that keep their initial value})."""
+    torchvision_name = _naming_rule(config)  # before anything is fetched
+    path = Path(config.pretrained)
+    if path.is_file():
+        published.check_name(path)
+    else:
+        path = published.fetch(config.pretrained)
+    found = published.read(path)
+    outside, absent, wrong = [], [], []
+    new, used = {}, set()
+    for name, value in wanted.items():
+        if config.pretrained_scope == "encoder" and not _in_encoder(name):
+            outside.append(name)
+            continue
+        _, *layer, leaf = name.split("/")
+        source = torchvision_name("/".join(layer))
+        if source is None:
+            absent.append(name)
+            continue
+        source = f"{source}.{_LEAVES[leaf]}"
+        used.add(source)
+        problem = _difference(found.get(source), leaf, value.shape)
+        if problem:
+            wrong.append(f"{source}: {problem}")
+        else:
+            new[name] = _from_torch(found[source], leaf, value.shape)
+    counters = [name for name in found if name.endswith(_COUNTER)]
+    dropped = [name for name in found if name.startswith(_CLASSIFIERS) and name not in used]
+    surplus = found.keys() - used - set(counters) - set(dropped)
+    wrong += [f"{name}: in the file only, {found[name].shape}" for name in sorted(surplus)]
+    if wrong or not new:
+        raise ValueError(_mismatch(path, config, wrong))
+    report(f"Loaded {len(new)} of {len(wanted)} arrays from {path}.")
+    if dropped:
+        report(f"  {len(dropped)} of the file are not used, its classifier: {_some(dropped)}")
+    if counters:
+        report(f"  {len(counters)} of the file are not used, batch counters of BatchNorm")
+    return new, {
+        "being outside the encoder": outside,
+        "because the published network has no such layer": absent,
+    }
+
+
+def _naming_rule(config: Any) -> Callable[[str], str | None]:
+    """Our layer, 'encoder/conv1' ─► torchvision's, 'conv1', or None for what it lacks."""
+    if "encoder" not in config:
+        raise ValueError(
+            f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
+            f"config.model.architecture={config.architecture!r}, for which there are no published "
+            "weights; give a work directory of the same architecture."
+        )
+    encoder = _discovery.load(encoders, config.encoder.name, key="config.model.encoder.name")
+    if not hasattr(encoder, "torchvision_name"):
+        raise ValueError(
+            f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
+            f"config.model.encoder.name={config.encoder.name!r}; give a work directory."
+        )
+    return encoder.torchvision_name
+
+
+def _difference(found: np.ndarray | None, leaf: str, shape: tuple[int, ...]) -> str:
+    """What is wrong with a published array for a parameter of ours; '' if nothing is."""
+    expected = [shape]
+    if leaf == "kernel":
+        *window, inputs, outputs = shape
+        # A fully connected layer whose weight becomes a convolution's has no window of its own.
+        expected = [(outputs, inputs, *window), (outputs, inputs * math.prod(window))]
+    if found is None:
+        return f"not in the file, expected {expected[0]}"
+    if found.shape not in expected:
+        return f"expected {expected[0]}, found {found.shape}"
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        return f"expected real numbers, found {found.dtype}"
+    return ""
+
+
+def _from_torch(array: np.ndarray, leaf: str, shape: tuple[int, ...]) -> np.ndarray:
+    """PyTorch's layout ─► ours: [o, i, h, w] or [o, i·h·w] ─► [h, w, i, o], in float32."""
+    array = array.astype(np.float32)
+    if leaf != "kernel":
+        return array
+    *window, inputs, outputs = shape
+    return np.moveaxis(array.reshape(outputs, inputs, *window), (0, 1), (-1, -2))
+
+
+def _mismatch(path: Path, config: Any, wrong: list[str]) -> str:
+    encoder = config.encoder
+    message = f"{path} is not of the network that config.model.encoder describes ({encoder.name}"
+    message += f", depth {encoder.depth})" if "depth" in encoder else ")"
+    message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
+    message += "\n  ..." if len(wrong) > 5 else ""
+    if encoder.get("width", _PUBLISHED_WIDTH) != _PUBLISHED_WIDTH:
+        message += (
+            f"\nPublished networks have width {_PUBLISHED_WIDTH}, and "
+            f"config.model.encoder.width={encoder.width}."
+        )
+    return message
+
+
+def _in_encoder(name: str) -> bool:
+    return name.split("/")[1] == "encoder"
 
 
 def _name(path: tuple) -> str:

@@ -1,0 +1,80 @@
+"""Tensors from `.safetensors` files: eight bytes of length, a JSON header, then the numbers.
+
+The format is Hugging Face's (github.com/huggingface/safetensors). Read here and not by its package
+because NumPy's side of that knows no bfloat16.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": jnp.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_MAX_HEADER = 100_000_000  # bytes, the format's own limit
+
+
+class SafetensorsError(ValueError):
+    """A `.safetensors` file cannot be read; the message says which and why."""
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file, by name.
+
+    Returns:
+      {name: array} in the file's order, read-only and mapped from the file.
+
+    Raises:
+      SafetensorsError: the file is damaged or has a type of number that is not known here.
+      OSError: it cannot be opened.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
+            raise SafetensorsError(
+                f"{path} cannot be read: its first 8 bytes tell of a header of {length} bytes in a "
+                f"file of {size}. It is cut off, or no .safetensors file."
+            )
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError) as error:
+            raise SafetensorsError(f"{path} cannot be read: its header is no JSON.") from error
+    if not isinstance(header, dict):
+        raise SafetensorsError(f"{path} cannot be read: its header is no JSON object.")
+    header.pop("__metadata__", None)
+    start = 8 + length
+    content = np.memmap(path, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
+    return {name: _array(path, name, facts, content) for name, facts in header.items()}
+
+
+def _array(path: Path, name: str, facts: Any, content: np.ndarray) -> np.ndarray:
+    """The array that the header's entry `facts` describes, of the bytes `content`."""
+    try:
+        dtype, shape = np.dtype(_DTYPES[facts["dtype"]]), tuple(facts["shape"])
+        begin, end = facts["data_offsets"]
+        whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        fits = whole and end <= content.size and end - begin == math.prod(shape) * dtype.itemsize
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise SafetensorsError(
+            f"{path} cannot be read: its tensor {name[:80]!r} is told to be {str(facts)[:200]}, "
+            f"which does not fit {content.size} bytes of numbers, or is of a type other than "
+            f"{', '.join(_DTYPES)}."
+        )
+    return content[begin:end].view(dtype).reshape(shape)
