@@ -11,6 +11,7 @@ import os
 import platform
 import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -83,26 +84,34 @@ class _Drawn(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def _rate(batches, images: int) -> float:
-    """Images per second of an endless iterator whose items are `images` images each."""
+class Speed(NamedTuple):
+    """Images per second, and milliseconds of processor time per image, of all threads."""
+
+    images: float
+    milliseconds: float
+
+
+def _speed(batches, images: int) -> Speed:
+    """Of an endless iterator whose items are `images` images each: the median of the rounds."""
     next(batches)  # tracing and filling of buffers
-    rates = []
+    rounds = []
     for _ in range(_ROUNDS.value):
-        start, number = time.perf_counter(), 0
+        start, processor, number = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - start < _SECONDS.value:
             next(batches)
             number += images
-        rates.append(number / (time.perf_counter() - start))
-    return float(np.median(rates))
+        wall, processor = time.perf_counter() - start, time.process_time() - processor
+        rounds.append((number / wall, 1000 * processor / number))
+    return Speed(*np.median(rounds, axis=0))
 
 
-def _mapped(values, function) -> float:
-    """Images per second of `function` over `values`, in parallel."""
+def _mapped(values, function) -> Speed:
+    """The speed of `function` over `values`, in parallel."""
     dataset = tf.data.Dataset.from_tensor_slices(values).cache().repeat().enumerate()
     dataset = dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
     # Only the count leaves the pipeline, so that no stage pays for another.
     batches = dataset.map(lambda *_: 0).batch(_BATCH_SIZE.value).prefetch(2)
-    return _rate(batches.as_numpy_iterator(), _BATCH_SIZE.value)
+    return _speed(batches.as_numpy_iterator(), _BATCH_SIZE.value)
 
 
 def _augmentations(size) -> dict[str, transforms.Augmentation]:
@@ -116,8 +125,8 @@ def _augmentations(size) -> dict[str, transforms.Augmentation]:
     }
 
 
-def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, float]]:
-    """{size of the images: {stage: images per second}}."""
+def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
+    """{size of the images: {stage: speed}}."""
     batch_size = _BATCH_SIZE.value
     keys = tuple(builder.label_specs)
     records = pipeline.Records(builder, "train", keys)
@@ -127,9 +136,9 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, float]]:
         while True:
             yield records.read(rng.integers(0, records.num_examples, batch_size))
 
-    rates = {"read": _rate(read(), batch_size)}
+    speeds = {"read": _speed(read(), batch_size)}
     stored = records.read(np.arange(min(records.num_examples, _COUNT)))
-    rates["decode"] = _mapped(np.array(stored, object), lambda _, record: records.decode(record))
+    speeds["decode"] = _mapped(np.array(stored, object), lambda _, record: records.decode(record))
 
     decoded = [records.decode(record) for record in stored[:16]]
     arrays = {key: tf.stack([example[key] for example in decoded]) for key in keys}
@@ -145,16 +154,16 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, float]]:
             values = [example[key] for key in keys]
             return tf.numpy_function(call, [number, *values], [value.dtype for value in values])
 
-        rates[name] = _mapped(arrays, change)
+        speeds[name] = _mapped(arrays, change)
 
     dataset = tf.data.Dataset.from_tensor_slices(arrays).cache().repeat().batch(batch_size)
-    rates["batch"] = _rate(dataset.prefetch(2).as_numpy_iterator(), batch_size)
+    speeds["batch"] = _speed(dataset.prefetch(2).as_numpy_iterator(), batch_size)
     for name, augmentation in _augmentations(size).items():
         stream = pipeline.TrainStream(
             builder, keys=keys, batch_size=batch_size, seed=0, augmentation=augmentation
         )
-        rates[f"all, {name}"] = _rate(stream.batches(), batch_size)
-    return {f"{size[0]}×{size[1]}": rates}
+        speeds[f"all, {name}"] = _speed(stream.batches(), batch_size)
+    return {f"{size[0]}×{size[1]}": speeds}
 
 
 def main(argv):
@@ -172,14 +181,16 @@ def main(argv):
                 results |= measure(_Drawn(**options))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
-        f"\nImages per second, batch {_BATCH_SIZE.value}, {_DATASET.value or 'drawn images'} "
-        f"with all their labels; {cores} cores, {platform.machine()}, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, TFDS {tfds.__version__}\n"
+        "\nImages per second (milliseconds of processor time per image); "
+        f"{_DATASET.value or 'drawn images'} with all their labels, batch {_BATCH_SIZE.value}; "
+        f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"TensorFlow {tf.__version__}, TFDS {tfds.__version__}\n"
     )
     print(f"| stage | {' | '.join(results)} |\n|---|{'---:|' * len(results)}")
     for stage in next(iter(results.values())):
-        print(f"| {stage} | {' | '.join(f'{rates[stage]:,.0f}' for rates in results.values())} |")
-    ratios = [rates["composed"] / rates["stepwise"] for rates in results.values()]
+        cells = [f"{s[stage].images:,.0f} ({s[stage].milliseconds:.2f})" for s in results.values()]
+        print(f"| {stage} | {' | '.join(cells)} |")
+    ratios = [s["stepwise"].milliseconds / s["composed"].milliseconds for s in results.values()]
     print(f"| composed : stepwise | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
 
 
