@@ -19,7 +19,17 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from input_pipeline.errors import DatasetError
-from mtl_jax import checkpoints, evaluation, loop, parallel, prediction, progress, system, workdir
+from mtl_jax import (
+    checkpoints,
+    evaluation,
+    loop,
+    parallel,
+    prediction,
+    progress,
+    results,
+    system,
+    workdir,
+)
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
@@ -84,10 +94,10 @@ def train() -> None:
                 prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
             ),
         )
-    results = run.train()
-    best = results["best"]
+    found = run.train()
+    best = found["best"]
     progress.say(
-        f"Best {results['selection']} {best['metrics'][results['selection']]:.4g} at step "
+        f"Best {found['selection']} {best['metrics'][found['selection']]:.4g} at step "
         f"{best['step']}. Everything is in {directory.path}."
     )
 
@@ -98,14 +108,15 @@ def evaluate() -> None:
     builder, _ = _dataset(config)
     with _usage_errors():
         stream = _eval_stream(config, builder, parts)
-        parallel.check_batch_size(config.eval.batch_size, key="config.eval.batch_size")
+        mesh = parallel.make_mesh()
+        parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
     variables, step = _variables(config, directory, parts)
     name = f"{config.eval.split}_{config.eval.checkpoint}"
     save = None
     if config.eval.save_predictions:
         folder = directory.predictions / name
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
-    metrics = evaluation.Evaluator(parts, parallel.make_mesh())(variables, stream.batches(), save)
+    metrics = evaluation.Evaluator(parts, mesh)(variables, stream.batches(), save)
     progress.evaluation(step, metrics, best=False, seconds=0)
     output = directory.path / f"evaluation_{name}.json"
     if jax.process_index() == 0:
@@ -118,12 +129,16 @@ def predict() -> None:
     if not _INPUT.value or not _OUTPUT.value:
         raise UsageError("--mode=predict needs --input=<files, folders or globs> and --output=.")
     config, directory, parts = _trained()
+    specs = directory.read_label_specs()
     files = prediction.expand_inputs(_INPUT.value)
     variables, _ = _variables(config, directory, parts)
     apply = jax.jit(parts.predict)
+    tasks = {name: task for name, task in parts.tasks.items() if _is_trained(config, specs, task)}
+    for name in parts.tasks.keys() - tasks.keys():
+        progress.say(f"{name!r} is not predicted: the run had no labels for it.")
     prediction.predict_files(
         functools.partial(apply, variables),
-        parts.tasks,
+        tasks,
         files,
         Path(_OUTPUT.value),
         report=progress.say,
@@ -175,6 +190,13 @@ def _variables(config, directory, parts):
         return checkpoints.read_variables(directory.checkpoints, config.eval.checkpoint, like)
 
 
+def _is_trained(config, specs, task) -> bool:
+    """Whether a task had labels in this run, or in the one whose whole weights it started from."""
+    return task.key in specs or bool(
+        config.model.pretrained and config.model.pretrained_scope == "all"
+    )
+
+
 def _keys(parts) -> list[str]:
     return ["image", *dict.fromkeys(task.key for task in parts.tasks.values())]
 
@@ -222,11 +244,12 @@ def main(argv: list[str]) -> None:
         checkpoints.CheckpointError,
         loop.NonFiniteLoss,
         prediction.PredictionError,
+        results.SelectionError,
         workdir.WorkdirError,
     )
     try:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # orbax tells every step of every save
+            logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell every step that they take
         if len(argv) > 1:
             raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
         if _CONFIG.value is None:

@@ -49,6 +49,8 @@ class Evaluator:
         Returns:
           {'<task>/<metric>': value} for every task, '<task>/loss' (the mean over labelled images of
           the loss of one image), 'loss' (their unweighted sum) and the metrics that combine tasks.
+          A task without any label in the split is left out; NaN is a metric of a class that does
+          not occur.
 
         Raises:
           ValueError: the stream is empty.
@@ -97,10 +99,11 @@ class Evaluator:
         result = {}
         for name, task in self._system.tasks.items():
             found = totals[name]
+            if not found["images"]:
+                continue  # unlabelled in this split: no number is better than a made-up one
+            result[f"{name}/loss"] = float(found["loss"] / found["images"])
             for metric, value in task.metrics(found["metrics"]).items():
                 result[f"{name}/{metric}"] = float(value)
-            if found["images"] > 0:
-                result[f"{name}/loss"] = float(found["loss"] / found["images"])
         result["loss"] = float(sum(result.get(f"{name}/loss", 0.0) for name in self._system.tasks))
         return result | metrics.composite(result)
 

@@ -83,9 +83,14 @@ class Run:
     def __post_init__(self):
         train = self.config.train
         parallel.check_batch_size(
-            train.batch_size, key="config.train.batch_size", accumulate=train.accumulate
+            train.batch_size,
+            self.mesh,
+            key="config.train.batch_size",
+            accumulate=train.accumulate,
         )
-        parallel.check_batch_size(self.config.eval.batch_size, key="config.eval.batch_size")
+        parallel.check_batch_size(
+            self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
+        )
         self.steps_per_epoch = self.stream.steps_per_epoch
         self.total_steps = train.max_steps or int(train.epochs * self.steps_per_epoch)
         if self.total_steps < 1:
@@ -114,7 +119,7 @@ class Run:
         with checkpoints.Checkpoints(self.workdir.checkpoints) as store:
             state, results = self._start(store)
             step = int(state.step)
-            if step >= self.total_steps:
+            if step >= self.total_steps and results.has_evaluation(step):
                 progress.say(f"This run is finished ({step} steps): {self.workdir.results}")
                 return results.write(final=True)
             try:
@@ -159,6 +164,8 @@ class Run:
         log = _Log(self, results)
         profile = progress.Profile(self.config.train.profile, self.workdir.path / "profile")
         batches = self.stream.batches(step)
+        if self._evaluation_due(step) and not results.has_evaluation(step):
+            self._evaluate_at(step, state, store, results)  # killed after saving, before evaluating
         while step < self.total_steps:
             profile.before(step)
             state, logs = train_step(state, parallel.put_batch(self.mesh, next(batches)))
@@ -166,26 +173,23 @@ class Run:
             profile.after(step, state)
             log.add(step, logs)
             stopping = stop.requested(step, self.config.train.log_every)
-            evaluate = self._due(step, self._eval_every) or step == self.total_steps
-            save = self._due(step, self.config.train.checkpoint_every_steps)
-            if stopping or evaluate or save or step % self.config.train.log_every == 0:
+            evaluate = self._evaluation_due(step)
+            save = evaluate or stopping or _due(step, self.config.train.checkpoint_every_steps)
+            if save or _due(step, self.config.train.log_every):
                 log.flush()  # and so nothing is saved that was not found finite
-            if evaluate:
-                self._evaluate_at(step, state, store, results)
-                log.restart_clock()
-            if evaluate or save or stopping:
+            if save:
                 store.save_latest(state, results.info())
             if stopping:
                 store.wait()
                 raise Stopped(stop.signum, step)
+            if evaluate:
+                self._evaluate_at(step, state, store, results)
+            if save:
+                log.restart_clock()
 
-    @property
-    def _eval_every(self) -> int:
-        return int(self.config.train.eval_every_epochs * self.steps_per_epoch)
-
-    @staticmethod
-    def _due(step: int, every: int) -> bool:
-        return every > 0 and step % every == 0
+    def _evaluation_due(self, step: int) -> bool:
+        every = int(self.config.train.eval_every_epochs * self.steps_per_epoch)
+        return step > 0 and (_due(step, every) or step == self.total_steps)
 
     def _evaluate_at(self, step: int, state: TrainState, store, results: Results) -> None:
         """Evaluates, draws, and saves the model if it is the best so far."""
@@ -197,16 +201,22 @@ class Run:
                 pictures.update(self.draw(batch, outputs))
 
         metrics = self._evaluate(state.variables, self.eval_batches(), draw)
-        best = results.add_evaluation(step, step / self.steps_per_epoch, metrics)
+        best = results.is_best(step, metrics)
+        if best:  # before the evaluation is on record: what the record calls best exists
+            store.save_best(state, results.info())
+            store.wait()
+        results.add_evaluation(step, step / self.steps_per_epoch, metrics)
         progress.evaluation(step, metrics, best=best, seconds=time.monotonic() - started)
         self.writer.write_scalars(step, {f"eval/{k}": v for k, v in metrics.items()})
         self.writer.write_images(step, {k: v[None] for k, v in pictures.items()})
         self.writer.flush()
         if jax.process_index() == 0:
             progress.save_pictures(self.workdir.predictions, pictures)
-        if best:
-            store.save_best(state, results.info())
         results.write(final=False)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 class _Log:

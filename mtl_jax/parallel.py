@@ -1,13 +1,17 @@
 """One mesh axis, 'data': batches are split over all devices, state is on each of them."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
-def make_mesh() -> Mesh:
-    """A mesh over all devices of all processes."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over `devices`, by default all devices of all processes."""
+    devices = jax.devices() if devices is None else devices
+    auto = (AxisType.Auto,)
+    return jax.make_mesh((len(devices),), ("data",), axis_types=auto, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -28,12 +32,12 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     }
 
 
-def check_batch_size(batch_size: int, *, key: str, accumulate: int = 1) -> None:
+def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, accumulate: int = 1) -> None:
     """Raises ValueError unless `batch_size` splits evenly over devices and micro-batches."""
-    parts = jax.device_count() * accumulate
+    parts = mesh.size * accumulate
     if batch_size % parts:
         micro = f" × {accumulate} micro-batches" if accumulate > 1 else ""
         raise ValueError(
-            f"{key}={batch_size} does not divide evenly over {jax.device_count()} devices{micro}. "
+            f"{key}={batch_size} does not divide evenly over {mesh.size} devices{micro}. "
             f"Use a multiple of {parts}, for example {-(-batch_size // parts) * parts}."
         )

@@ -34,7 +34,9 @@ def parameter_overview(variables: dict[str, Any], path: Path) -> None:
 def evaluation(step: int, metrics: dict[str, float], *, best: bool, seconds: float) -> None:
     """One line per evaluation; everything else is in evaluation.jsonl."""
     shown = "  ".join(
-        f"{name} {value:.4g}" for name, value in metrics.items() if "iou/" not in name
+        f"{name} {value:.4g}"
+        for name, value in metrics.items()
+        if "iou/" not in name and value == value
     )
     say(f"evaluation at step {step}{' (best so far)' if best else ''}, {seconds:.0f} s: {shown}")
 

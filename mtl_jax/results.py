@@ -13,6 +13,10 @@ from mtl_jax.workdir import Workdir
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mtl-jax")
 
 
+class SelectionError(ValueError):
+    """The metric that decides which checkpoint is best cannot be had."""
+
+
 class Results:
     """What is known of a run so far. Only the first process writes."""
 
@@ -37,25 +41,27 @@ class Results:
         self._seconds += seconds
         self._images += images
 
-    def add_evaluation(self, step: int, epoch: float, metrics: dict[str, float]) -> bool:
-        """Appends a line to evaluation.jsonl; True if it is the best so far.
+    def has_evaluation(self, step: int) -> bool:
+        """Whether the model of that step has been evaluated."""
+        return any(entry["step"] == step for entry in self._evaluations)
+
+    def is_best(self, step: int, metrics: dict[str, float]) -> bool:
+        """Whether these metrics are better than those of all evaluations so far.
 
         Raises:
-          ValueError: config.eval.selection is not among the metrics, or is not a number.
+          SelectionError: config.eval.selection is not among the metrics, or is not a number.
         """
-        entry = {"step": step, "epoch": epoch, "train_seconds": self._seconds, "metrics": metrics}
-        score = self._score(entry)
-        if not np.isfinite(score):
-            raise ValueError(
-                f"config.eval.selection={self._config.eval.selection!r} is {score} at step {step}: "
-                "the evaluation split has no valid label for it. Select by another metric, one of "
-                + ", ".join(sorted(k for k, v in metrics.items() if np.isfinite(v)))
-            )
+        score = self._score({"step": step, "metrics": metrics})
         best = self._best()
-        self._evaluations.append(entry)
+        return best is None or self._sign() * score > self._sign() * self._score(best)
+
+    def add_evaluation(self, step: int, epoch: float, metrics: dict[str, float]) -> None:
+        """Appends a line to evaluation.jsonl."""
+        self._evaluations.append(
+            {"step": step, "epoch": epoch, "train_seconds": self._seconds, "metrics": metrics}
+        )
         if jax.process_index() == 0:
             self._directory.write_evaluations(self._evaluations)
-        return best is None or self._sign() * score > self._sign() * self._score(best)
 
     def write(self, *, final: bool) -> dict[str, Any]:
         """Writes results.json and returns what it holds."""
@@ -70,7 +76,7 @@ class Results:
             "best": self._best(),
             "last": evaluations[-1] if evaluations else None,
             "mean_of_last_10": {
-                key: float(np.mean([e["metrics"].get(key, np.nan) for e in last_ten]))
+                key: float(np.mean([_number(e["metrics"].get(key)) for e in last_ten]))
                 for key in keys
             },
             "steps": self._step,
@@ -86,14 +92,20 @@ class Results:
         return results
 
     def _score(self, entry: dict[str, Any]) -> float:
-        selection, metrics = self._config.eval.selection, entry["metrics"]
-        if selection not in metrics:
-            raise ValueError(
-                f"config.eval.selection={selection!r} is not a metric of this run; expected one of "
-                + ", ".join(sorted(metrics))
+        selection, split = self._config.eval.selection, self._config.eval.split
+        numbers = {key: _number(value) for key, value in entry["metrics"].items()}
+        known = ", ".join(sorted(key for key, value in numbers.items() if np.isfinite(value)))
+        if selection not in numbers:
+            raise SelectionError(
+                f"config.eval.selection={selection!r} is not a metric of this run on {split!r}. "
+                f"Expected one of: {known}."
             )
-        value = metrics[selection]
-        return float("nan") if value is None else value
+        if not np.isfinite(numbers[selection]):
+            raise SelectionError(
+                f"config.eval.selection={selection!r} is {numbers[selection]} at step "
+                f"{entry['step']} on {split!r}. Select by one of: {known}."
+            )
+        return numbers[selection]
 
     def _sign(self) -> int:
         return {"max": 1, "min": -1}[self._config.eval.selection_mode]
@@ -103,6 +115,11 @@ class Results:
         return max(
             self._evaluations, key=lambda entry: self._sign() * self._score(entry), default=None
         )
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: it is written as null and read as None."""
+    return float("nan") if value is None else value
 
 
 def _version(package: str) -> str | None:

@@ -43,7 +43,11 @@ class System:
           image_shape: (H, W) of the images; parameters do not depend on it.
         """
         image = jnp.zeros((1, *image_shape, 3), jnp.float32)
-        init = jax.jit(lambda key: self.model.init({"params": key}, image, train=False))
+        # Unoptimised code: it runs once, and optimising hundreds of random draws takes a minute.
+        init = jax.jit(
+            lambda key: self.model.init({"params": key}, image, train=False),
+            compiler_options={"xla_backend_optimization_level": 0},
+        )
         variables = dict(init(key))
         variables.setdefault("batch_stats", {})
         return variables

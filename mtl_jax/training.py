@@ -84,7 +84,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         logs |= {
             "losses": losses,
-            "gradient_norm": optax.global_norm(gradient["model"]),
+            "gradient_norm": optax.tree.norm(gradient["model"]),
             "learning_rate": schedule(state.step),
         }
         step = state.step + 1

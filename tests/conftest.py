@@ -1,0 +1,34 @@
+"""Eight CPU devices for every test, and the embedded data set in its smallest size, made once."""
+
+import os
+import tempfile
+
+# Before JAX and TensorFlow are imported.
+# Tests run small programs a few times, so compiling them fast matters more than running them fast;
+# many tests compile the same step, so one compilation is kept for all.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+    ]
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtl_jax_tests_"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NO_GCE_CHECK", "true")
+
+import pytest
+
+TINY = "streets/64x128_tiny"
+
+
+@pytest.fixture(scope="session")
+def streets_dir(tmp_path_factory, worker_id="master"):
+    """A data directory with the tiny Streets prepared: 24 / 8 / 8 examples of 64×128."""
+    from input_pipeline import datasets
+
+    directory = tmp_path_factory.mktemp("data")
+    datasets.load(TINY, data_dir=str(directory))
+    return str(directory)

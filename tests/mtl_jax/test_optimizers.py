@@ -1,0 +1,131 @@
+"""Schedules against the reports' values, optimizers against PyTorch's formulas in float64."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from mtl_jax import optimizers
+
+
+def schedule(steps_per_epoch=10, epochs=16, **options):
+    config = common.base().schedule
+    config.update(options)
+    return optimizers.make_schedule(
+        config, steps_per_epoch=steps_per_epoch, total_steps=steps_per_epoch * epochs
+    )
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"), [(0, 1e-4), (1, 9.4357e-5), (8, 5.3589e-5), (15, 8.2469e-6)]
+)
+def test_polynomial_is_per_epoch(epoch, expected):
+    rate = schedule(name="polynomial", learning_rate=1e-4, power=0.9)
+    for step in (0, 9):  # constant within the epoch
+        np.testing.assert_allclose(rate(10 * epoch + step), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 5e-3), (25, 4.26777e-3), (50, 2.5e-3), (75, 7.3223e-4)]
+)
+def test_cosine_is_the_closed_form(step, expected):
+    rate = schedule(steps_per_epoch=1, epochs=100, name="cosine", learning_rate=5e-3)
+    np.testing.assert_allclose(rate(step), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"), [(0, 1e-4), (24, 1e-4), (25, 5e-5), (50, 2.5e-5), (99, 1.25e-5)]
+)
+def test_step_halves_every_25_epochs(epoch, expected):
+    rate = schedule(epochs=100, name="step", learning_rate=1e-4, every_epochs=25, factor=0.5)
+    np.testing.assert_allclose(rate(10 * epoch + 3), expected, rtol=1e-6)
+
+
+def test_warmup_rises_linearly_to_the_rate():
+    rate = schedule(name="constant", learning_rate=0.4, warmup_epochs=0.4)
+    np.testing.assert_allclose([rate(s) for s in range(6)], [0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match=r"config\.schedule\.name='cosin'.*cosine"):
+        schedule(name="cosin")
+    with pytest.raises(ValueError, match=r"config\.optimizer\.name='rmsprop'.*adamw"):
+        trained(name="rmsprop")
+
+
+PARAMS = {  # of two groups and a weighting
+    "model": {
+        "encoder": {"conv": {"kernel": np.array([1.0, -2.0])}},
+        "head": {"bias": np.array([0.5])},
+    },
+    "weighting": {"s": np.array([0.3])},
+}
+
+
+def gradient(step: int, shape) -> np.ndarray:
+    return np.cos(np.arange(1, 1 + np.prod(shape)) * (step + 1.0)).reshape(shape)
+
+
+def trained(steps=5, rate=0.1, **options):
+    """Parameters after a few updates with `gradient`."""
+    config = common.base().optimizer
+    config.update(options)
+    optimizer = optimizers.make_optimizer(config, lambda step: jnp.float32(rate))
+    as_jax = lambda tree: jax_map(jnp.float32, tree)  # noqa: E731
+    params = as_jax(PARAMS)
+    state = optimizer.init(params)
+    for step in range(steps):
+        gradients = as_jax(jax_map(lambda p: gradient(step, p.shape), PARAMS))
+        updates, state = optimizer.update(gradients, state, params)
+        params = jax_map(lambda p, u: p + u, params, updates)
+    return params
+
+
+def jax_map(function, *trees):
+    import jax
+
+    return jax.tree.map(function, *trees)
+
+
+def expected(p, steps=5, rate=0.1, decay=0.0, momentum=0.9, kind="sgd", eps=1e-8):
+    """PyTorch's update rules in float64."""
+    p = p.astype(np.float64)
+    first, second = np.zeros_like(p), np.zeros_like(p)
+    for step in range(steps):
+        g = gradient(step, p.shape)
+        if kind == "adamw":
+            p = p * (1 - rate * decay)
+        else:
+            g = g + decay * p
+        if kind == "sgd":
+            first = momentum * first + g
+            p = p - rate * first
+        else:
+            first = 0.9 * first + 0.1 * g
+            second = 0.999 * second + 0.001 * g * g
+            corrected = first / (1 - 0.9 ** (step + 1))
+            p = p - rate * corrected / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + eps)
+    return p
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_update_rules_are_pytorchs(kind):
+    found = trained(name=kind, weight_decay=0.02, encoder_scale=0.1, weighting_scale=2.0)
+    kernel, bias, s = PARAMS["model"]["encoder"]["conv"]["kernel"], np.array([0.5]), np.array([0.3])
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5)  # noqa: E731
+    # The encoder at a tenth of the rate; decay of everything but the weighting's parameters.
+    close(
+        found["model"]["encoder"]["conv"]["kernel"],
+        expected(kernel, rate=0.01, decay=0.02, kind=kind),
+    )
+    close(found["model"]["head"]["bias"], expected(bias, decay=0.02, kind=kind))
+    close(found["weighting"]["s"], expected(s, rate=0.2, kind=kind))
+
+
+def test_clipping_is_global_and_before_decay():
+    norm = np.sqrt(
+        sum(np.sum(gradient(0, p.shape) ** 2) for p in ([np.zeros(2), np.zeros(1)] + [np.zeros(1)]))
+    )
+    found = trained(steps=1, name="sgd", weight_decay=0.02, clip_norm=0.5)  # norm > 0.5
+    bias = 0.5 - 0.1 * (gradient(0, (1,)) * 0.5 / norm + 0.02 * 0.5)
+    np.testing.assert_allclose(found["model"]["head"]["bias"], bias, rtol=1e-5)

@@ -1,0 +1,98 @@
+"""Every protocol of every config builds, and its train step runs once on a tiny synthetic batch."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mtl_jax import optimizers, parallel, system, training
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+NOT_RUNS = ("common", "from_workdir", "__init__")
+NAMES = [
+    (path.stem, protocol)
+    for path in sorted(CONFIGS.glob("*.py"))
+    if path.stem not in NOT_RUNS
+    for protocol in importlib.import_module(f"configs.{path.stem}").PROTOCOLS
+]
+
+
+def load(name: str, protocol: str):
+    return importlib.import_module(f"configs.{name}").get_config(protocol)
+
+
+def specs_of(config) -> dict:
+    """The data set's label specs where there is such a data set already; else the config's facts."""
+    from input_pipeline import datasets
+    from input_pipeline.errors import DatasetError
+
+    try:
+        _, builder = datasets._builder(config.data.dataset, "")
+    except DatasetError:
+        return {}
+    return {key: spec.as_dict() for key, spec in builder.label_specs.items()}
+
+
+def synthetic_batch(parts, size: int, height: int, width: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    batch = {
+        "image": random.integers(0, 256, (size, height, width, 3), np.uint8),
+        "valid": np.ones(size, bool),
+    }
+    for task in parts.tasks.values():
+        if hasattr(task, "class_names"):
+            batch[task.key] = random.integers(0, task.channels, (size, height, width), np.int32)
+        else:
+            low, high = task.valid_range
+            batch[task.key] = random.uniform(low, high, (size, height, width)).astype(np.float32)
+    return batch
+
+
+@pytest.mark.parametrize(("name", "protocol"), NAMES)
+def test_every_config_builds_and_is_complete(name, protocol):
+    config = load(name, protocol)
+    parts = system.build(config, specs_of(config))
+    assert config.name
+    schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=10, total_steps=100)
+    optimizers.make_optimizer(config.optimizer, schedule)
+    assert np.isfinite(schedule(99))
+    key = jax.random.key(0)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    shapes = jax.eval_shape(
+        lambda image: parts.model.init_with_output(key, image, train=False), image
+    )
+    for task, outputs in shapes[0].final.items():
+        assert outputs.shape == (1, 64, 64, parts.tasks[task].channels)
+
+
+# A full-width protocol compiles for half a minute and differs from its embedded twin in widths.
+@pytest.mark.parametrize("name", sorted({name for name, _ in NAMES}))
+def test_every_config_takes_a_step(name):
+    config = load(name, "streets")
+    parts = system.build(config, specs_of(config))
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=10, total_steps=100)
+    optimizer = optimizers.make_optimizer(config.optimizer, schedule)
+    state = training.create_state(parts, optimizer, seed=0, image_shape=(64, 64), mesh=mesh)
+    before = jax.tree.map(np.asarray, state.params)
+    step = training.make_train_step(
+        parts, optimizer, schedule, seed=0, steps_per_epoch=10, mesh=mesh
+    )
+    state, logs = step(state, parallel.put_batch(mesh, synthetic_batch(parts, 2, 64, 64)))
+    assert np.isfinite(logs["total"])
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
+    assert all(jax.tree.leaves(moved["model"]))
+
+
+def test_unknown_protocol_names_the_known_ones():
+    with pytest.raises(ValueError, match="'citiscapes'; expected one of streets"):
+        load("branched", "citiscapes")
+
+
+@pytest.mark.parametrize(("name", "protocol"), NAMES)
+def test_misspelt_key_names_the_nearest(name, protocol):
+    config = load(name, protocol)
+    with pytest.raises((KeyError, AttributeError), match="batch_size"):
+        config.train.batchsize = 3

@@ -1,0 +1,202 @@
+"""The loop: what it writes, that it resumes bit for bit, and what it does when things go wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from mtl_jax import checkpoints, loop, results, workdir
+
+
+@pytest.fixture(scope="module")
+def finished(streets_dir, tmp_path_factory):
+    """A run of 2 epochs × 3 steps, its directory, state and losses."""
+    directory = tmp_path_factory.mktemp("finished")
+    config = tiny.config(streets_dir, train__log_every=1, data__augment__flip=0.5)
+    run = tiny.run(config, directory)
+    run.workdir.claim(config)
+    return run, run.train()
+
+
+def state_of(run):
+    """The latest state on disk."""
+    from mtl_jax import training
+
+    like = training.create_state(
+        run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
+    )
+    with checkpoints.Checkpoints(run.workdir.checkpoints) as store:
+        return store.restore_latest(like, report=pytest.fail)[0]
+
+
+def assert_same_bits(a, b):
+    for (path, x), (_, y) in zip(
+        jax.tree_util.tree_leaves_with_path(a), jax.tree_util.tree_leaves_with_path(b), strict=True
+    ):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_run_leaves_all_its_files(finished):
+    run, found = finished
+    names = {path.name for path in run.workdir.path.iterdir()}
+    expected = {"config.json", "evaluation.jsonl", "results.json", "predictions", "parameters.txt"}
+    assert expected <= names
+    evaluations = run.workdir.read_evaluations()
+    assert [e["step"] for e in evaluations] == [3, 6]
+    on_disk = json.loads(run.workdir.results.read_text())
+    assert on_disk["last"] == evaluations[-1]
+    assert on_disk["best"] in evaluations
+    assert on_disk["finished"]
+    assert on_disk["steps"] == 6
+    assert "semseg/iou/road" in on_disk["last"]["metrics"]
+    assert found["mean_of_last_10"]["depth/rel"] == pytest.approx(
+        np.mean([e["metrics"]["depth/rel"] for e in evaluations])
+    )
+    assert list(run.workdir.predictions.glob("*.png"))
+    assert "encoder" in (run.workdir.path / "parameters.txt").read_text()
+
+
+def test_scalars_and_images_reach_the_writer(finished):
+    run, _ = finished
+    assert sorted(run.writer.scalars) == [1, 2, 3, 4, 5, 6]
+    expected = {
+        "train/loss/semseg",
+        "train/loss/depth",
+        "train/loss",
+        "train/weight/depth",
+        "train/learning_rate",
+        "train/gradient_norm",
+        "train/images_per_second",
+    }
+    assert expected <= set(run.writer.scalars[1])
+    scalars = run.writer.scalars[2]
+    np.testing.assert_allclose(
+        scalars["train/loss"],
+        scalars["train/loss/semseg"] + scalars["train/loss/depth"],
+        rtol=1e-6,
+    )
+    assert "eval/semseg/miou" in run.writer.scalars[3]
+    (picture,) = (images for step, images in run.writer.images.items() if step == 3)
+    assert all(p.dtype == np.uint8 and p.ndim == 4 for p in picture.values())
+
+
+def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
+    run, found = finished
+    again = tiny.run(run.config, run.workdir.path).train()
+    assert "finished (6 steps)" in capsys.readouterr().out
+    assert again["last"]["step"] == found["last"]["step"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_stop_and_resume_is_bit_for_bit(finished, tmp_path, stop_at, monkeypatch):
+    whole, found = finished
+    monkeypatch.setattr(loop.StopSignal, "requested", lambda self, step, every: step == stop_at)
+    monkeypatch.setattr(loop.StopSignal, "signum", 15, raising=False)
+    with pytest.raises(loop.Stopped, match=f"step {stop_at}"):
+        tiny.run(whole.config, tmp_path).train()
+    monkeypatch.undo()
+    resumed = tiny.run(whole.config, tmp_path)
+    again = resumed.train()
+    assert_same_bits(state_of(whole), state_of(resumed))
+    np.testing.assert_equal(again["last"]["metrics"], found["last"]["metrics"])  # NaN equals NaN
+    assert [e["step"] for e in resumed.workdir.read_evaluations()] == [3, 6]
+    for step, scalars in resumed.writer.scalars.items():
+        for key in ("train/loss/semseg", "train/loss/depth", "train/gradient_norm"):
+            assert scalars[key] == whole.writer.scalars[step][key]
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_passed_over(finished, tmp_path, capsys):
+    import shutil
+
+    whole, found = finished
+    shutil.copytree(whole.workdir.path, tmp_path / "copy")
+    run = tiny.run(whole.config, tmp_path / "copy")
+    newest = run.workdir.checkpoints / "latest" / "6"
+    largest = max((newest / "variables").rglob("*"), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 0xFF  # one byte
+    largest.write_bytes(data)
+    again = run.train()
+    said = capsys.readouterr().out
+    assert f"Checkpoint {newest} is damaged" in said
+    assert "Resuming at step 3 of 6" in said
+    np.testing.assert_equal(again["last"]["metrics"], found["last"]["metrics"])  # NaN equals NaN
+    assert_same_bits(state_of(whole), state_of(run))
+
+
+def test_all_checkpoints_damaged_is_an_error(finished, tmp_path):
+    import shutil
+
+    whole, _ = finished
+    shutil.copytree(whole.workdir.path, tmp_path / "copy")
+    run = tiny.run(whole.config, tmp_path / "copy")
+    for step in (run.workdir.checkpoints / "latest").iterdir():
+        (step / "meta" / "metadata").write_text("{")
+    with pytest.raises(checkpoints.CheckpointError, match=r"None of the checkpoints \[6, 3\]"):
+        run.train()
+
+
+def test_checkpoint_of_another_model_names_what_differs(finished, streets_dir):
+    run, _ = finished
+    config = tiny.config(streets_dir, model__decoder__channels=12)
+    with pytest.raises(checkpoints.CheckpointError, match=r"another model[\s\S]*decoder_depth"):
+        tiny.run(config, run.workdir.path).train()
+
+
+def test_work_directory_of_another_config_names_the_keys(finished):
+    run, _ = finished
+    config = run.config.copy_and_resolve_references()
+    config.schedule.learning_rate = 7.0
+    config.train.log_every = 99  # may differ
+    with pytest.raises(workdir.WorkdirError) as error:
+        run.workdir.claim(config)
+    assert "schedule.learning_rate: 0.002 in the directory, 7.0 asked for" in str(error.value)
+    assert "log_every" not in str(error.value)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
+    config = tiny.config(
+        streets_dir,
+        train__log_every=2,
+        train__checkpoint_every_steps=1,
+        schedule__name="constant",
+        schedule__warmup_epochs=0.0,
+        optimizer__name="sgd",
+        optimizer__clip_norm=0.0,
+    )
+    run = tiny.run(config, tmp_path)
+    real = run.stream.batches
+
+    def poisoned(start):
+        for step, batch in enumerate(real(start), start):
+            if step == 2:
+                batch["depth"] = np.full_like(batch["depth"], np.nan)
+            yield batch
+
+    run.stream.batches = poisoned
+    with pytest.raises(loop.NonFiniteLoss) as error:
+        run.train()
+    message = str(error.value)
+    assert "The loss of depth is not finite at step 3" in message
+    assert run.stream.example_ids(2)[0] in message
+    assert "config.schedule.learning_rate" in message
+    run.stream.batches = real  # the labels mended, the run goes on from the last good step
+    assert int(state_of(run).step) == 2
+    assert tiny.run(config, tmp_path).train()["steps"] == 6
+
+
+def test_selection_by_a_metric_that_is_not_there(streets_dir, tmp_path):
+    config = tiny.config(streets_dir, train__max_steps=1, eval__selection="semseg/iuo")
+    with pytest.raises(results.SelectionError, match=r"'semseg/iuo' is not a metric.*semseg/miou"):
+        tiny.run(config, tmp_path).train()
+    config.eval.selection = "semseg/miou"  # nothing was lost: the step was saved before
+    assert tiny.run(config, tmp_path).train()["last"]["step"] == 1
+
+
+def test_batch_size_must_divide_over_the_devices(streets_dir, tmp_path):
+    config = tiny.config(streets_dir, train__batch_size=6)
+    with pytest.raises(ValueError, match=r"train\.batch_size=6 .* 8 devices.*multiple of 8"):
+        tiny.run(config, tmp_path, devices=8)

@@ -1,0 +1,86 @@
+"""Runs small enough for a test: an 8-wide ResNet-18 on the tiny Streets."""
+
+import functools
+
+import jax
+import numpy as np
+from conftest import TINY
+
+from configs import branched, common
+from input_pipeline import datasets, pipeline, transforms
+from mtl_jax import loop, parallel, prediction, system, workdir
+
+
+def config(data_dir: str, **overrides):
+    """configs/branched.py, shrunk; `overrides` are dotted keys with '__' for the dot."""
+    tiny = branched.get_config()
+    branched.model(tiny, common.resnet(18, "FFT", width=8), channels=8, skip=4)
+    changes = {
+        "data.dataset": TINY,
+        "data.data_dir": data_dir,
+        "data.augment.crop": (32, 64),
+        "train.batch_size": 8,
+        "train.epochs": 2,
+        "train.log_every": 2,
+        "eval.images": 1,
+    }
+    changes |= {key.replace("__", "."): value for key, value in overrides.items()}
+    tiny.update_from_flattened_dict(changes)
+    return tiny
+
+
+class Writer:
+    """A metric writer that remembers."""
+
+    def __init__(self):
+        self.scalars: dict[int, dict[str, float]] = {}
+        self.images: dict[int, dict[str, np.ndarray]] = {}
+
+    def write_scalars(self, step, scalars):
+        self.scalars.setdefault(step, {}).update(scalars)
+
+    def write_images(self, step, images):
+        self.images.setdefault(step, {}).update(images)
+
+    def flush(self):
+        pass
+
+
+def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
+    """What main.py puts together."""
+    where = workdir.Workdir(directory)
+    where.create()
+    builder = datasets.load(config.data.dataset, data_dir=config.data.data_dir)
+    specs = {key: spec.as_dict() for key, spec in builder.label_specs.items()}
+    parts = system.build(config, specs)
+    keys = ["image", *(task.key for task in parts.tasks.values())]
+    augment = config.data.augment
+    stream = pipeline.TrainStream(
+        builder,
+        keys=keys,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augmentation=transforms.Augmentation(
+            crop=augment.crop, scale=augment.scale, flip=augment.flip
+        ),
+        **process,
+    )
+    batches = pipeline.EvalStream(
+        builder,
+        split=config.eval.split,
+        keys=keys,
+        batch_size=config.eval.batch_size,
+        **process,
+    ).batches
+    return loop.Run(
+        config=config,
+        system=parts,
+        mesh=parallel.make_mesh(jax.devices()[:devices] if jax.process_count() == 1 else None),
+        stream=stream,
+        eval_batches=batches,
+        workdir=where,
+        writer=Writer(),
+        draw=functools.partial(
+            prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
+        ),
+    )
