@@ -218,13 +218,13 @@ def _read_zip(file: Any) -> _Loaded:
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
     """The bytes of an entry, whose CRC-32 is checked."""
+    if name not in archive.NameToInfo:
+        raise TorchCheckpointError(f"its entry {name} is missing")
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise TorchCheckpointError(f"its entry {name} is compressed, which PyTorch never does")
     try:
-        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-            raise TorchCheckpointError(f"its entry {name} is compressed, which PyTorch never does")
         return archive.read(name)
-    except KeyError:
-        raise TorchCheckpointError(f"its entry {name} is missing") from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, struct.error) as error:
+    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error) as error:
         raise TorchCheckpointError(f"its entry {name} is damaged or cut off ({error})") from error
 
 
