@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import _discovery, checkpoints, encoders, published
+from mtl_jax.published import PretrainedError
 from mtl_jax.train_state import TrainState
 
 SCOPES = ("encoder", "all")
@@ -41,11 +42,11 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
 
     Raises:
       CheckpointError: the work directory has no whole checkpoint.
-      ValueError: the scope is unknown, the file is damaged or not to be had, or an array that has
-        to match does not.
+      PretrainedError: the scope is unknown, the file is damaged or not to be had, or an array that
+        has to match does not.
     """
     if config.pretrained_scope not in SCOPES:
-        raise ValueError(
+        raise PretrainedError(
             f"config.model.pretrained_scope={config.pretrained_scope!r}; expected one of "
             f"{', '.join(SCOPES)}."
         )
@@ -72,7 +73,7 @@ def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, di
     """({name: array to load}, {reason: names that keep their initial value})."""
     path = Path(config.pretrained)
     if not path.is_dir():
-        raise ValueError(
+        raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there is no such work directory or "
             f"file, and published weights are named {', '.join(published.NETWORKS)} or "
             "timm/<name>."
@@ -94,7 +95,7 @@ def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, di
         else:
             wrong.append(name)
     if wrong or not new:
-        raise ValueError(
+        raise PretrainedError(
             f"config.model.pretrained is of another model: {len(wrong)} arrays have no counterpart "
             f"of the same shape: {_some(wrong)}. Use the same config.model.encoder (and, for "
             "pretrained_scope='all', the same architecture)."
@@ -114,7 +115,7 @@ def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, 
     if path.is_file():
         published.check_name(path)
     else:
-        path = published.fetch(config.pretrained)
+        path = published.fetch(config.pretrained, report)
     found = published.read(path)
     outside, absent, wrong = [], [], []
     new, used = {}, set()
@@ -139,7 +140,7 @@ def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, 
     surplus = found.keys() - used - set(counters) - set(dropped)
     wrong += [f"{name}: in the file only, {found[name].shape}" for name in sorted(surplus)]
     if wrong or not new:
-        raise ValueError(_mismatch(path, config, wrong))
+        raise PretrainedError(_mismatch(path, config, wrong))
     report(f"Loaded {len(new)} of {len(wanted)} arrays from {path}.")
     if dropped:
         report(f"  {len(dropped)} of the file are not used, its classifier: {_some(dropped)}")
@@ -154,14 +155,14 @@ def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, 
 def _naming_rule(config: Any) -> Callable[[str], str | None]:
     """Our layer, 'encoder/conv1' ─► torchvision's, 'conv1', or None for what it lacks."""
     if "encoder" not in config:
-        raise ValueError(
+        raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
             f"config.model.architecture={config.architecture!r}, for which there are no published "
             "weights; give a work directory of the same architecture."
         )
     encoder = _discovery.load(encoders, config.encoder.name, key="config.model.encoder.name")
     if not hasattr(encoder, "torchvision_name"):
-        raise ValueError(
+        raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
             f"config.model.encoder.name={config.encoder.name!r}; give a work directory."
         )

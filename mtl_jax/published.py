@@ -7,6 +7,7 @@ Hugging Face hub has the same arrays, of the same names but for VGG's fully conn
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,11 @@ import numpy as np
 
 from mtl_jax import safetensors_files, torch_checkpoints
 
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _HUB_FILE = "model.safetensors"
 
 
-class WeightsError(ValueError):
-    """Published weights are not to be had or not whole; the message says what to do."""
+class PretrainedError(ValueError):
+    """Weights to start from are not to be had, damaged or of another network; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -77,40 +77,44 @@ def is_name(source: str) -> bool:
     return source in NETWORKS or re.fullmatch(r"timm/[\w.-]+", source) is not None
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, report: Callable[[str], None]) -> Path:
     """The file of a name, from the hub's cache, or from the hub into that cache.
 
     Args:
       name: see `is_name`.
+      report: called with a sentence if there is no checksum to compare with.
 
     Returns:
       The path of the file, whose checksum is right.
 
     Raises:
-      WeightsError: the hub has none of that name, its package is not installed, there is no
+      PretrainedError: the hub has none of that name, its package is not installed, there is no
         network and nothing cached, or the checksum is wrong.
     """
     network = NETWORKS.get(name) or _BY_REPO.get(name) or Network("", name)
     if not network.repo:
-        raise WeightsError(f"The Hugging Face hub has no {name}. {_by_hand(network)}")
+        raise PretrainedError(f"The Hugging Face hub has no {name}. {_by_hand(network)}")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
-        raise WeightsError(
+        raise PretrainedError(
             f"{network.repo} is fetched by the package huggingface_hub, which is not installed: "
             f"pip install huggingface_hub. {_by_hand(network)}"
         ) from error
     try:
         path = Path(hf_hub_download(network.repo, _HUB_FILE, revision=network.revision or None))
     except Exception as error:  # no network, no cache, no such repository: many types
-        raise WeightsError(
+        raise PretrainedError(
             f"{network.repo} is not in the cache and cannot be fetched "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). {_by_hand(network)}"
         ) from error
     # The cache names a large file by the SHA-256 that the hub told.
     told = path.resolve().name
     expected = network.sha256 or (told if re.fullmatch("[0-9a-f]{64}", told) else "")
-    _check(path, expected, "delete the file and fetch it again")
+    if expected:
+        _check(path, expected, "delete the file and fetch it again")
+    else:
+        report(f"The hub tells no checksum of {path}; it is taken as it is.")
     return path
 
 
@@ -118,7 +122,7 @@ def check_name(path: Path) -> None:
     """Compares a file with the digits in its name, if it is named as torchvision names its files.
 
     Raises:
-      WeightsError: the file's SHA-256 does not begin with them.
+      PretrainedError: the file's SHA-256 does not begin with them.
     """
     match = re.fullmatch(r"(?:resnet\d+|vgg\d+|alexnet-owt)-([0-9a-f]{8})\.pth", path.name)
     if match:
@@ -129,11 +133,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.pth` or `.safetensors` file by their names in torchvision.
 
     Raises:
-      TorchCheckpointError, SafetensorsError: it cannot be read.
-      OSError: it cannot be opened.
+      PretrainedError: it cannot be opened or read.
     """
     reader = safetensors_files if path.suffix == ".safetensors" else torch_checkpoints
-    return {_torchvision_name(name): array for name, array in reader.read(path).items()}
+    try:
+        arrays = reader.read(path)
+    except (safetensors_files.SafetensorsError, torch_checkpoints.TorchCheckpointError) as error:
+        raise PretrainedError(str(error)) from error
+    except OSError as error:
+        raise PretrainedError(f"{path} cannot be opened: {error.strerror}.") from error
+    return {_torchvision_name(name): array for name, array in arrays.items()}
 
 
 def _torchvision_name(name: str) -> str:
@@ -149,11 +158,11 @@ def _torchvision_name(name: str) -> str:
 
 
 def _check(path: Path, expected: str, remedy: str) -> None:
-    """Raises WeightsError if the file's SHA-256 does not begin with `expected`."""
+    """Raises PretrainedError if the file's SHA-256 does not begin with `expected`."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected):
-        raise WeightsError(
+        raise PretrainedError(
             f"{path} is damaged or another file: its SHA-256 begins with "
             f"{found[: min(len(expected), 16)]}, expected {expected[:16]}; {remedy}."
         )
