@@ -199,7 +199,7 @@ def _polyhedra(forms: _Forms, group, x, y):
     lines = -planes[:, :, :3] / weight[:, :, None]
     facing = weight > 0
     enter = np.full((len(group), y.shape[1], x.shape[1]), np.inf)
-    leave = np.full(enter.shape, -np.inf)
+    leave = np.zeros(enter.shape)
     face = np.zeros(enter.shape, np.int32)
     for k in range(int(forms.solids.plane_count[group].max())):
         line = _linear(lines[:, k], x, y)
@@ -215,7 +215,7 @@ def _polyhedra(forms: _Forms, group, x, y):
             np.minimum(enter, line, out=enter, where=towards)
             np.maximum(leave, line, out=leave, where=~towards)
     # Where no plane faces the camera, it is inside.
-    return enter, face, (enter > 0) & (enter >= leave) & (enter < np.inf)
+    return enter, face, (enter > leave) & (enter < np.inf)
 
 
 def _cards(forms: _Forms, group, x, y):

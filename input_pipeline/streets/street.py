@@ -104,7 +104,7 @@ class Street:
         return Frame(origin).heading(*direction)
 
 
-def _region(street: Street, offset: np.ndarray, z: np.ndarray, raised: np.ndarray) -> np.ndarray:
+def _region(street: Street, offset: np.ndarray, raised: np.ndarray) -> np.ndarray:
     """Region under points of known offset."""
     region = np.zeros(offset.shape, np.int32)
     first = FIRST_STRIP
@@ -128,14 +128,15 @@ def draw(street: Street, camera: Pinhole, grid: Grid, nearest, surface) -> None:
       nearest: [H, W] float64 zeros, becomes 1 / depth.
       surface: [H, W] int32 filled with SKY_SURFACE.
     """
-    xs, ys = grid.xs, grid.ys
     position, axes = camera.position, camera.axes
-    fall = (axes[0, 1] * xs + axes[2, 1])[None, :] + (axes[1, 1] * ys)[:, None]
-    flat = np.flatnonzero(fall.ravel() < -1e-9)
-    fall = fall.ravel()[flat]
-    x, y = xs[flat % grid.columns], ys[flat // grid.columns]
-    run_x = axes[0, 0] * x + axes[1, 0] * y + axes[2, 0]
-    run_z = axes[0, 2] * x + axes[1, 2] * y + axes[2, 2]
+    xs, ys = grid.xs[None, :], grid.ys[:, None]
+    fall = (axes[0, 1] * xs + axes[2, 1]) + axes[1, 1] * ys
+    seen = fall < -1e-9
+    below = slice(int(seen.any(1).argmax()), None)  # rows with the horizon and all under it
+    seen, ys = seen[below], ys[below]
+    fall = np.where(seen, fall[below], -1.0)
+    run_x = (axes[0, 0] * xs + axes[2, 0]) + axes[1, 0] * ys
+    run_z = (axes[0, 2] * xs + axes[2, 2]) + axes[1, 2] * ys
 
     def land(height):
         depth = (position[1] - height) / -fall
@@ -143,18 +144,18 @@ def draw(street: Street, camera: Pinhole, grid: Grid, nearest, surface) -> None:
         middle, _ = street.middle(z)
         offset = position[0] + run_x * depth - middle
         beside = (offset < -street.left) | (offset > street.right)
-        return depth, z, offset, beside & ~street.in_crossing(z)
+        return depth, offset, beside & ~street.in_crossing(z)
 
-    low_depth, low_z, low_offset, low_raised = land(0.0)
+    low_depth, low_offset, low_raised = land(0.0)
     if street.kerb:
-        depth, z, offset, raised = land(street.kerb)
+        depth, offset, raised = land(street.kerb)
     else:
-        depth, z, offset, raised = low_depth, low_z, low_offset, low_raised
-    region = _region(street, offset, z, raised)
+        depth, offset, raised = low_depth, low_offset, low_raised
+    region = _region(street, offset, raised)
     down = ~raised
     depth = np.where(down, low_depth, depth)
-    wall = np.flatnonzero(down & low_raised)
-    if wall.size:
+    wall = np.nonzero(seen & down & low_raised)
+    if wall[0].size:
         depth[wall], region[wall] = _kerb(
             street,
             position,
@@ -164,8 +165,8 @@ def draw(street: Street, camera: Pinhole, grid: Grid, nearest, surface) -> None:
             low_depth[wall],
             low_offset[wall] > 0,
         )
-    nearest.ravel()[flat] = 1 / depth
-    surface.ravel()[flat] = ground_surface(0) - region
+    np.copyto(nearest[below], 1 / depth, where=seen)
+    np.copyto(surface[below], ground_surface(0) - region, where=seen)
 
 
 def _kerb(street, position, run_x, run_z, above, below, on_right):
