@@ -122,25 +122,29 @@ def test_flip_happens_as_often_as_asked():
 @pytest.mark.parametrize("zoom", [0.5, 2.0])
 def test_zoom_changes_values_as_the_spec_says(mode, zoom):
     depth = np.full((16, 24), 12.0, np.float32)
-    depth[:, :8] = 0
+    depth[:, ::3] = 0
     example = {
         "image": np.zeros((16, 24, 3), np.uint8),
         "depth": depth,
         "untouched": depth,
         "disparity": depth,
+        "holes": np.where(depth == 0, -1, depth),
     }
     specs = {
         "image": labels.image(),
         "depth": labels.depth((1, 80)),
         "untouched": labels.depth((1, 80), zoom=False),
         "disparity": labels.LabelSpec("disparity", "float32", zoom_power=1, invalid=0.0),
+        "holes": labels.LabelSpec("depth", "float32", fill=-1, zoom_power=-1, invalid=-1.0),
     }
     result = augment(
-        example, specs, Augmentation(scale=(zoom, zoom), crop=(8, 8), mode=mode), (0, 3)
+        example, specs, Augmentation(scale=(zoom, zoom), crop=(8, 12), mode=mode), (0, 3)
     )
     for key, value in (("depth", 12 / zoom), ("untouched", 12.0), ("disparity", 12 * zoom)):
         assert set(np.unique(result[key])) <= {0.0, np.float32(value)}
         assert (result[key] > 0).any()
+    assert set(np.unique(result["holes"])) <= {-1, np.float32(12 / zoom)}
+    assert (result["holes"] == -1).any()
 
 
 def test_the_map_undoes_the_steps_in_turn():
@@ -297,8 +301,9 @@ def test_the_mean_grey_is_that_of_the_photograph_not_of_the_padding():
     inside = np.zeros((8, 8), bool)
     inside[2:6] = True
     image[~inside] = 0
-    result = recolour(image, [0.5, 1, 0.5, 0.5], inside, contrast=1)
-    np.testing.assert_array_equal(result, image)
+    for draw in (0, 1):
+        result = recolour(image, [0.5, draw, 0.5, 0.5], inside, contrast=1)
+        np.testing.assert_array_equal(result, image)
 
 
 def test_hue_turns_the_chroma_about_grey():

@@ -1,0 +1,95 @@
+"""One split of a prepared data set: any record by its index, decoded for the keys asked for."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source
+
+from input_pipeline.errors import DatasetError
+from input_pipeline.labels import LabelSpec
+
+
+class Records:
+    """The records of one split, read by index and decoded for the keys that are asked for.
+
+    Attributes:
+      name: of data set and split, for messages.
+      num_examples: in the split.
+      specs: of the keys that are both asked for and in the data set.
+      missing: keys that are asked for and not in the data set: unlabelled.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, keys: Sequence[str]):
+        """Opens a split.
+
+        Args:
+          builder: a prepared data set.
+          split: e.g. 'train', or a part of it in the notation of TFDS, e.g. 'train[:100]'.
+          keys: 'image' and label keys.
+
+        Raises:
+          DatasetError: there is no such split, its files are missing, 'image' is not among the
+            keys, or the data set has none of the label keys.
+        """
+        self.name = f"{builder.info.full_name}, split {split!r}"
+        known = builder.label_specs
+        self.specs: dict[str, LabelSpec] = {key: known[key] for key in keys if key in known}
+        self.missing = tuple(key for key in keys if key not in known)
+        if "image" not in self.specs or len(self.specs) < 2:
+            raise DatasetError(
+                f"{self.name}: asked for the keys {sorted(keys)}; expected 'image' and at least "
+                f"one label of the data set, which has {sorted(known)}."
+            )
+        try:
+            files = builder.info.splits[split].file_instructions
+        except (KeyError, ValueError) as error:
+            raise DatasetError(
+                f"{self.name}: there is no such split; the data set has "
+                f"{', '.join(builder.info.splits)}."
+            ) from error
+        missing = [file.filename for file in files if not os.path.exists(file.filename)]
+        if missing:
+            raise DatasetError(
+                f"{self.name}: {missing[0]} is missing. Remove {builder.data_dir} and prepare the "
+                "data set again."
+            )
+        self._source = array_record_data_source.ArrayRecordDataSource(files)
+        self.num_examples = len(self._source)
+        keys = dict.fromkeys(["id", *self.specs], True)
+        decoding = tfds.decode.PartialDecoding(keys)
+        self._features = decoding.extract_features(builder.info.features)
+        ids = tfds.decode.PartialDecoding({"id": True})
+        self._id_features = ids.extract_features(builder.info.features)
+
+    def read(self, indices: np.ndarray) -> list[bytes]:
+        """The serialized records."""
+        return self._source.__getitems__(indices.tolist())
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """The `id` of each example."""
+        return [
+            self._id_features.deserialize_example_np(record)["id"].decode()
+            for record in self.read(indices)
+        ]
+
+    def describe(self, indices: np.ndarray, what: str) -> str:
+        """For errors: the split, `what` in it, and the examples by id, or by index if need be."""
+        try:
+            examples = self.ids(np.unique(indices))
+        except Exception:  # The record that cannot be read is what the error is about.
+            examples = [f"record {index}" for index in np.unique(indices)]
+        return f"{self.name}, {what}, one of the examples {', '.join(examples)}"
+
+    def decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parses one record: arrays by key, in the dtype and rank of their specs."""
+        example = self._features.deserialize_example(record)
+        return {key: _conform(example[key], spec) for key, spec in self.specs.items()}
+
+
+def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
+    if spec.channels == 0 and value.shape.rank == 3:
+        value = tf.squeeze(value, axis=2)
+    return tf.cast(value, spec.dtype)
