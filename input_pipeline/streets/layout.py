@@ -86,23 +86,7 @@ def random_plan(random: Random) -> Plan:
     right = ahead * lane + parking[1]
     own = random.choice([offset for offset, runs_ahead in lanes if runs_ahead])
 
-    walk, front, strips = {}, {}, []
-    for side, edge in ((-1, left), (1, right)):
-        made = _side(kind, random)
-        strips.append(made)
-        inner = edge
-        nearest = None
-        for strip in made:
-            if strip.semseg == classes.SIDEWALK and nearest is None:
-                nearest = inner
-                walk[side] = (inner, inner + min(strip.width, 5.0))
-            if strip.width < _ENDLESS:
-                inner += strip.width
-        walk.setdefault(side, (edge + 0.3, edge + 1.5))
-        front[side] = max(inner, walk[side][1]) + (
-            0.1 if kind == "city" else random.uniform(2.0, 6.0)
-        )
-
+    walk, front, strips = _beside(kind, left, right, random)
     crossing = None
     zebras = []
     if random.chance(0.45):
@@ -138,6 +122,27 @@ def random_plan(random: Random) -> Plan:
         front=front,
         **_KINDS[kind],
     )
+
+
+def _beside(kind: str, left: float, right: float, random: Random):
+    """Where people walk, where buildings stand, and the strips, by side; see `Plan`."""
+    walk, front, strips = {}, {}, []
+    for side, edge in ((-1, left), (1, right)):
+        made = _side(kind, random)
+        strips.append(made)
+        inner = edge
+        nearest = None
+        for strip in made:
+            if strip.semseg == classes.SIDEWALK and nearest is None:
+                nearest = inner
+                walk[side] = (inner, inner + min(strip.width, 5.0))
+            if strip.width < _ENDLESS:
+                inner += strip.width
+        walk.setdefault(side, (edge + 0.3, edge + 1.5))
+        front[side] = max(inner, walk[side][1]) + (
+            0.1 if kind == "city" else random.uniform(2.0, 6.0)
+        )
+    return walk, front, strips
 
 
 def _lines(lane, back, ahead, left, right, parking, random: Random) -> tuple[Line, ...]:
