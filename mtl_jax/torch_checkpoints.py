@@ -29,6 +29,8 @@ from mtl_jax._torch_pickle import Buildable, PickleError, load, set_items
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+# What `zipfile` raises for damaged archives, found by damaging them.
+_ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error)
 _MAX_RANK = 32
 _MAX_ELEMENTS = 1 << 48  # of a view, which repeats elements where a stride is 0
 
@@ -197,7 +199,7 @@ _Loaded = tuple[Any, Callable[[_Storage], bytes | memoryview]]
 def _read_zip(file: Any) -> _Loaded:
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise TorchCheckpointError(f"its zip directory is damaged or cut off ({error})") from error
     names = archive.namelist()
     roots = [name.removesuffix("data.pkl") for name in names if name.split("/")[1:] == ["data.pkl"]]
@@ -224,7 +226,7 @@ def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
         raise TorchCheckpointError(f"its entry {name} is compressed, which PyTorch never does")
     try:
         return archive.read(name)
-    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error) as error:
+    except _ZIP_ERRORS as error:
         raise TorchCheckpointError(f"its entry {name} is damaged or cut off ({error})") from error
 
 

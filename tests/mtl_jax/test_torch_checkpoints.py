@@ -237,7 +237,8 @@ def test_a_flipped_byte_raises_nothing_else(tmp_path, layout):
     content = (GOLDEN / f"torch_{layout}.pth").read_bytes()
     path = tmp_path / "a.pth"
     refused = 0
-    for position in range(len(content)):
+    positions = range(0, len(content), 3)
+    for position in positions:
         damaged = bytearray(content)
         damaged[position] ^= 1 + position % 255
         path.write_bytes(damaged)
@@ -245,7 +246,7 @@ def test_a_flipped_byte_raises_nothing_else(tmp_path, layout):
             torch_checkpoints.read(path)
         except TorchCheckpointError:
             refused += 1
-    assert refused > len(content) / 4
+    assert refused > len(positions) / 4
 
 
 def test_refuses_numbers_that_changed_in_a_zip(tmp_path):
