@@ -1,0 +1,418 @@
+"""Starting from published weights: every array in its place, nothing unsaid."""
+
+import functools
+import hashlib
+import sys
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import published_networks as networks
+import pytest
+import test_safetensors_files as safetensors
+import torch_files
+
+from configs import common
+from configs import fcn as fcn_configs
+from mtl_jax import architectures, checkpoints, encoders, pretrained, published
+from mtl_jax.encoders import alexnet, resnet, vgg
+from mtl_jax.pretrained import PretrainedError
+from mtl_jax.train_state import TrainState
+
+SIZES = {  # parameters that torchvision's documentation gives
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "vgg16": 138_357_544,
+    "alexnet": 61_100_840,
+}
+
+
+def shapes_of(name: str, width: int = 64) -> dict[str, tuple[int, ...]]:
+    if name.startswith("resnet"):
+        return networks.resnet(int(name.removeprefix("resnet")), width)
+    return {"vgg16": networks.vgg16, "alexnet": networks.alexnet}[name](width)
+
+
+def encoder_of(name: str, width: int = 64):
+    """(config.model.encoder, its module)."""
+    if name.startswith("resnet"):
+        return common.resnet(int(name.removeprefix("resnet")), "FFT", width=width), resnet
+    protocol = {"vgg16": "pascal_vgg", "alexnet": "pascal_alexnet"}[name]
+    config = fcn_configs.get_config(protocol).model.encoder
+    config.width = width
+    return config, {"vgg16": vgg, "alexnet": alexnet}[name]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_names_and_shapes_are_torchvisions(name):
+    """At full size, both ways: our encoder is torchvision's network without its classifier."""
+    expected = shapes_of(name)
+    sizes = {n: int(np.prod(s)) for n, s in expected.items() if "running" not in n and s}
+    assert sum(sizes.values()) == SIZES[name]
+    config, module = encoder_of(name)
+    init = functools.partial(encoders.build(config).init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
+    leaves = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+    leaves |= {"mean": "running_mean", "var": "running_var"}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        *layer, last = [key.key for key in path[1:]]
+        shape = leaf.shape if last != "kernel" else tuple(leaf.shape[i] for i in (3, 2, 0, 1))
+        found[f"{module.torchvision_name('/'.join(['encoder', *layer]))}.{leaves[last]}"] = shape
+    kept = ("fc.", "classifier.")
+    assert found == {n: s for n, s in expected.items() if s and not n.startswith(kept)}
+
+
+def joint_config(depth: int = 18, **options):
+    config = common.base().model
+    config.update(
+        architecture="joint",
+        encoder=common.resnet(depth, "FFT", **({"width": 8} | options)),
+        aspp={"enabled": False, "rates": (3, 6, 9), "channels": 8},
+        decoder={"skip": False, "skip_channels": 4, "channels": 8},
+        se=False,
+    )
+    return config
+
+
+def fcn_config(encoder: str, *, hidden: int = 16):
+    config = fcn_configs.get_config(f"streets_{encoder}").model
+    config.encoder.width, config.tail.hidden = 4, hidden
+    return config
+
+
+def fresh(config, **more_tasks: int) -> TrainState:
+    """A state whose every variable is 0.25."""
+    config = config.copy_and_resolve_references()
+    del config.pretrained, config.pretrained_scope
+    model = architectures.build(config, {"semseg": 3} | more_tasks)
+    init = functools.partial(model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32))
+    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params={"model": variables["params"], "weighting": {"w": jnp.ones(2)}},
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=(),
+        weighting=(),
+        epoch_losses={},
+    )
+
+
+def load(config, source, scope: str = "encoder"):
+    """({name: array}, everything that was said)."""
+    config.pretrained, config.pretrained_scope = str(source), scope
+    said: list[str] = []
+    state = pretrained.load(fresh(config), config, report=said.append)
+    assert state.params["weighting"]["w"].tolist() == [1, 1]
+    leaves = jax.tree_util.tree_leaves_with_path(state.variables)
+    found = {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
+    assert all(value.dtype == jnp.float32 for value in found.values())
+    return {name: np.asarray(value) for name, value in found.items()}, "\n".join(said)
+
+
+def save(path: Path, arrays) -> Path:
+    if path.suffix == ".safetensors":
+        return safetensors.save(path, arrays)
+    return torch_files.save(path, arrays, legacy="legacy" in path.name)
+
+
+@pytest.mark.parametrize("file", ["zip.pth", "legacy.pth", "a.safetensors"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+def test_every_array_of_a_resnet_is_in_its_place(tmp_path, file, dtype):
+    arrays = networks.arrays(networks.resnet(18, 8), dtype)
+    found, said = load(joint_config(), save(tmp_path / file, arrays))
+    params, stats = "params/encoder", "batch_stats/encoder"
+    for name, ours in {
+        "bn1.weight": f"{params}/bn1/scale",
+        "bn1.bias": f"{params}/bn1/bias",
+        "bn1.running_mean": f"{stats}/bn1/mean",
+        "bn1.running_var": f"{stats}/bn1/var",
+        "layer2.0.downsample.1.running_var": f"{stats}/layer2_0/downsample_bn/var",
+    }.items():
+        np.testing.assert_array_equal(found[ours], arrays[name].astype(np.float32), err_msg=name)
+    for name, ours in {
+        "conv1.weight": f"{params}/conv1/kernel",
+        "layer4.1.conv2.weight": f"{params}/layer4_1/conv2/kernel",
+        "layer2.0.downsample.0.weight": f"{params}/layer2_0/downsample_conv/kernel",
+    }.items():
+        expected = np.einsum("oihw->hwio", arrays[name].astype(np.float32))
+        np.testing.assert_array_equal(found[ours], expected, err_msg=name)
+    for name, value in found.items():
+        assert (value == 0.25).all() == ("/encoder/" not in name), name
+    encoder = sum("/encoder/" in name for name in found)
+    assert f"Loaded {encoder} of {len(found)} arrays from {tmp_path / file}." in said
+    assert "2 of the file are not used, its classifier: fc.weight, fc.bias" in said
+    assert "20 of the file are not used, batch counters" in said
+    assert f"{len(found) - encoder} keep their initial value, being outside the encoder" in said
+
+
+def test_reads_files_older_than_batch_counters(tmp_path):
+    shapes = networks.resnet(50, 4)
+    arrays = networks.arrays({name: s for name, s in shapes.items() if s})
+    found, said = load(joint_config(50, width=4), save(tmp_path / "a.pth", arrays))
+    kernel = found["params/encoder/layer3_5/conv3/kernel"]
+    np.testing.assert_array_equal(kernel[0, 0], arrays["layer3.5.conv3.weight"][:, :, 0, 0].T)
+    assert "counter" not in said
+
+
+def test_squeeze_and_excitation_keeps_its_initial_value_and_says_so(tmp_path):
+    path = save(tmp_path / "a.pth", networks.arrays(networks.resnet(18, 16)))
+    found, said = load(joint_config(width=16, se=True), path)
+    gates = [name for name in found if "/se/" in name]
+    assert len(gates) == 8 * 4
+    assert all((found[name] == 0.25).all() for name in gates)
+    assert "32 keep their initial value, because the published network has no such layer" in said
+
+
+@pytest.mark.parametrize("naming", ["torchvision", "timm"])
+def test_vggs_fully_connected_layers_become_convolutions(tmp_path, naming):
+    arrays = networks.arrays(networks.vgg16(4, 16, 10))
+    if naming == "timm":
+        path = save(tmp_path / "a.safetensors", networks.timm(arrays))
+    else:
+        path = save(tmp_path / "a.pth", arrays)
+    found, said = load(fcn_config("vgg"), path, "all")
+    check_classifier(found, arrays, 7, ("classifier.0", "classifier.3"))
+    expected = np.einsum("oihw->hwio", arrays["features.28.weight"])
+    np.testing.assert_array_equal(found["params/encoder/features_28/kernel"], expected)
+    assert "classifier: classifier.6.weight, classifier.6.bias" in said
+    assert "3 keep their initial value, because the published network has no such layer" in said
+
+
+def test_alexnets_fully_connected_layers_become_convolutions(tmp_path):
+    arrays = networks.arrays(networks.alexnet(4, 16, 10))
+    found, _ = load(fcn_config("alexnet"), save(tmp_path / "a.pth", arrays), "all")
+    check_classifier(found, arrays, 6, ("classifier.1", "classifier.4"))
+
+
+def check_classifier(found, arrays, side: int, places) -> None:
+    """On a map of `side` × `side`, the convolution is the layer on the flattened map [C, H, W]."""
+    fc6, fc7 = (found[f"params/classifier/{name}/kernel"] for name in ("fc6", "fc7"))
+    features = np.random.default_rng(1).standard_normal((side, side, fc6.shape[2]))
+    expected = arrays[f"{places[0]}.weight"] @ np.moveaxis(features, -1, 0).ravel()
+    np.testing.assert_allclose(np.einsum("hwio,hwi->o", fc6, features), expected, rtol=1e-5)
+    np.testing.assert_array_equal(fc7[0, 0], arrays[f"{places[1]}.weight"].T)
+    for name, place in zip(("fc6", "fc7"), places):
+        np.testing.assert_array_equal(
+            found[f"params/classifier/{name}/bias"], arrays[f"{place}.bias"]
+        )
+
+
+def test_fully_connected_layers_are_outside_the_encoder(tmp_path):
+    path = save(tmp_path / "a.pth", networks.arrays(networks.vgg16(4, 16, 10)))
+    found, said = load(fcn_config("vgg"), path)
+    assert (found["params/classifier/fc6/kernel"] == 0.25).all()
+    assert "6 of the file are not used, its classifier" in said
+    assert "7 keep their initial value, being outside the encoder: params/classifier/fc6" in said
+
+
+def changed(arrays, **changes):
+    result = arrays | {name.replace("__", "."): value for name, value in changes.items()}
+    return {name: value for name, value in result.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bn1__running_var": None}, "bn1.running_var: not in the file, expected (8,)"),
+        ({"layer5__weight": np.ones(3, np.float32)}, "layer5.weight: in the file only, (3,)"),
+        (
+            {"conv1__weight": np.ones((8, 4, 7, 7), np.float32)},
+            "conv1.weight: expected (8, 3, 7, 7), found (8, 4, 7, 7)",
+        ),
+        ({"bn1__bias": np.ones(8, np.int64)}, "bn1.bias: expected real numbers, found int64"),
+    ],
+)
+def test_refuses_any_difference_on_either_side(tmp_path, changes, message):
+    arrays = changed(networks.arrays(networks.resnet(18, 8)), **changes)
+    path = save(tmp_path / "a.pth", arrays)
+    with pytest.raises(PretrainedError) as error:
+        load(joint_config(), path)
+    assert message in str(error.value)
+    assert "1 arrays differ" in str(error.value)
+    assert "(resnet, depth 18)" in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_refuses_another_depth_and_another_width(tmp_path):
+    path = save(tmp_path / "a.pth", networks.arrays(networks.resnet(34, 8)))
+    with pytest.raises(PretrainedError, match=r"layer1\.2\.bn1\.bias: in the file only"):
+        load(joint_config(18), path)
+    with pytest.raises(
+        PretrainedError, match=r"have width 64, and config\.model\.encoder\.width=4"
+    ):
+        load(joint_config(34, width=4), path)
+
+
+def test_architectures_with_an_encoder_of_their_own_have_no_published_weights(tmp_path):
+    path = save(tmp_path / "a.pth", networks.arrays(networks.resnet(18, 8)))
+    config = joint_config()
+    state = fresh(config)
+    config.pretrained = str(path)
+    without = config.copy_and_resolve_references()
+    del without.encoder
+    with pytest.raises(PretrainedError, match=r"encoder is part of config\.model\.arch"):
+        pretrained.load(state, without, report=print)
+    config.encoder.name = "sunet"
+    with pytest.raises(PretrainedError, match=r"no published weights for .*'sunet'"):
+        pretrained.load(state, config, report=print)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "resnet35", "runs/nowhere", "tmm/resnet34"])
+def test_says_what_can_be_started_from(source):
+    with pytest.raises(PretrainedError, match=f"'{source}'.*no such work directory.*resnet34"):
+        load(joint_config(), source)
+
+
+@pytest.fixture
+def workdir(tmp_path) -> Path:
+    """A run whose best checkpoint is 0.5 everywhere, with the tasks semseg (3) and depth (1)."""
+    state = jax.tree.map(lambda leaf: leaf + 0.25, fresh(joint_config(), depth=1))
+    with checkpoints.Checkpoints(tmp_path / "run" / "checkpoints") as store:
+        store.save_best(state.replace(step=jnp.ones((), jnp.int32)), {})
+    return tmp_path / "run"
+
+
+def test_takes_the_encoder_of_a_run(workdir):
+    found, said = load(joint_config(), workdir)
+    for name, value in found.items():
+        assert (value == (0.5 if "/encoder/" in name else 0.25)).all(), name
+    assert "keep their initial value, being outside the encoder" in said
+
+
+def test_takes_all_of_a_run_but_what_has_other_outputs(workdir):
+    found, said = load(joint_config(), workdir, "all")
+    kept = [name for name, value in found.items() if (value == 0.25).all()]
+    assert kept == [name for name, value in found.items() if value.shape[-1] == 3]
+    assert len(kept) == 2
+    assert f"Loaded {len(found) - 2} of {len(found)} arrays" in said
+    assert "2 keep their initial value, because the number of outputs differs" in said
+
+
+def test_refuses_a_run_of_another_encoder(workdir):
+    with pytest.raises(PretrainedError, match=r"of another model: .* arrays have no counterpart"):
+        load(joint_config(width=4), workdir)
+
+
+def test_refuses_an_unknown_scope(tmp_path):
+    with pytest.raises(PretrainedError, match="pretrained_scope='head'; expected one of encoder"):
+        load(joint_config(), tmp_path, "head")
+
+
+def test_checks_the_digits_in_torchvisions_file_names(tmp_path):
+    arrays = networks.arrays(networks.resnet(18, 8))
+    plain = save(tmp_path / "a.pth", arrays)
+    digits = hashlib.sha256(plain.read_bytes()).hexdigest()[:8]
+    right = plain.rename(tmp_path / f"resnet18-{digits}.pth")
+    load(joint_config(), right)
+    wrong = right.rename(tmp_path / "resnet18-f37072fd.pth")
+    with pytest.raises(PretrainedError, match=f"begins with {digits}, expected f37072fd"):
+        load(joint_config(), wrong)
+    load(joint_config(), wrong.rename(tmp_path / "mine-20240101.pth"))
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).write_bytes(b"nonsense")
+        with pytest.raises(PretrainedError, match=f"{name} cannot be read"):
+            load(joint_config(), tmp_path / name)
+
+
+class Hub:
+    """A hub of one file, and its cache: blobs named by checksum, snapshots that link to them."""
+
+    def __init__(self, root: Path, monkeypatch, arrays, *, blob: str | None = None):
+        self.asked: list[tuple] = []
+        content = safetensors.save(root / "upload", arrays).read_bytes()
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.blob = root / "blobs" / (blob or self.sha256)
+        self.blob.parent.mkdir()
+        self.blob.write_bytes(content)
+        self.path = root / "snapshots" / "model.safetensors"
+        self.path.parent.mkdir()
+        self.path.symlink_to(self.blob)
+        module = types.ModuleType("huggingface_hub")
+        module.hf_hub_download = self.download
+        monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+    def download(self, repo, file, *, revision):
+        self.asked.append((repo, file, revision))
+        return str(self.path)
+
+
+@pytest.fixture
+def arrays():
+    return networks.arrays(networks.resnet(18, 8))
+
+
+def test_fetches_a_name_and_checks_what_the_hub_told(tmp_path, monkeypatch, arrays):
+    hub = Hub(tmp_path, monkeypatch, arrays)
+    found, said = load(joint_config(), "timm/resnet18.a1_in1k")
+    assert hub.asked == [("timm/resnet18.a1_in1k", "model.safetensors", None)]
+    kernel = found["params/encoder/conv1/kernel"]
+    np.testing.assert_array_equal(kernel, np.einsum("oihw->hwio", arrays["conv1.weight"]))
+    assert "checksum" not in said
+    hub.blob.write_bytes(hub.blob.read_bytes()[:-1] + b"?")
+    with pytest.raises(PretrainedError, match=f"expected {hub.sha256[:16]}; delete the file"):
+        load(joint_config(), "timm/resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/resnet18.tv_in1k"])
+def test_checks_a_known_checksum_of_a_known_revision(tmp_path, monkeypatch, arrays, name):
+    hub = Hub(tmp_path, monkeypatch, arrays)
+    with pytest.raises(PretrainedError, match="expected 694f673df6520a31"):
+        load(joint_config(), name)
+    network = published.NETWORKS["resnet18"]
+    assert hub.asked == [("timm/resnet18.tv_in1k", "model.safetensors", network.revision)]
+    good = published.Network(network.file, network.repo, network.revision, hub.sha256)
+    monkeypatch.setitem(published.NETWORKS, "resnet18", good)
+    load(joint_config(), "resnet18")
+
+
+def test_says_when_there_is_no_checksum(tmp_path, monkeypatch, arrays):
+    Hub(tmp_path, monkeypatch, arrays, blob="model.safetensors")
+    _, said = load(joint_config(), "timm/resnet18.a1_in1k")
+    assert "tells no checksum" in said
+
+
+def test_offline_says_which_file_to_put_where(tmp_path, monkeypatch, arrays):
+    def offline(*_, **__):
+        raise FileNotFoundError("no such file in the cache, and no\nnetwork")
+
+    Hub(tmp_path, monkeypatch, arrays).download = None
+    sys.modules["huggingface_hub"].hf_hub_download = offline
+    with pytest.raises(PretrainedError) as error:
+        load(joint_config(), "resnet18")
+    message = str(error.value)
+    assert "FileNotFoundError: no such file in the cache, and no network" in message
+    assert (
+        "Put https://download.pytorch.org/models/resnet18-f37072fd.pth or model.safeten" in message
+    )
+    assert "https://huggingface.co/timm/resnet18.tv_in1k on this machine" in message
+    assert "set config.model.pretrained to the path of that file" in message
+
+
+def test_says_that_the_hubs_package_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(PretrainedError, match=r"pip install huggingface_hub.*resnet18-f37072fd"):
+        load(joint_config(), "resnet18")
+
+
+def test_alexnet_is_not_on_the_hub():
+    with pytest.raises(PretrainedError, match=r"no alexnet\. Put https.*alexnet-owt-7be5be79\.pth"):
+        load(fcn_config("alexnet"), "alexnet")
+
+
+def test_an_existing_path_goes_before_a_name(tmp_path, monkeypatch, arrays):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a.pth", arrays).rename(tmp_path / "resnet18")
+    load(joint_config(), "resnet18")
+    (tmp_path / "resnet18").unlink()
+    (tmp_path / "resnet18").mkdir()
+    with pytest.raises(ValueError, match="no checkpoint in"):
+        load(joint_config(), "resnet18")
