@@ -15,6 +15,8 @@ from jax import lax
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
+from mtl_jax import _convolution
+
 # Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
 INITIALIZERS = {
     # U(−1/√fan_in, 1/√fan_in), what PyTorch gives convolutions and linear layers unasked.
@@ -89,13 +91,12 @@ class Conv(nn.Module):
         shape = (k, k, x.shape[-1], self.features)
         kernel = self.param("kernel", initializer(self.kernel_init), shape, jnp.float32)
         padding = self.padding or (self.dilation * (k - 1) // 2,) * 2
-        y = lax.conv_general_dilated(
+        y = _convolution.convolve(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=(padding, padding),
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
         )
         if self.use_bias:
             fan_in = k * k * x.shape[-1]

@@ -1,0 +1,163 @@
+"""Two-dimensional convolution, exact, in the form that the hardware computes fast.
+
+XLA computes the forward pass and the gradient of the image well on every platform. On a CPU it
+computes the gradient of the kernel at a quarter of the speed of a matrix product, because it sees
+it as a convolution with a window as large as the image; there it is a product of patches here.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Padding = tuple[int, int]
+
+# Kernel gradients of at least so many operations are worth the time to compile their own form.
+_MANY_OPERATIONS = 5 * 10**8
+
+# So much of an image's patches is gathered at a time: enough for an efficient product, and little
+# beside the features that training keeps anyway.
+_PATCH_BYTES = 2**24
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding, dilation: int
+) -> jax.Array:
+    """Cross-correlation of x [B, H, W, c] with kernel [k, k, c, o], both of one dtype.
+
+    Args:
+      stride, dilation: the same in both directions.
+      padding: zeros before and behind, the same in both directions.
+
+    Returns:
+      [B, h, w, o] with h = ⌊(H + sum(padding) − dilation·(k − 1) − 1) / stride⌋ + 1.
+    """
+    excess = tuple(max(0, p - dilation * (kernel.shape[0] - 1)) for p in padding)
+    if any(excess):
+        # Its gradient would be a convolution with negative padding, for which XLA on the CPU reads
+        # memory that nobody has written.
+        x = _pad(x, (excess, excess))
+        padding = tuple(p - e for p, e in zip(padding, excess))
+    kernel, rows = _without_dead_taps(kernel, 0, x.shape[1], stride, padding, dilation)
+    kernel, columns = _without_dead_taps(kernel, 1, x.shape[2], stride, padding, dilation)
+    if kernel.shape[:2] == (1, 1) and rows == columns == (0, 0):
+        return jnp.einsum("bhwc,co->bhwo", x[:, ::stride, ::stride], kernel[0, 0])
+    return _convolve(x, kernel, stride, (rows, columns), dilation)
+
+
+def _pad(x: jax.Array, padding: tuple[Padding, Padding]) -> jax.Array:
+    """Zeros around [B, H, W, c]."""
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+def _without_dead_taps(
+    kernel: jax.Array, axis: int, size: int, stride: int, padding: Padding, dilation: int
+) -> tuple[jax.Array, Padding]:
+    """Cuts off what only ever meets padding: of rate 9 on 8 rows, the upper and the lower taps."""
+    before, behind = padding
+    first, last = 0, kernel.shape[axis]
+    span = size + before + behind - dilation * (last - 1) - 1
+    # The first tap reads positions from −before to −before + ⌊span/stride⌋·stride, the last one
+    # those from size − 1 + behind − span. Cutting a tap off leaves `span` as it is.
+    while last - first > 1 and before >= dilation and before > span // stride * stride:
+        first, before = first + 1, before - dilation
+    while last - first > 1 and behind >= dilation and behind > span:
+        last, behind = last - 1, behind - dilation
+    return lax.slice_in_dim(kernel, first, last, axis=axis), (before, behind)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve(x, kernel, stride: int, padding: tuple[Padding, Padding], dilation: int):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _forward(x, kernel, stride, padding, dilation):
+    return _convolve(x, kernel, stride, padding, dilation), (x, kernel)
+
+
+def _backward(stride, padding, dilation, residuals, gradient):
+    x, kernel = residuals
+
+    def plain(x, kernel):
+        return _convolve.fun(x, kernel, stride, padding, dilation)
+
+    def of_kernel(x, gradient):
+        return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](gradient)[0]
+
+    (of_x,) = jax.vjp(lambda x: plain(x, kernel), x)[1](gradient)
+    operations = 2 * gradient.size * math.prod(kernel.shape[:3])
+    if operations < _MANY_OPERATIONS:
+        return of_x, of_kernel(x, gradient)
+    from_patches = functools.partial(
+        _kernel_gradient_from_patches,
+        size=kernel.shape[:2],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    return of_x, lax.platform_dependent(x, gradient, cpu=from_patches, default=of_kernel)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _kernel_gradient_from_patches(x, gradient, *, size, stride, padding, dilation):
+    """Gradient of the kernel as patchesᵀ · gradient, over some output rows of all images at a time.
+
+    Args:
+      x: the convolution's input [B, H, W, c].
+      gradient: with respect to its output [B, h, w, o].
+
+    Returns:
+      [*size, c, o], added up in float32.
+    """
+    batch, height, width, outputs = gradient.shape
+    x = _pad(x, padding)
+    length = math.prod(size) * x.shape[-1]
+
+    def product(x, gradient):
+        """Of the rows that belong together; x holds the halo as well."""
+        rows = gradient.shape[1]
+        taps = [
+            x[
+                :,
+                i * dilation : i * dilation + (rows - 1) * stride + 1 : stride,
+                j * dilation : j * dilation + (width - 1) * stride + 1 : stride,
+            ]
+            for i in range(size[0])
+            for j in range(size[1])
+        ]
+        patches = jnp.concatenate(taps, axis=-1).reshape(-1, length)
+        return jnp.matmul(
+            patches.T, gradient.reshape(-1, outputs), preferred_element_type=jnp.float32
+        )
+
+    rows = _rows_at_a_time(height, batch * width * length * x.dtype.itemsize)
+    if rows == height:
+        total = product(x, gradient)
+    else:
+        halo = (rows - 1) * stride + dilation * (size[0] - 1) + 1
+
+        def add(index, total):
+            x_rows = lax.dynamic_slice_in_dim(x, index * rows * stride, halo, axis=1)
+            gradient_rows = lax.dynamic_slice_in_dim(gradient, index * rows, rows, axis=1)
+            return total + product(x_rows, gradient_rows)
+
+        start = jnp.zeros((length, outputs), jnp.float32)
+        total = lax.fori_loop(0, height // rows, add, start)
+    return total.reshape(*size, -1, outputs).astype(x.dtype)
+
+
+def _rows_at_a_time(height: int, row_bytes: int) -> int:
+    """The largest divisor of `height` whose rows' patches fit, at least 1."""
+    fitting = max(1, _PATCH_BYTES // row_bytes)
+    return max(rows for rows in range(1, height + 1) if height % rows == 0 and rows <= fitting)

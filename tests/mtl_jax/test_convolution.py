@@ -1,0 +1,111 @@
+"""The CPU's own form of the convolution against XLA's plain one."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from mtl_jax import _convolution
+
+
+def plain(x, kernel, *, stride, padding, dilation):
+    """Zeros first, then an unpadded convolution."""
+    return lax.conv_general_dilated(
+        jnp.pad(x, ((0, 0), padding, padding, (0, 0))),
+        kernel,
+        (stride, stride),
+        "VALID",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def arrays(size, kernel_size, dtype=jnp.float32):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, *size, 3))
+    kernel = rng.standard_normal((kernel_size, kernel_size, 3, 4))
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
+CASES = [
+    # size, kernel, stride, padding, dilation
+    ((8, 6), 3, 1, (1, 1), 1),
+    ((8, 6), 3, 2, (1, 1), 1),
+    ((9, 7), 3, 2, (1, 1), 1),
+    ((9, 7), 7, 2, (3, 3), 1),
+    ((8, 12), 3, 1, (9, 9), 9),  # no row but the middle one meets the image
+    ((8, 12), 3, 1, (6, 6), 6),
+    ((4, 4), 3, 2, (4, 4), 4),
+    ((1, 1), 3, 1, (1, 1), 1),
+    ((7, 5), 1, 2, (0, 0), 1),
+    ((7, 5), 1, 1, (2, 2), 1),
+    ((6, 5), 2, 1, (3, 0), 1),  # more padding than the kernel reaches
+    ((5, 6), 3, 1, (8, 8), 1),
+    ((5, 6), 4, 1, (1, 2), 1),
+]
+
+
+@pytest.mark.parametrize("patch_bytes", [1, 2_000, 10**9])  # a row, some rows, all rows at a time
+@pytest.mark.parametrize(("size", "kernel_size", "stride", "padding", "dilation"), CASES)
+def test_value_and_gradients(
+    size, kernel_size, stride, padding, dilation, patch_bytes, monkeypatch
+):
+    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
+    monkeypatch.setattr(_convolution, "_PATCH_BYTES", patch_bytes)
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(convolve, x, kernel):
+        y, pullback = jax.vjp(functools.partial(convolve, **options), x, kernel)
+        cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+        return y, pullback(cotangent)
+
+    x, kernel = arrays(size, kernel_size)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+        both(_convolution.convolve, x, kernel),
+        both(plain, x, kernel),
+    )
+
+
+def test_bfloat16_gradient_is_summed_in_float32(monkeypatch):
+    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
+    monkeypatch.setattr(_convolution, "_PATCH_BYTES", 1)
+    x, kernel = jnp.ones((8, 64, 64, 1), jnp.bfloat16), jnp.ones((3, 3, 1, 1), jnp.bfloat16)
+    convolve = functools.partial(_convolution.convolve, stride=1, padding=(1, 1), dilation=1)
+    gradient = jax.jit(jax.grad(lambda kernel: convolve(x, kernel).sum()))(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    # Ones added up in bfloat16 would stop at 256.
+    np.testing.assert_allclose(gradient[1, 1, 0, 0], 8 * 64 * 64, rtol=1e-2)
+
+
+def test_dead_taps_are_not_computed():
+    x, kernel = arrays((8, 16), 3)
+    convolve = functools.partial(_convolution.convolve, stride=1, padding=(9, 9), dilation=9)
+    lowered = jax.jit(convolve).lower(x, kernel).as_text()
+    kernels = re.findall(r"convolution\(.*tensor<(\dx\d)x3x4xf32>\)", lowered)
+    assert kernels == ["1x3"]
+
+
+def test_other_platforms_keep_the_plain_gradient(monkeypatch):
+    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
+    x, kernel = arrays((8, 16), 3)
+    convolve = functools.partial(_convolution.convolve, stride=1, padding=(1, 1), dilation=1)
+    traced = jax.jit(jax.grad(lambda k: convolve(x, k).sum())).trace(kernel)
+    convolutions = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("convolution(")
+        for platform in ("cpu", "cuda")
+    }
+    assert convolutions == {"cpu": 0, "cuda": 1}
+
+
+@pytest.mark.parametrize(
+    ("height", "row_bytes", "rows"),
+    [(32, 2**20, 16), (12, 5 * 2**20, 3), (13, 2**23, 1), (13, 2**20, 13), (8, 2**30, 1)],
+)
+def test_rows_at_a_time(height, row_bytes, rows):
+    assert _convolution._rows_at_a_time(height, row_bytes) == rows
