@@ -25,6 +25,7 @@ from mtl_jax import (
     loop,
     parallel,
     prediction,
+    pretrained,
     progress,
     results,
     system,
@@ -244,6 +245,7 @@ def main(argv: list[str]) -> None:
         checkpoints.CheckpointError,
         loop.NonFiniteLoss,
         prediction.PredictionError,
+        pretrained.PretrainedError,
         results.SelectionError,
         workdir.WorkdirError,
     )
