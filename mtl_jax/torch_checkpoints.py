@@ -294,6 +294,5 @@ def _arrays(value: Any, read_bytes: Callable[[_Storage], Any]) -> dict[str, np.n
             elements[offset:],  # `_rebuild_tensor` has checked the bounds
             shape,
             [step * elements.itemsize for step in strides],
-            writeable=False,
         )
     return arrays

@@ -307,6 +307,30 @@ FOREIGN = {
     ),
     "holds a list": lambda path: torch_files.write_zip(path, pickled([1]), {}),
     "tuple as a key": lambda path: torch_files.write_zip(path, pickled({("a",): 1}), {}),
+    "a key without a value": lambda path: torch_files.write_zip(path, b"\x80\x02}(K\x01u.", {}),
+    "it calls a OrderedDict": lambda path: torch_files.write_zip(
+        path, pickled(Call(Call(Name("collections", "OrderedDict"), ()), ())), {}
+    ),
+    "is cut off: .* storage '0' ends at": lambda path: torch_files.write_legacy(
+        path,
+        pickled({"a": torch_files.tensor("0", np.zeros(2, np.float32), legacy=True, size=3)}),
+        {"0": np.zeros(2, np.float32)},
+    ),
+    "'0' is not of the 1 elements told": lambda path: torch_files.write_legacy(
+        path,
+        pickled({"a": torch_files.tensor("0", np.zeros(1, np.float32), legacy=True)}),
+        {"0": np.zeros(2, np.float32)},
+    ),
+    "gives storage '0' two types or sizes": lambda path: torch_files.write_legacy(
+        path,
+        pickled(
+            {
+                kind: torch_files.tensor("0", np.zeros(2, kind), legacy=True)
+                for kind in ("float32", "float16")
+            }
+        ),
+        {"0": np.zeros(2, np.float32)},
+    ),
     "that no tensor uses": lambda path: torch_files.write_legacy(
         path, pickled({}), {"0": np.zeros(1, np.float32)}
     ),
