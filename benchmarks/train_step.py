@@ -1,0 +1,178 @@
+"""What one training step costs: any config, any shape, on made-up batches, without TensorFlow.
+
+    python -m benchmarks.train_step --config=configs/branched.py:miniscapes --size=128x256
+    python -m benchmarks.train_step --config=configs/branched.py:miniscapes --size=256x512 \
+        --batch_sizes=8,16,32,64 --config.model.dtype=bfloat16
+
+prints one Markdown table with a row per batch size:
+
+* compile: tracing, lowering and compiling, without any cache;
+* step: the median of `--steps` steps, each waited for; images/s follows from it;
+* memory: what the compiler plans (arguments, outputs and temporaries), and the largest use seen,
+  of the device where it reports that and of the whole process otherwise;
+* operations: by XLA's cost analysis of the step as a GPU would be given it. A multiply-add is two,
+  and a convolution's positions outside the image are not counted, so the number is the same
+  whatever form a platform computes a convolution in;
+* rate, and its share of the rate of a matrix product in the same compute type, measured between the
+  steps. float32 products use whatever precision JAX gives them by default, TF32 on recent GPUs.
+"""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from input_pipeline import labels
+from mtl_jax import optimizers, parallel, system, training
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["4"], "Images per step; a row each.")
+_SIZE = flags.DEFINE_string("size", "128x256", "Height x width of the images.")
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps to take the median of.")
+
+
+def label_specs(tasks) -> dict[str, dict]:
+    """A spec of every key that a task could ask for, as `LabelSpec.as_dict()`."""
+    count = max([19] + [task.get("num_classes") or 0 for task in tasks.values()])
+    names = tuple(f"class {i}" for i in range(count))
+    specs = {
+        "image": labels.image(),
+        "semseg": labels.classes(names, ((0, 0, 0),) * count),
+        "parts": labels.classes(names[:7], ((0, 0, 0),) * 7),
+        "depth": labels.depth((1.0, 100.0), mean=20.0, stddev=15.0),
+        "instance": labels.instances(names),
+        "normals": labels.normals(),
+    }
+    return {key: spec.as_dict() for key, spec in specs.items()}
+
+
+def made_up_batch(specs: dict[str, dict], batch_size: int, size: tuple[int, int]):
+    """Every key of `specs` and `valid`, at random."""
+    rng = np.random.default_rng(0)
+    shape = (batch_size, *size)
+    batch = {"valid": np.ones(batch_size, bool)}
+    for key, spec in specs.items():
+        if spec["kind"] == "image":
+            value = rng.integers(0, 256, (*shape, 3))
+        elif spec["kind"] == "classes":
+            value = rng.integers(0, len(spec["class_names"]), shape)
+        elif spec["kind"] == "instances":
+            value = rng.integers(0, 20, shape)
+        elif spec["kind"] == "normals":
+            value = rng.standard_normal((*shape, 3))
+            value /= np.linalg.norm(value, axis=-1, keepdims=True)
+        else:
+            value = rng.uniform(*spec["valid_range"], shape)
+        batch[key] = value.astype(spec["dtype"])
+    return batch
+
+
+def seconds(function: Callable[[], jax.Array]) -> float:
+    """Wall time of one call, waited for."""
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+class MatrixProduct:
+    """A square matrix product on one device, as fast as XLA makes it."""
+
+    def __init__(self, dtype):
+        """Compiles and warms up."""
+        self._size = 2048 if jax.default_backend() == "cpu" else 8192
+        matrix = jnp.full((self._size, self._size), 1 / self._size, dtype)
+        product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
+        self._run = lambda: product(matrix, matrix)
+        seconds(self._run)
+
+    def rate(self) -> float:
+        """Operations per second, now."""
+        return 2 * self._size**3 / seconds(self._run)
+
+
+def peak_bytes() -> int:
+    """The largest memory use so far, of the device or else of this process."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[str, float]:
+    """One row of the table, by its columns' names."""
+    mesh = parallel.make_mesh()
+    specs = label_specs(config.tasks)
+    parts = system.build(config, specs)
+    schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=100, total_steps=1000)
+    optimizer = optimizers.make_optimizer(config.optimizer, schedule)
+    state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
+    used = {"image", "valid", *(task.key for task in parts.tasks.values())}
+    batch = made_up_batch({k: v for k, v in specs.items() if k in used}, batch_size, size)
+    batch = parallel.put_batch(mesh, batch)
+    step = training.make_train_step(
+        parts, optimizer, schedule, seed=0, steps_per_epoch=100, mesh=mesh
+    )
+    start = time.perf_counter()
+    compiled = step.lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+    plain = step.trace(state, batch).lower(lowering_platforms=("cuda",))
+    operations = plain.cost_analysis()["flops"]
+    plan = compiled.memory_analysis()
+
+    product = MatrixProduct(config.model.dtype)
+    times, rates = [], []
+    for k in range(steps + 2):
+        start = time.perf_counter()
+        state, logs = compiled(state, batch)
+        jax.block_until_ready(state)
+        if k >= 2:  # the first ones touch memory for the first time
+            times.append(time.perf_counter() - start)
+            rates.append(product.rate())
+    if not np.isfinite(logs["total"]):
+        raise FloatingPointError(f"The loss is {logs['total']}; its speed says nothing.")
+    step_s = statistics.median(times)
+    rate = operations / step_s
+    product_rate = statistics.median(rates) * mesh.size
+    planned = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    return {
+        "batch": batch_size,
+        "compile s": compile_s,
+        "step ms": 1e3 * step_s,
+        "images/s": batch_size / step_s,
+        "planned GiB": (planned - plan.alias_size_in_bytes) / 2**30,
+        "peak GiB": peak_bytes() / 2**30,
+        "Gop/step": operations / 1e9,
+        "Gop/s": rate / 1e9,
+        "product Gop/s": product_rate / 1e9,
+        "share %": 100 * rate / product_rate,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    jax.config.update("jax_enable_compilation_cache", False)
+    height, width = (int(n) for n in _SIZE.value.split("x"))
+    config = _CONFIG.value
+    device = jax.devices()[0]
+    print(f"{config.name}, {height}×{width}, {config.model.dtype}, {config.optimizer.name}")
+    print(
+        f"{jax.device_count()} × {device.device_kind} ({device.platform}), JAX {jax.__version__}\n"
+    )
+    for number, batch_size in enumerate(_BATCH_SIZES.value):
+        row = measure(config, int(batch_size), (height, width), _STEPS.value)
+        if number == 0:
+            print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
+        print(f"| {' | '.join(f'{value:,.4g}' for value in row.values())} |", flush=True)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
