@@ -110,11 +110,13 @@ def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, di
 
 def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    torchvision_name = _naming_rule(config)  # before anything is fetched
+    torchvision_name = _naming_rule(config)
     path = Path(config.pretrained)
     if path.is_file():
         published.check_name(path)
     else:
+        if _other_width(config):
+            raise PretrainedError(_other_width(config))  # before anything is fetched
         path = published.fetch(config.pretrained, report)
     found = published.read(path)
     outside, absent, wrong = [], [], []
@@ -200,12 +202,17 @@ def _mismatch(path: Path, config: Any, wrong: list[str]) -> str:
     message += f", depth {encoder.depth})" if "depth" in encoder else ")"
     message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
     message += "\n  ..." if len(wrong) > 5 else ""
-    if encoder.get("width", _PUBLISHED_WIDTH) != _PUBLISHED_WIDTH:
-        message += (
-            f"\nPublished networks have width {_PUBLISHED_WIDTH}, and "
-            f"config.model.encoder.width={encoder.width}."
-        )
-    return message
+    return "\n".join(filter(None, (message, _other_width(config))))
+
+
+def _other_width(config: Any) -> str:
+    """A sentence if no published network can fit, otherwise ''."""
+    width = config.encoder.get("width", _PUBLISHED_WIDTH)
+    if width == _PUBLISHED_WIDTH:
+        return ""
+    return (
+        f"Published networks have width {_PUBLISHED_WIDTH}, and config.model.encoder.width={width}."
+    )
 
 
 def _in_encoder(name: str) -> bool:

@@ -339,6 +339,7 @@ class Hub:
         module = types.ModuleType("huggingface_hub")
         module.hf_hub_download = self.download
         monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+        monkeypatch.setattr(pretrained, "_PUBLISHED_WIDTH", 8)  # that of this hub's networks
 
     def download(self, repo, file, *, revision):
         self.asked.append((repo, file, revision))
@@ -397,15 +398,22 @@ def test_offline_says_which_file_to_put_where(tmp_path, monkeypatch, arrays):
     assert "set config.model.pretrained to the path of that file" in message
 
 
+def test_nothing_is_fetched_for_another_width(tmp_path, monkeypatch, arrays):
+    hub = Hub(tmp_path, monkeypatch, arrays)
+    with pytest.raises(PretrainedError, match=r"have width 8, and config\.model\.encoder\.width=4"):
+        load(joint_config(width=4), "resnet18")
+    assert not hub.asked
+
+
 def test_says_that_the_hubs_package_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(PretrainedError, match=r"pip install huggingface_hub.*resnet18-f37072fd"):
-        load(joint_config(), "resnet18")
+        published.fetch("resnet18", print)
 
 
 def test_alexnet_is_not_on_the_hub():
     with pytest.raises(PretrainedError, match=r"no alexnet\. Put https.*alexnet-owt-7be5be79\.pth"):
-        load(fcn_config("alexnet"), "alexnet")
+        published.fetch("alexnet", print)
 
 
 def test_an_existing_path_goes_before_a_name(tmp_path, monkeypatch, arrays):
