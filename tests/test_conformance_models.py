@@ -25,14 +25,16 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 @functools.cache
 def model_configs():
-    """Every `config.model` in configs/, the name of its file first."""
+    """Every `config.model` in configs/, the embedded defaults of all files first."""
     directory = pathlib.Path(__file__).parents[1] / "configs"
-    found = []
+    defaults, others = [], []
     for path in sorted(directory.glob("*.py")):
         module = importlib.import_module(f"configs.{path.stem}")
-        for protocol in getattr(module, "PROTOCOLS", ()):  # the embedded default comes first
-            found.append((path.name, module.get_config(protocol).model))
-    return found
+        first, *rest = getattr(module, "PROTOCOLS", ()) or [None]
+        if first:
+            defaults.append((path.name, module.get_config(first).model))
+            others += [(path.name, module.get_config(protocol).model) for protocol in rest]
+    return defaults + others
 
 
 def config_of(kind: str, name: str):
@@ -70,11 +72,12 @@ def initialised(name: str, dtype: str = "float32"):
 
 
 @functools.cache
-def evaluated(name: str, dtype: str, first: int = 0):
-    """Final predictions for the images from `first` on."""
+def evaluated(name: str, dtype: str):
+    """Final predictions for `images()`, and for the same with another first image."""
     model, variables = initialised(name, dtype)
     evaluate = jit(functools.partial(model.apply, train=False))
-    return evaluate(variables, images()[first:]).final
+    other = images().at[0].set(images()[1, ::-1])
+    return evaluate(variables, images()).final, evaluate(variables, other).final
 
 
 @functools.cache
@@ -143,16 +146,18 @@ class TestArchitectures:
         assert all(jax.tree.leaves(moved)), moved
 
     def test_evaluation_sees_each_image_alone(self, name):
-        both, alone = evaluated(name, "float32"), evaluated(name, "float32", first=1)
-        for task, expected in alone.items():
-            np.testing.assert_allclose(both[task][1:], expected, rtol=1e-4, atol=1e-4)
+        ours, others = evaluated(name, "float32")
+        for task, expected in ours.items():
+            np.testing.assert_allclose(others[task][1], expected[1], rtol=1e-4, atol=1e-4)
+            assert not np.allclose(others[task][0], expected[0], rtol=1e-2, atol=1e-2)
 
     def test_bfloat16_is_close_to_float32(self, name):
-        exact, rough = evaluated(name, "float32"), evaluated(name, "bfloat16")
+        exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
         for task, expected in exact.items():
+            size = np.sqrt(np.mean(np.square(expected)))
             error = np.sqrt(np.mean(np.square(rough[task] - expected)))
-            assert error < 0.05 * np.std(expected), task
-            assert error > 1e-4 * np.std(expected), "bfloat16 computes in float32"
+            assert error < 0.15 * size, task  # a maximum may change places
+            assert error > 1e-4 * size, "bfloat16 computes in float32"
         for gradient in jax.tree.leaves(stepped(name, "bfloat16")[2]):
             assert gradient.dtype == jnp.float32
             assert np.isfinite(gradient).all()

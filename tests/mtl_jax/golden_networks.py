@@ -55,6 +55,8 @@ def load(name: str) -> dict:
 def config(golden: dict) -> ml_collections.ConfigDict:
     """`config.model` of a golden network."""
     options = golden["config"]
+    if "model" in options:
+        return ml_collections.ConfigDict(options["model"])
     model = ml_collections.ConfigDict(
         {
             "architecture": options["arch"],
