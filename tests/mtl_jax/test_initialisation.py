@@ -1,0 +1,181 @@
+"""How the networks of the reports start, on moments of the arrays that `init` draws."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from mtl_jax import architectures, encoders, layers
+from mtl_jax.heads import attention, degridding, fcn
+
+
+def drawn(module, *shapes, **options):
+    """{path: array} of the parameters, in float64."""
+    arrays = [jnp.zeros(shape) for shape in shapes]
+    variables = jax.jit(functools.partial(module.init, **options))(jax.random.key(0), *arrays)
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return {
+        "/".join(key.key for key in path): np.asarray(leaf, np.float64) for path, leaf in leaves
+    }
+
+
+def assert_normal(kernel, variance):
+    """Mean 0, the variance, and the kurtosis of a normal distribution; some 10,000 values."""
+    np.testing.assert_allclose(kernel.mean(), 0, atol=4 * (variance / kernel.size) ** 0.5)
+    np.testing.assert_allclose(kernel.var(), variance, rtol=0.1)
+    np.testing.assert_allclose((kernel**4).mean() / kernel.var() ** 2, 3, rtol=0.2)
+
+
+def test_truncated_normal():
+    """σ = 0.01 before what is beyond 2σ is cut off: TensorFlow's."""
+    kernel = np.asarray(layers.initializer("truncated_normal")(jax.random.key(0), (40_000,)))
+    assert 0.0195 < np.abs(kernel).max() <= 0.02
+    np.testing.assert_allclose(kernel.std(), 0.0087963, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("init", "variance"),
+    [
+        ("kaiming_normal_fan_in", lambda fan_in, fan_out: 2 / fan_in),
+        ("kaiming_normal_fan_out", lambda fan_in, fan_out: 2 / fan_out),
+        ("xavier_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+    ],
+)
+def test_mtan(init, variance):
+    config = ml_collections.ConfigDict(
+        {
+            "architecture": "mtan",
+            "widths": (24, 32, 32, 48, 48),
+            "convs_per_stage": "one",
+            "init": init,
+            "dtype": "float32",
+        }
+    )
+    params = drawn(architectures.build(config, {"depth": 1}), (1, 32, 32, 3), train=False)
+    for path in (
+        "encoder/stage1/conv0/conv/kernel",
+        "decoder/stage4/conv0/conv/kernel",
+        "attention_down0/conv/kernel",
+        "mask_depth_down3/conv1/kernel",
+    ):
+        *window, c_in, c_out = params[path].shape
+        taps = np.prod(window)
+        expected = variance(taps * c_in, taps * c_out)
+        np.testing.assert_allclose(params[path].var(), expected, rtol=0.15, err_msg=path)
+    for path, value in params.items():
+        if path.endswith("bias"):
+            assert not value.any(), path
+        if path.endswith("scale"):
+            assert (value == 1).all(), path
+
+
+def test_stacked_unets():
+    config = ml_collections.ConfigDict(
+        {
+            "name": "sunet",
+            "width": 32,
+            "blocks": (1, 1, 1, 1),
+            "output_stride": 16,
+            "dropout": 0.0,
+            "init": "kaiming_normal_fan_out",
+        }
+    )
+    params = drawn(encoders.build(config), (1, 32, 32, 3), train=False)
+    assert_normal(params["unet1_0/down0_conv1/kernel"], 2 / (9 * 32))
+    # in × out × 3 × 3 as stored: fan_out counts the input's 2·32 channels.
+    assert params["unet1_0/up0_conv1/kernel"].shape == (3, 3, 64, 32)
+    assert_normal(params["unet1_0/up0_conv1/kernel"], 2 / (9 * 64))
+    assert not any(value.any() for path, value in params.items() if path.endswith("bias"))
+
+
+def test_degridding_head():
+    params = drawn(degridding.DegriddingHead(3, 64), (1, 2, 2, 32), train=False)
+    assert_normal(params["conv1/kernel"], 2 / (9 * 64))
+    assert not params["predict/bias"].any()
+
+
+def test_vgg_and_alexnet():
+    """torchvision's own: Kaiming normal by fan_out and zero biases; PyTorch's default."""
+    vgg = encoders.build(ml_collections.ConfigDict({"name": "vgg", "width": 16}))
+    params = drawn(vgg, (1, 32, 32, 3), train=False)
+    assert_normal(params["features_5/kernel"], 2 / (9 * 32))
+    assert not params["features_5/bias"].any()
+    config = {"name": "alexnet", "width": 16, "padding": "same"}
+    params = drawn(encoders.build(ml_collections.ConfigDict(config)), (1, 32, 32, 3), train=False)
+    bound = (25 * 16) ** -0.5
+    assert 0.99 * bound < np.abs(params["features_3/kernel"]).max() <= bound * (1 + 1e-6)
+    assert 0.8 * bound < np.abs(params["features_3/bias"]).max() <= bound * (1 + 1e-6)
+
+
+def test_fcn_starts_at_zero_scores_and_bilinear_upsampling():
+    params = drawn(fcn.Upscore(2, 8, registered=True), (1, 2, 2, 16), size=(16, 16))
+    assert not params["score/kernel"].any()
+    assert not params["score/bias"].any()
+    kernel = params["upscore/kernel"]
+    np.testing.assert_allclose(kernel[:, :, 0, 0].sum(), 64)
+    assert not kernel[:, :, 0, 1].any()
+
+
+def test_gate_starts_half_open():
+    x = np.random.default_rng(0).standard_normal((1, 4, 4, 8)).astype(np.float32)
+    out, variables = attention.SelfAttention().init_with_output(jax.random.key(0), x)
+    value = {"kernel": variables["params"]["value"]["kernel"]}
+    expected = layers.Conv(8).apply({"params": value}, x) / 2
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    params = drawn(attention.SelfAttention("pytorch"), (1, 4, 4, 8))
+    assert params["gate/kernel"].any()
+
+
+def build(name, **options):
+    from configs import fcn as fcn_config
+    from configs import mtan as mtan_config
+    from configs import stacked_unet as unet_config
+
+    config = {
+        "fcn": lambda: fcn_config.get_config("streets_alexnet").model,
+        "mtan_resnet": lambda: mtan_config.get_config("streets_resnet").model,
+        "stacked_unet": lambda: unet_config.get_config().model,
+    }[name]()
+    if name == "stacked_unet":
+        config.encoder.update(width=4, blocks=(1, 1, 1, 1))
+    config.update_from_flattened_dict(options)
+    return architectures.build(config, {"depth": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("fcn", "tail.dropout"),
+        ("mtan_resnet", "aspp.dropout"),
+        ("stacked_unet", "encoder.dropout"),
+    ],
+)
+def test_dropout(name, option):
+    """Draws in training alone, another mask for another key; rate 0 needs no key."""
+    x = jax.random.normal(jax.random.key(3), (2, 32, 32, 3))
+    with_dropout, without = build(name, **{option: 0.5}), build(name, **{option: 0.0})
+    variables = jax.tree.map(
+        lambda leaf: jax.random.uniform(jax.random.key(leaf.size), leaf.shape) * 0.3,
+        jax.eval_shape(lambda: without.init(jax.random.key(0), x, train=False)),
+    )
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def outputs(variables, x):
+        train = functools.partial(
+            with_dropout.apply, variables, x, train=True, mutable=["batch_stats"]
+        )
+        keys = [jax.random.key(0), jax.random.key(1)]
+        trained = [train(rngs={"dropout": key})[0].final["depth"] for key in keys]
+        evaluated = with_dropout.apply(variables, x, train=False).final["depth"]
+        return trained, evaluated, without.apply(variables, x, train=False).final["depth"]
+
+    (one, other), evaluated, expected = outputs(variables, x)
+    assert not np.allclose(one, other, rtol=1e-2)
+    np.testing.assert_allclose(evaluated, expected, rtol=1e-5)
+    with pytest.raises(Exception, match="dropout"):
+        jax.eval_shape(
+            lambda: with_dropout.apply(variables, x, train=True, mutable=["batch_stats"])
+        )
