@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import branched, common
 
 WIDTHS = (64, 128, 256, 512, 512)
-SMALL_WIDTHS = (16, 32, 64, 64, 64)
+SMALL_WIDTHS = (8, 16, 32, 64, 64)
 
 
 def model(config: ConfigDict, widths: tuple[int, ...] = WIDTHS) -> None:
