@@ -1,8 +1,9 @@
 """Two-dimensional convolution, exact, in the form that the hardware computes fast.
 
-XLA computes the forward pass and the gradient of the image well on every platform. On a CPU it
-computes the gradient of the kernel at a quarter of the speed of a matrix product, because it sees
-it as a convolution with a window as large as the image; there it is a product of patches here.
+XLA computes all of it well on a GPU. On a CPU it computes the gradient of the kernel at a quarter
+of the speed of a matrix product, because it sees it as a convolution with a window as large as the
+image; there it is a product of patches here. And for the gradient of the image it first transposes
+the kernel, on one core, which is felt where the kernel is larger than the image.
 """
 
 import functools
@@ -10,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Padding = tuple[int, int]
@@ -87,35 +89,64 @@ def _forward(x, kernel, stride, padding, dilation):
 def _backward(stride, padding, dilation, residuals, gradient):
     x, kernel = residuals
 
-    def plain(x, kernel):
-        return _convolve.fun(x, kernel, stride, padding, dilation)
+    def of_x(gradient, kernel):
+        plain = lambda x: _convolve.fun(x, kernel, stride, padding, dilation)  # noqa: E731
+        return jax.vjp(plain, x)[1](gradient)[0]
 
-    def of_kernel(x, gradient):
-        return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](gradient)[0]
+    def of_kernel(gradient, x):
+        plain = lambda kernel: _convolve.fun(x, kernel, stride, padding, dilation)  # noqa: E731
+        return jax.vjp(plain, kernel)[1](gradient)[0]
 
-    (of_x,) = jax.vjp(lambda x: plain(x, kernel), x)[1](gradient)
     operations = 2 * gradient.size * math.prod(kernel.shape[:3])
     if operations < _MANY_OPERATIONS:
-        return of_x, of_kernel(x, gradient)
-    from_patches = functools.partial(
+        return of_x(gradient, kernel), of_kernel(gradient, x)
+    on_cpu = functools.partial(
         _kernel_gradient_from_patches,
         size=kernel.shape[:2],
         stride=stride,
         padding=padding,
         dilation=dilation,
     )
-    return of_x, lax.platform_dependent(x, gradient, cpu=from_patches, default=of_kernel)
+    kernel_gradient = lax.platform_dependent(gradient, x, cpu=on_cpu, default=of_kernel)
+    if stride > 1 or kernel.size < x.size:
+        return of_x(gradient, kernel), kernel_gradient
+    on_cpu = functools.partial(_image_gradient_from_taps, padding=padding, dilation=dilation)
+    return lax.platform_dependent(gradient, kernel, cpu=on_cpu, default=of_x), kernel_gradient
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _kernel_gradient_from_patches(x, gradient, *, size, stride, padding, dilation):
+def _image_gradient_from_taps(gradient, kernel, *, padding, dilation):
+    """Gradient of the image for stride 1, a product per tap with the kernel as it lies.
+
+    Args:
+      gradient: with respect to the output [B, h, w, o].
+      kernel: [k, l, c, o].
+
+    Returns:
+      [B, H, W, c].
+    """
+    taps = kernel.shape[:2]
+    reach = [dilation * (k - 1) for k in taps]
+    size = [n + r - sum(p) for n, r, p in zip(gradient.shape[1:3], reach, padding)]
+    gradient = _pad(gradient, tuple((r - p[0], r - p[1]) for r, p in zip(reach, padding)))
+    total = 0
+    for i, j in np.ndindex(*taps):
+        row, column = reach[0] - i * dilation, reach[1] - j * dilation
+        window = gradient[:, row : row + size[0], column : column + size[1]]
+        total += jnp.einsum(
+            "bhwo,co->bhwc", window, kernel[i, j], preferred_element_type=jnp.float32
+        )
+    return total.astype(gradient.dtype)
+
+
+def _kernel_gradient_from_patches(gradient, x, *, size, stride, padding, dilation):
     """Gradient of the kernel as patchesᵀ · gradient, over some output rows of all images at a time.
 
     Args:
+      gradient: with respect to the output [B, h, w, o].
       x: the convolution's input [B, H, W, c].
-      gradient: with respect to its output [B, h, w, o].
 
     Returns:
       [*size, c, o], added up in float32.
