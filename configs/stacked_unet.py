@@ -33,6 +33,7 @@ def streets(config: ConfigDict) -> None:
     branched.streets(config)
     del config.model.aspp, config.model.decoder, config.model.se
     model(config, width=16, channels=64)
+    config.model.encoder.blocks = (1, 2, 2, 1)
 
 
 def camvid(config: ConfigDict) -> None:

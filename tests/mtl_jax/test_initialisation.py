@@ -1,7 +1,9 @@
 """How the networks of the reports start, on moments of the arrays that `init` draws."""
 
 import functools
+import importlib
 
+import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 
 from mtl_jax import architectures, encoders, layers
+from mtl_jax.architectures import segnet
+from mtl_jax.encoders import sunet
 from mtl_jax.heads import attention, degridding, fcn
 
 
@@ -44,32 +48,23 @@ def test_truncated_normal():
         ("xavier_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     ],
 )
-def test_mtan(init, variance):
-    config = ml_collections.ConfigDict(
-        {
-            "architecture": "mtan",
-            "widths": (24, 32, 32, 48, 48),
-            "convs_per_stage": "one",
-            "init": init,
-            "dtype": "float32",
-        }
+def test_segnet_and_masks(init, variance):
+    modules = (
+        segnet.Stage(32, 2, init, jnp.float32),
+        segnet.Head(5, init, jnp.float32),
+        attention.AttentionMask(48, 24, init),
     )
-    params = drawn(architectures.build(config, {"depth": 1}), (1, 32, 32, 3), train=False)
-    for path in (
-        "encoder/stage1/conv0/conv/kernel",
-        "decoder/stage4/conv0/conv/kernel",
-        "attention_down0/conv/kernel",
-        "mask_depth_down3/conv1/kernel",
-    ):
-        *window, c_in, c_out = params[path].shape
-        taps = np.prod(window)
-        expected = variance(taps * c_in, taps * c_out)
-        np.testing.assert_allclose(params[path].var(), expected, rtol=0.15, err_msg=path)
-    for path, value in params.items():
-        if path.endswith("bias"):
-            assert not value.any(), path
-        if path.endswith("scale"):
-            assert (value == 1).all(), path
+    for module in modules:
+        options = {} if isinstance(module, segnet.Head) else {"train": False}
+        for path, value in drawn(module, (1, 4, 4, 24), **options).items():
+            if path.endswith("kernel") and value.size > 1000:
+                *window, c_in, c_out = value.shape
+                expected = variance(np.prod(window) * c_in, np.prod(window) * c_out)
+                np.testing.assert_allclose(value.var(), expected, rtol=0.15, err_msg=path)
+            if path.endswith("bias"):
+                assert not value.any(), path
+            if path.endswith("scale"):
+                assert (value == 1).all(), path
 
 
 def test_stacked_unets():
@@ -129,53 +124,50 @@ def test_gate_starts_half_open():
     assert params["gate/kernel"].any()
 
 
-def build(name, **options):
-    from configs import fcn as fcn_config
-    from configs import mtan as mtan_config
-    from configs import stacked_unet as unet_config
+@pytest.mark.parametrize(
+    "module",
+    [
+        fcn.Classifier(3, 8, padded=True, dropout=0.5, dtype=jnp.float32),
+        sunet.UNet(0.5, "pytorch", jnp.float32, width=4, features=8, levels=1),
+    ],
+    ids=["fcn", "sunet"],
+)
+def test_dropout(module):
+    """Draws in training alone, another mask for another key."""
+    x = jax.random.normal(jax.random.key(3), (2, 8, 8, 8))
+    variables = module.init(jax.random.key(0), x, train=False)
 
-    config = {
-        "fcn": lambda: fcn_config.get_config("streets_alexnet").model,
-        "mtan_resnet": lambda: mtan_config.get_config("streets_resnet").model,
-        "stacked_unet": lambda: unet_config.get_config().model,
-    }[name]()
-    if name == "stacked_unet":
-        config.encoder.update(width=4, blocks=(1, 1, 1, 1))
-    config.update_from_flattened_dict(options)
-    return architectures.build(config, {"depth": 1})
+    def train(key):
+        rngs = {"dropout": jax.random.key(key)}
+        return module.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0]
+
+    np.testing.assert_array_equal(train(0), train(0))
+    assert not np.allclose(train(0), train(1), rtol=1e-2)
+    out = module.apply(variables, x, train=False)
+    expected = module.clone(dropout=0.0).apply(variables, x, train=False)
+    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize(
-    ("name", "option"),
+    ("name", "protocol", "option"),
     [
-        ("fcn", "tail.dropout"),
-        ("mtan_resnet", "aspp.dropout"),
-        ("stacked_unet", "encoder.dropout"),
+        ("fcn", "streets_alexnet", "tail.dropout"),
+        ("mtan", "streets_resnet", "aspp.dropout"),
+        ("stacked_unet", "streets", "encoder.dropout"),
     ],
 )
-def test_dropout(name, option):
-    """Draws in training alone, another mask for another key; rate 0 needs no key."""
-    x = jax.random.normal(jax.random.key(3), (2, 32, 32, 3))
-    with_dropout, without = build(name, **{option: 0.5}), build(name, **{option: 0.0})
-    variables = jax.tree.map(
-        lambda leaf: jax.random.uniform(jax.random.key(leaf.size), leaf.shape) * 0.3,
-        jax.eval_shape(lambda: without.init(jax.random.key(0), x, train=False)),
-    )
+def test_architectures_pass_dropout_on(name, protocol, option):
+    config = importlib.import_module(f"configs.{name}").get_config(protocol).model
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def outputs(variables, x):
-        train = functools.partial(
-            with_dropout.apply, variables, x, train=True, mutable=["batch_stats"]
-        )
-        keys = [jax.random.key(0), jax.random.key(1)]
-        trained = [train(rngs={"dropout": key})[0].final["depth"] for key in keys]
-        evaluated = with_dropout.apply(variables, x, train=False).final["depth"]
-        return trained, evaluated, without.apply(variables, x, train=False).final["depth"]
+    def outputs(rate, *, train):
+        config.update_from_flattened_dict({option: rate})
+        model = architectures.build(config, {"depth": 1})
+        x = jnp.zeros((2, 32, 32, 3))
+        variables = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+        apply = functools.partial(model.apply, train=train, mutable=["batch_stats"])  # no key
+        return jax.eval_shape(apply, variables, x)
 
-    (one, other), evaluated, expected = outputs(variables, x)
-    assert not np.allclose(one, other, rtol=1e-2)
-    np.testing.assert_allclose(evaluated, expected, rtol=1e-5)
-    with pytest.raises(Exception, match="dropout"):
-        jax.eval_shape(
-            lambda: with_dropout.apply(variables, x, train=True, mutable=["batch_stats"])
-        )
+    outputs(0.0, train=True)
+    outputs(0.5, train=False)
+    with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
+        outputs(0.5, train=True)
