@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -26,8 +27,10 @@ def create_state(
     mesh: Mesh,
 ) -> TrainState:
     """The state before the first step, replicated over the mesh; a pure function of `seed`."""
-    variables = system.init(jax.random.key(seed), image_shape)
-    weighting_params, weighting_state = system.weighting.init()
+    # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
+    variables, (weighting_params, weighting_state) = jax.tree.map(
+        np.asarray, (system.init(jax.random.key(seed), image_shape), system.weighting.init())
+    )
 
     def create(variables, weighting_params, weighting_state):
         params = {"model": variables["params"], "weighting": weighting_params}

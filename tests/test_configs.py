@@ -24,7 +24,7 @@ def load(name: str, protocol: str):
 
 
 def specs_of(config) -> dict:
-    """The data set's label specs where there is such a data set already; else the config's facts."""
+    """The data set's label specs, where there is such a data set already."""
     from input_pipeline import datasets
     from input_pipeline.errors import DatasetError
 

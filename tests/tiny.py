@@ -1,6 +1,7 @@
 """Runs small enough for a test: an 8-wide ResNet-18 on the tiny Streets."""
 
 import functools
+import os
 
 import jax
 import numpy as np
@@ -84,3 +85,27 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
             prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
         ),
     )
+
+
+def arguments(data_dir: str) -> list[str]:
+    """Flags of main.py for about the same run."""
+    return [
+        "--config=configs/branched.py",
+        f"--config.data.dataset={TINY}",
+        f"--config.data.data_dir={data_dir}",
+        "--config.data.augment.crop=(32, 64)",
+        "--config.model.encoder.width=8",
+        "--config.model.aspp.channels=8",
+        "--config.model.decoder.channels=8",
+        "--config.train.batch_size=8",
+        "--config.train.epochs=2",
+        "--config.train.log_every=1",
+        "--config.eval.images=1",
+        f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
+    ]
+
+
+def environment(devices: int) -> dict[str, str]:
+    """Of a subprocess with so many CPU devices, compiled as quickly as those of the tests."""
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return os.environ | {"XLA_FLAGS": flags}

@@ -56,9 +56,9 @@ class Branched(nn.Module):
         features = self.encoder(image, train=train)
         final = {}
         for task, outputs in self.channels.items():
-            x = aspp.ASPP(
-                self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}"
-            )(features[max(features)], train=train)
+            x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}")(
+                features[max(features)], train=train
+            )
             predictions, _ = deeplabv3plus.DeepLabV3PlusDecoder(
                 outputs,
                 self.decoder_channels,

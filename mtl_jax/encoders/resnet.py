@@ -77,9 +77,7 @@ def _parse_flags(value) -> tuple[bool, bool, bool]:
     return flags
 
 
-def plan(
-    flags: tuple[bool, bool, bool], dilation_rule: str
-) -> tuple[tuple[int, int, int], ...]:
+def plan(flags: tuple[bool, bool, bool], dilation_rule: str) -> tuple[tuple[int, int, int], ...]:
     """What strides and dilations follow from the flags.
 
     Returns:
@@ -147,9 +145,7 @@ def _residual(block, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
     if block.se:
         y = layers.SqueezeExcitation(dtype=block.dtype, name="se")(y)
     if block.stride != 1 or x.shape[-1] != y.shape[-1]:
-        x = _conv(
-            y.shape[-1], 1, stride=block.stride, dtype=block.dtype, name="downsample_conv"
-        )(x)
+        x = _conv(y.shape[-1], 1, stride=block.stride, dtype=block.dtype, name="downsample_conv")(x)
         x = layers.BatchNorm(dtype=block.dtype, name="downsample_bn")(x, train=train)
     return nn.relu(x + y)
 

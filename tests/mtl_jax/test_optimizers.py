@@ -1,5 +1,8 @@
 """Schedules against the reports' values, optimizers against PyTorch's formulas in float64."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,6 +69,10 @@ def gradient(step: int, shape) -> np.ndarray:
     return np.cos(np.arange(1, 1 + np.prod(shape)) * (step + 1.0)).reshape(shape)
 
 
+def gradient_like(step: int, p) -> np.ndarray:
+    return gradient(step, p.shape)
+
+
 def trained(steps=5, rate=0.1, **options):
     """Parameters after a few updates with `gradient`."""
     config = common.base().optimizer
@@ -75,15 +82,13 @@ def trained(steps=5, rate=0.1, **options):
     params = as_jax(PARAMS)
     state = optimizer.init(params)
     for step in range(steps):
-        gradients = as_jax(jax_map(lambda p: gradient(step, p.shape), PARAMS))
+        gradients = as_jax(jax_map(functools.partial(gradient_like, step), PARAMS))
         updates, state = optimizer.update(gradients, state, params)
         params = jax_map(lambda p, u: p + u, params, updates)
     return params
 
 
 def jax_map(function, *trees):
-    import jax
-
     return jax.tree.map(function, *trees)
 
 

@@ -1,0 +1,191 @@
+"""main.py as a user types it: the three modes, and one clear message for each mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(*arguments, code=0) -> str:
+    """Runs main.py; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=tiny.environment(1),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    return output
+
+
+def fails(*arguments) -> str:
+    """Runs main.py, which has to refuse without a traceback."""
+    output = call(*arguments, code=1)
+    assert "Traceback" not in output
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained(streets_dir, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    output = call(f"--workdir={directory}", *tiny.arguments(streets_dir))
+    return directory, output
+
+
+@pytest.mark.slow
+def test_train_shows_progress_and_leaves_everything(trained):
+    directory, output = trained
+    assert "step 6/6 (100%" in output
+    assert "images/s" in output
+    assert "left" in output
+    assert "Best multitask_score" in output
+    assert list(directory.glob("events.out.tfevents.*"))
+    assert json.loads((directory / "results.json").read_text())["finished"]
+
+
+@pytest.mark.slow
+def test_evaluate_needs_only_the_work_directory(trained):
+    directory, _ = trained
+    output = call(
+        "--mode=evaluate",
+        f"--workdir={directory}",
+        "--config.eval.split=test",
+        "--config.eval.batch_size=3",
+        "--config.eval.save_predictions=True",
+    )
+    assert "semseg/miou" in output
+    saved = sorted((directory / "predictions" / "test_best").glob("*.npz"))
+    assert len(saved) == 8
+    with np.load(saved[0]) as arrays:
+        assert arrays["semseg/prediction"].shape == arrays["semseg/target"].shape == (64, 128)
+        assert arrays["semseg/prediction"].max() < 19
+        assert arrays["depth/prediction"].min() > 0
+    metrics = json.loads((directory / "evaluation_test_best.json").read_text())["metrics"]
+    confusion = np.zeros((20, 19))
+    for path in saved:
+        with np.load(path) as arrays:
+            target = np.minimum(arrays["semseg/target"], 19).ravel()
+            np.add.at(confusion, (target, arrays["semseg/prediction"].ravel()), 1)
+    right, rows, columns = np.diag(confusion[:19]), confusion[:19].sum(1), confusion[:19].sum(0)
+    occurring = rows + columns > 0
+    iou = (right / np.maximum(rows + columns - right, 1))[occurring]
+    np.testing.assert_allclose(metrics["semseg/miou"], iou.mean(), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_predict_photographs_of_any_size(trained, tmp_path):
+    directory, _ = trained
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 101, 3), np.uint8)
+    Image.fromarray(pixels).save(photos / "a.png")
+    Image.fromarray(pixels[:33, :50]).save(photos / "b.jpg")
+    (photos / "broken.jpg").write_bytes(b"no photograph")
+    output = fails(
+        "--mode=predict",
+        f"--workdir={directory}",
+        f"--input={photos}/*.png,{photos}/*.jpg",
+        f"--output={tmp_path / 'out'}",
+    )
+    assert "broken.jpg" in output
+    labels = Image.open(tmp_path / "out" / "a_semseg.png")
+    assert labels.mode == "P"
+    assert labels.size == (101, 70)
+    depth = Image.open(tmp_path / "out" / "b_depth.png")
+    assert depth.mode == "I;16"
+    assert depth.size == (50, 33)
+    assert (tmp_path / "out" / "a_overlay.png").exists()
+
+
+@pytest.mark.slow
+def test_starting_from_a_trained_run(trained, streets_dir, tmp_path):
+    directory, _ = trained
+    output = call(
+        f"--workdir={tmp_path / 'next'}",
+        *tiny.arguments(streets_dir),
+        f"--config.model.pretrained={directory}",
+        "--config.model.pretrained_scope=all",
+        "--config.train.max_steps=1",
+    )
+    assert str(directory) in output
+    assert "oaded" in output
+
+
+@pytest.mark.slow
+def test_a_different_config_is_refused_with_the_keys(trained, streets_dir):
+    directory, _ = trained
+    output = fails(f"--workdir={directory}", *tiny.arguments(streets_dir), "--config.seed=5")
+    assert "seed: 0 in the directory, 5 asked for" in output
+
+
+MISTAKES = {
+    "no config": ([], "--config=configs/<name>.py is missing"),
+    "data set": (["--config=configs/branched.py:miniscapes"], "miniscapes"),
+    "misspelt data set": (
+        ["--config=configs/branched.py", "--config.data.dataset=street"],
+        "Did you mean 'streets'",
+    ),
+    "architecture": (
+        ["--config=configs/branched.py", "--config.model.architecture=brunched"],
+        "Did you mean 'branched'",
+    ),
+    "encoder": (
+        ["--config=configs/branched.py", "--config.model.encoder.name=resnot"],
+        "Did you mean 'resnet'",
+    ),
+    "predict without input": (
+        ["--config=configs/branched.py", "--mode=predict"],
+        "needs --input=",
+    ),
+    "evaluate an empty directory": (
+        ["--config=configs/branched.py", "--mode=evaluate"],
+        "holds no run",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
+    arguments, expected = MISTAKES[mistake]
+    if arguments:
+        arguments = [*arguments, f"--workdir={tmp_path}"]
+        if not any("dataset" in a or "miniscapes" in a for a in arguments):
+            arguments.append(f"--config.data.dataset={tiny.TINY}")
+        arguments.append(f"--config.data.data_dir={streets_dir}")
+    assert expected in fails(*arguments)
+
+
+def test_unknown_config_key_names_the_nearest():
+    output = call("--config=configs/branched.py", "--config.train.batchsize=3", code=1)
+    assert "batch_size" in output
+
+
+def test_unknown_mode():
+    output = call("--config=configs/branched.py", "--mode=trian", code=1)
+    assert "train|evaluate|predict" in output.replace("<", "").replace(">", "")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_work_directory_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in fails(
+        "--config=configs/branched.py", f"--workdir={tmp_path / 'x'}"
+    )
+
+
+def test_work_directory_that_is_a_file(tmp_path):
+    (tmp_path / "x").write_text("")
+    output = fails("--config=configs/branched.py", f"--workdir={tmp_path / 'x'}")
+    assert "cannot be written" in output

@@ -1,0 +1,148 @@
+"""N devices, or N processes, give the numbers of one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from mtl_jax import checkpoints, evaluation, parallel, training
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def after(run, steps: int):
+    """State and losses after a few steps."""
+    state = training.create_state(
+        run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
+    )
+    step = training.make_train_step(
+        run.system,
+        run.optimizer,
+        run.schedule,
+        seed=0,
+        steps_per_epoch=run.steps_per_epoch,
+        mesh=run.mesh,
+        accumulate=run.config.train.accumulate,
+    )
+    losses = []
+    for _, batch in zip(range(steps), run.stream.batches(0)):
+        state, logs = step(state, parallel.put_batch(run.mesh, batch))
+        losses.append({task: float(value) for task, value in logs["losses"].items()})
+    return state, losses
+
+
+def assert_close(a, b, rtol=2e-4, atol=2e-5):
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b)):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def sgd(streets_dir):
+    """SGD, because Adam's first steps divide rounding errors by themselves."""
+    return tiny.config(streets_dir, optimizer__name="sgd", schedule__learning_rate=0.01)
+
+
+@pytest.fixture(scope="module")
+def one_device(sgd, tmp_path_factory):
+    return after(tiny.run(sgd, tmp_path_factory.mktemp("one")), 3)
+
+
+@pytest.mark.slow
+def test_eight_devices_equal_one(sgd, one_device, tmp_path):
+    state, losses = after(tiny.run(sgd, tmp_path, devices=8), 3)
+    assert_close(losses, one_device[1])
+    assert_close(state.params, one_device[0].params)
+    assert_close(state.batch_stats, one_device[0].batch_stats)
+
+
+def test_evaluation_does_not_depend_on_devices_or_batch_size(sgd, one_device, tmp_path):
+    run = tiny.run(sgd, tmp_path)
+    host = jax.tree.map(np.asarray, one_device[0].variables)
+    found = {}
+    for devices, batch_size in ((1, 3), (8, 8)):
+        config = sgd.copy_and_resolve_references()
+        config.eval.batch_size = batch_size
+        mesh = parallel.make_mesh(jax.devices()[:devices])
+        batches = tiny.run(config, tmp_path).eval_batches() if batch_size == 3 else None
+        batches = batches or run.eval_batches()
+        found[devices] = evaluation.Evaluator(run.system, mesh)(host, batches)
+    assert found[1].keys() == found[8].keys()
+    for key, value in found[1].items():
+        np.testing.assert_allclose(found[8][key], value, rtol=1e-4, err_msg=key)
+
+
+@pytest.mark.slow
+def test_accumulation_averages_the_micro_batches(sgd, tmp_path):
+    """Two micro-batches of the same examples are one batch of them, statistics included."""
+    run = tiny.run(sgd, tmp_path)
+    batch = next(run.stream.batches(0))
+    pairs = {key: np.repeat(value[:4], 2, axis=0) for key, value in batch.items()}
+    halves = {key: value[:4] for key, value in batch.items()}
+    found = []
+    for accumulate, data in ((2, pairs), (1, halves)):
+        config = sgd.copy_and_resolve_references()
+        config.train.accumulate = accumulate
+        run = tiny.run(config, tmp_path)
+        run.stream.batches = lambda start, data=data: iter([data])
+        found.append(after(run, 1))
+    assert_close(found[0][1], found[1][1])
+    assert_close(found[0][0].params, found[1][0].params)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path):
+    """Real processes over loopback, through main.py."""
+    port, common = free_port(), tiny.arguments(streets_dir)
+    common += ["--config.optimizer.name=sgd", "--config.train.max_steps=3"]
+    processes = []
+    for workdir, devices, extra in (
+        ("two", 2, ["--process=0"]),
+        ("two", 2, ["--process=1"]),
+        ("one", 1, []),
+    ):
+        if extra:
+            extra += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "main.py", f"--workdir={tmp_path / workdir}", *common, *extra],
+                cwd=ROOT,
+                env=tiny.environment(devices),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    for process in processes:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
+    variables = {}
+    for name in ("one", "two"):
+        variables[name], step = checkpoints.read_variables(
+            tmp_path / name / "checkpoints", "latest"
+        )
+        assert step == 3
+    assert_close(variables["one"], variables["two"])
+    last = {
+        name: json.loads((tmp_path / name / "results.json").read_text())["last"]["metrics"]
+        for name in ("one", "two")
+    }
+    for key, value in last["one"].items():
+        if value is not None:
+            np.testing.assert_allclose(last["two"][key], value, rtol=2e-3, atol=1e-5, err_msg=key)
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["processes"] == 2
+    assert os.path.exists(tmp_path / "two" / "evaluation.jsonl")
