@@ -193,9 +193,9 @@ def _variables(config, directory, parts):
 
 def _is_trained(config, specs, task) -> bool:
     """Whether a task had labels in this run, or in the one whose whole weights it started from."""
-    return task.key in specs or bool(
-        config.model.pretrained and config.model.pretrained_scope == "all"
-    )
+    started_from = config.model.pretrained
+    whole_run = started_from and config.model.pretrained_scope == "all"
+    return task.key in specs or bool(whole_run and Path(started_from).is_dir())
 
 
 def _keys(parts) -> list[str]:
