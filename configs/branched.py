@@ -44,6 +44,7 @@ def streets(config: ConfigDict) -> None:
     common.streets(config)
     config.tasks.depth.loss = "l1"
     config.tasks.depth.normalization = "log"
+    config.train.eval_every_epochs = 2
     config.data.augment = common.augment(crop=(96, 192), scale=(0.75, 1.25), flip=0.5)
 
 

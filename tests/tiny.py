@@ -22,6 +22,7 @@ def config(data_dir: str, **overrides):
         "data.augment.crop": (32, 64),
         "train.batch_size": 8,
         "train.epochs": 2,
+        "train.eval_every_epochs": 1,
         "train.log_every": 2,
         "eval.images": 1,
     }
@@ -99,6 +100,7 @@ def arguments(data_dir: str) -> list[str]:
         "--config.model.decoder.channels=8",
         "--config.train.batch_size=8",
         "--config.train.epochs=2",
+        "--config.train.eval_every_epochs=1",
         "--config.train.log_every=1",
         "--config.eval.images=1",
         f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
