@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -18,14 +19,32 @@ def check(section: Mapping, known: Iterable[str], *, key: str) -> None:
       ValueError: an option is unknown or absent.
     """
     known = tuple(known)
-    for option in section:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{key}.{option} is unknown.{hint} Known: {', '.join(known)}.")
+    _refuse_unknown(section, known, key)
     missing = [option for option in known if option not in section]
     if missing:
         raise ValueError(f"{key} lacks {', '.join(missing)}; it needs {', '.join(known)}.")
+
+
+def read(section: Mapping, defaults: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    """`defaults`, with what `section` sets to anything but None.
+
+    Args:
+      section: e.g. `config.tasks.depth`.
+      defaults: every option that there is.
+      key: where it is, for the error.
+
+    Raises:
+      ValueError: `section` has an option that `defaults` lacks.
+    """
+    _refuse_unknown(section, tuple(defaults), key)
+    return dict(defaults) | {name: value for name, value in section.items() if value is not None}
+
+
+def choice(value: str, available: Mapping[str, Any], *, key: str) -> Any:
+    """`available[value]`, or a ValueError that says what is available."""
+    if value not in available:
+        raise ValueError(f"{key}={value!r}; expected one of {', '.join(available)}.")
+    return available[value]
 
 
 def dtype(name: str, *, key: str) -> jnp.dtype:
@@ -37,3 +56,11 @@ def dtype(name: str, *, key: str) -> jnp.dtype:
     if name not in ("float32", "bfloat16"):
         raise ValueError(f"{key}={name!r}; expected 'float32' or 'bfloat16'.")
     return jnp.dtype(name)
+
+
+def _refuse_unknown(section: Mapping, known: tuple[str, ...], key: str) -> None:
+    for option in section:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{key}.{option} is unknown.{hint} Known: {', '.join(known)}.")

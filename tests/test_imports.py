@@ -29,7 +29,7 @@ ALLOWED = {
         "mtl_jax.architectures",
     ),
     "mtl_jax.losses": (),
-    "mtl_jax.metrics": (),
+    "mtl_jax.metrics": ("mtl_jax.metrics",),
     "mtl_jax.visualization": (),
     "mtl_jax.tasks": (
         "mtl_jax._",

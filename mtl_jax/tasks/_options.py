@@ -1,8 +1,9 @@
-"""Reads a task's options out of its config."""
+"""What the task types share in reading their config and checking shapes."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
+
+from mtl_jax import _options
 
 
 def read(name: str, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -16,25 +17,14 @@ def read(name: str, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: `config` has an option that the task type lacks.
     """
-    given = {option: value for option, value in config.items() if option not in ("type", "key")}
-    for option in given:
-        if option not in defaults:
-            near = difflib.get_close_matches(option, defaults, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"config.tasks.{name}.{option}: a task of this type has no such option.{hint} "
-                f"Available: {', '.join(['type', 'key', *defaults])}."
-            )
-    return dict(defaults) | {k: v for k, v in given.items() if v is not None}
+    common = {"type": None, "key": None}
+    options = _options.read(config, common | dict(defaults), key=f"config.tasks.{name}")
+    return {option: options[option] for option in defaults}
 
 
 def choice(name: str, option: str, value: str, available: Mapping[str, Any]) -> Any:
     """`available[value]`, or a ValueError that says what is available."""
-    if value not in available:
-        raise ValueError(
-            f"config.tasks.{name}.{option}={value!r}; expected one of {', '.join(available)}."
-        )
-    return available[value]
+    return _options.choice(value, available, key=f"config.tasks.{name}.{option}")
 
 
 def expect_kind(name: str, key: str, spec: Mapping[str, Any] | None, kinds: tuple[str, ...]):

@@ -1,0 +1,18 @@
+"""Metrics of a whole split, in two halves.
+
+On the device, functions such as `confusion_matrix` and `depth_sums` reduce one batch to a few sums.
+The caller adds them up over the split, in float64, and `segmentation_metrics`, `depth_metrics` and
+their like turn the totals into numbers, in NumPy. Averages of batch averages, which change with the
+batch size, never occur. A metric of which the split has no valid pixel is NaN.
+
+One module per kind of output; what they offer is reached through this package.
+"""
+
+from mtl_jax.metrics.composite import composite as composite
+from mtl_jax.metrics.composite import multitask_score as multitask_score
+from mtl_jax.metrics.depth import LOG_FLOOR as LOG_FLOOR
+from mtl_jax.metrics.depth import depth_metrics as depth_metrics
+from mtl_jax.metrics.depth import depth_sums as depth_sums
+from mtl_jax.metrics.segmentation import confusion_matrix as confusion_matrix
+from mtl_jax.metrics.segmentation import iou_from_confusion as iou_from_confusion
+from mtl_jax.metrics.segmentation import segmentation_metrics as segmentation_metrics

@@ -1,0 +1,88 @@
+"""Metrics of depth maps."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax.metrics._arithmetic import ratio
+
+# Depths are raised to this (in their own unit) before logarithms and ratios (reports A, B).
+LOG_FLOOR = 0.01
+
+
+def depth_sums(
+    target: jax.Array, prediction: jax.Array, mask: jax.Array, *, floor: float = LOG_FLOOR
+) -> dict[str, jax.Array]:
+    """Reduces one batch to what `depth_metrics` needs.
+
+    Args:
+      target: [B, H, W] float32, the true depth.
+      prediction: [B, H, W] float32, in the same unit, already within the valid range.
+      mask: [B, H, W] bool, the pixels that count.
+      floor: least depth that enters a logarithm or a ratio to the prediction.
+
+    Returns:
+      Scalars: the int32 counts `pixels`, `images` (with a valid pixel), `delta1`, `delta2`,
+      `delta3`, and the float32 sums `abs`, `rel`, `sq_rel`, `squared`, `log_squared` over pixels
+      and `si_log` over images.
+    """
+    target = jnp.where(mask, target, 1.0)
+    prediction = jnp.where(mask, prediction, 1.0)
+    error = prediction - target
+    floored_target = jnp.maximum(target, floor)
+    floored_prediction = jnp.maximum(prediction, floor)
+    log_error = jnp.log(floored_target) - jnp.log(floored_prediction)
+    ratio = jnp.maximum(floored_target / floored_prediction, floored_prediction / floored_target)
+
+    pixels = jnp.sum(mask, axis=(1, 2), dtype=jnp.int32)
+    divisor = jnp.maximum(pixels, 1)
+    # The variance of the log error in two passes: mean(e²) − mean(e)² cancels.
+    mean_error = jnp.sum(log_error, axis=(1, 2)) / divisor  # 0 outside the mask, by construction
+    deviation = jnp.where(mask, log_error - mean_error[:, None, None], 0.0)
+    variance = jnp.sum(jnp.square(deviation), axis=(1, 2)) / divisor
+
+    def within(bound):
+        return jnp.sum(mask & (ratio < bound), dtype=jnp.int32)
+
+    return {
+        "pixels": jnp.sum(pixels),
+        "images": jnp.sum(pixels > 0, dtype=jnp.int32),
+        "abs": jnp.sum(jnp.abs(error)),
+        "rel": jnp.sum(jnp.abs(error) / target),
+        "sq_rel": jnp.sum(jnp.square(error) / target),
+        "squared": jnp.sum(jnp.square(error)),
+        "log_squared": jnp.sum(jnp.square(log_error)),
+        "si_log": jnp.sum(jnp.sqrt(variance)),
+        "delta1": within(1.25),
+        "delta2": within(1.25**2),
+        "delta3": within(1.25**3),
+    }
+
+
+def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a depth map, from the sums over a whole split.
+
+    With y the truth, ŷ the prediction and e = ln y − ln ŷ:
+
+    * `si_log_rmse`: 100·√(mean(e²) − mean(e)²) per image, averaged over the images that have a
+      valid pixel (reports A, B);
+
+    and, over all valid pixels of the split together,
+
+    * `abs`: mean |y − ŷ|, in the depth's unit;
+    * `rel`: mean |y − ŷ| / y, a plain ratio;
+    * `sq_rel`: mean (y − ŷ)² / y (Eigen et al. 2014), in the depth's unit;
+    * `rmse`: √mean (y − ŷ)², in the depth's unit;
+    * `log_rmse`: √mean e², natural logarithm, not scaled;
+    * `delta1`, `delta2`, `delta3`: share of the pixels with max(y/ŷ, ŷ/y) < 1.25, 1.25², 1.25³,
+      as fractions 0 ... 1.
+    """
+    pixels, images = sums["pixels"], sums["images"]
+    metrics = {"si_log_rmse": 100.0 * ratio(sums["si_log"], images)}
+    metrics |= {name: ratio(sums[name], pixels) for name in ("abs", "rel", "sq_rel")}
+    metrics["rmse"] = np.sqrt(ratio(sums["squared"], pixels))
+    metrics["log_rmse"] = np.sqrt(ratio(sums["log_squared"], pixels))
+    metrics |= {name: ratio(sums[name], pixels) for name in ("delta1", "delta2", "delta3")}
+    return {name: float(value) for name, value in metrics.items()}
