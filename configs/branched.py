@@ -34,7 +34,7 @@ def small_training(config: ConfigDict) -> None:
     config.schedule.learning_rate = 2e-3
     config.schedule.warmup_epochs = 0.2
     config.train.batch_size = 8
-    config.train.epochs = 4
+    config.train.epochs = 3.5
     config.train.log_every = 20
 
 
@@ -64,6 +64,8 @@ def camvid(config: ConfigDict) -> None:
     """As the embedded default, on photographs."""
     small(config)
     common.camvid(config)
+    config.train.epochs = 24
+    config.train.eval_every_epochs = 6
 
 
 PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, camvid)}
@@ -71,9 +73,4 @@ PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, camvid)}
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"branched_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="branched")

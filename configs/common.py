@@ -4,6 +4,8 @@ Every key that any part of the project reads has a default here, so that a confi
 full set: a misspelt override on the command line is an error that names the nearest right key.
 """
 
+from collections.abc import Callable, Mapping
+
 from ml_collections import ConfigDict
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,7 +34,12 @@ def base() -> ConfigDict:
                 "pretrained_scope": "encoder",  # or 'all'
             },
             "tasks": {},
-            "weighting": {"name": "fixed"},
+            "weighting": {
+                "name": "fixed",
+                "temperature": 2.0,  # dwa
+                "form": "gaussian",  # uncertainty: or 'repo', 'kendall'
+                "initial_variance": (1.0, 1.0),  # uncertainty: σ² starts somewhere between
+            },
             "optimizer": {
                 "name": "sgd",
                 "momentum": 0.9,
@@ -41,8 +48,10 @@ def base() -> ConfigDict:
                 "epsilon": 1e-8,
                 "weight_decay": 1e-4,
                 "encoder_scale": 1.0,  # the encoder's learning rate as a multiple of the others'
+                "bias_scale": 0.0,  # of new layers' biases, in encoder rates; 0 = as their kernels
                 "weighting_scale": 1.0,  # likewise that of a weighting's learned parameters
                 "clip_norm": 0.0,  # 0 = off
+                "images_per_update": {},  # of 'common' and each task; {} = update at every batch
             },
             "schedule": {
                 "name": "polynomial",
@@ -54,10 +63,12 @@ def base() -> ConfigDict:
             },
             "train": {
                 "batch_size": 4,
-                "epochs": 16,
+                "epochs": 16.0,  # may end within an epoch
                 "max_steps": 0,  # 0 = epochs decide
                 "accumulate": 1,
                 "deep_supervision": True,
+                "freeze": (),  # 'encoder', 'common' (all that is shared) or tasks: no update
+                "freeze_batch_norm": "",  # or 'encoder', 'all': running statistics in training
                 "log_every": 50,
                 "eval_every_epochs": 1,
                 "checkpoint_every_steps": 0,  # besides every evaluation; 0 = off
@@ -168,6 +179,19 @@ def camvid(config: ConfigDict) -> None:
     config.eval.selection = "semseg/miou"
 
 
-def unknown_protocol(name: str, known: dict) -> ValueError:
-    """The error for --config=configs/<file>.py:<name>."""
-    return ValueError(f"There is no protocol {name!r}; expected one of {', '.join(known)}.")
+def of_protocol(
+    protocol: str, protocols: Mapping[str, Callable[[ConfigDict], None]], *, name: str
+) -> ConfigDict:
+    """What `--config=configs/<name>.py:<protocol>` gives: the defaults, changed by a protocol.
+
+    Raises:
+      ValueError: there is no such protocol.
+    """
+    if protocol not in protocols:
+        raise ValueError(
+            f"There is no protocol {protocol!r}; expected one of {', '.join(protocols)}."
+        )
+    config = base()
+    config.name = f"{name}_{protocol}"
+    protocols[protocol](config)
+    return config

@@ -128,9 +128,4 @@ PROTOCOLS = {
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"fcn_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="fcn")

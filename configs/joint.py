@@ -50,9 +50,4 @@ PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, miniscapes_baseline, c
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"joint_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="joint")

@@ -124,9 +124,4 @@ PROTOCOLS = {
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"mtan_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="mtan")

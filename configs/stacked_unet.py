@@ -78,9 +78,4 @@ PROTOCOLS = {f.__name__: f for f in (streets, camvid, pascal, lip, pascal_lip)}
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"stacked_unet_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="stacked_unet")

@@ -52,9 +52,4 @@ PROTOCOLS = {f.__name__: f for f in (streets, cityscapes)}
 
 def get_config(protocol: str = "streets") -> ConfigDict:
     """The config of one protocol."""
-    if protocol not in PROTOCOLS:
-        raise common.unknown_protocol(protocol, PROTOCOLS)
-    config = common.base()
-    config.name = f"uncertainty_{protocol}"
-    PROTOCOLS[protocol](config)
-    return config
+    return common.of_protocol(protocol, PROTOCOLS, name="uncertainty")

@@ -19,11 +19,10 @@ The first predictions are `auxiliary`: `config.train.deep_supervision` decides o
 
 import jax
 from flax import linen as nn
-from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
-from mtl_jax.heads import aspp, attention, deeplabv3plus
+from mtl_jax.heads import attention, deeplabv3plus
 
 
 def build(config, channels: dict[str, int]) -> nn.Module:
@@ -32,8 +31,7 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     Raises:
       ValueError: an option is unknown, missing or impossible.
     """
-    _options.check(config.aspp, ("rates", "channels"), key="config.model.aspp")
-    _options.check(config.decoder, ("skip_channels", "channels"), key="config.model.decoder")
+    branch = deeplabv3plus.branch(config)
     _options.check(config.attention, ("sharing", "gate_init"), key="config.model.attention")
     for key, value, expected in (
         ("attention.sharing", config.attention.sharing, ("shared", "per_direction")),
@@ -44,19 +42,13 @@ def build(config, channels: dict[str, int]) -> nn.Module:
                 f"config.model.{key}={value!r}; expected one of {', '.join(expected)}."
             )
     layers.initializer(config.attention.gate_init)
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
     return Distillation(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(config.encoder, dtype=branch.dtype),
         channels=channels,
-        rates=tuple(config.aspp.rates),
-        aspp_channels=config.aspp.channels,
-        skip_channels=config.decoder.skip_channels,
-        decoder_channels=config.decoder.channels,
+        branch=branch,
         shared_attention=config.attention.sharing == "shared",
         gate_init=config.attention.gate_init,
         final_convs=0 if config.final_decoder == "1x1" else 2,
-        se=config.se,
-        dtype=dtype,
     )
 
 
@@ -65,15 +57,10 @@ class Distillation(nn.Module):
 
     encoder: nn.Module
     channels: dict[str, int]
-    rates: tuple[int, ...]
-    aspp_channels: int
-    skip_channels: int
-    decoder_channels: int
+    branch: deeplabv3plus.Branch
     shared_attention: bool
     gate_init: str
     final_convs: int
-    se: bool
-    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
@@ -88,7 +75,9 @@ class Distillation(nn.Module):
             )
             for index in range(self.final_convs):
                 x = layers.ConvBNReLU(
-                    self.decoder_channels, dtype=self.dtype, name=f"final_{task}_conv{index + 1}"
+                    self.branch.channels,
+                    dtype=self.branch.dtype,
+                    name=f"final_{task}_conv{index + 1}",
                 )(x, train=train)
             x = layers.Conv(outputs, 1, use_bias=True, name=f"final_{task}_predict")(x)
             final[task] = layers.resize_bilinear(x, size)
@@ -98,19 +87,10 @@ class Distillation(nn.Module):
     def _first_predictions(self, image: jax.Array, *, train: bool) -> tuple[dict, dict]:
         """Predictions and features of the branched network, both at stride 4."""
         pyramid = self.encoder(image, train=train)
+        x, skip = pyramid[max(pyramid)], pyramid[encoders.SKIP]
         first, features = {}, {}
         for task, outputs in self.channels.items():
-            x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}")(
-                pyramid[max(pyramid)], train=train
-            )
-            first[task], features[task] = deeplabv3plus.DeepLabV3PlusDecoder(
-                outputs,
-                self.decoder_channels,
-                self.skip_channels,
-                self.se,
-                self.dtype,
-                name=f"decoder_{task}",
-            )(x, pyramid[encoders.SKIP], train=train)
+            first[task], features[task] = self.branch(x, skip, outputs, task=task, train=train)
         return first, features
 
     def _attended(self, features: dict[str, jax.Array]) -> dict[tuple[str, str], jax.Array]:
@@ -119,12 +99,12 @@ class Distillation(nn.Module):
         if not self.shared_attention:
             return {
                 (s, t): attention.SelfAttention(
-                    self.gate_init, self.dtype, name=f"attention_{s}_to_{t}"
+                    self.gate_init, self.branch.dtype, name=f"attention_{s}_to_{t}"
                 )(features[s])
                 for s, t in pairs
             }
         if not pairs:
             return {}
-        shared = attention.SelfAttention(self.gate_init, self.dtype, name="attention")
+        shared = attention.SelfAttention(self.gate_init, self.branch.dtype, name="attention")
         values = {task: shared(x) for task, x in features.items()}
         return {(s, t): values[s] for s, t in pairs}

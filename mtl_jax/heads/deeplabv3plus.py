@@ -1,8 +1,9 @@
 """Decoders to stride 4: DeepLabV3+ (Chen et al. 2018) and the plain one of the reports' baseline.
 
-Both return predictions, float32 logits at stride 4, and the features that they are read from.
+All return predictions, float32 logits at stride 4, and the features that they are read from.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import layers
+from mtl_jax import _options, layers
+from mtl_jax.heads import aspp
 
 
 class DeepLabV3PlusDecoder(nn.Module):
@@ -46,6 +48,63 @@ class DeepLabV3PlusDecoder(nn.Module):
         if self.se:
             x = layers.SqueezeExcitation(dtype=self.dtype, name="se")(x)
         return _predict(self.outputs)(x), x
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """What every task has to itself in the branched networks: an ASPP and a decoder.
+
+    Attributes:
+      rates: dilation rates of the ASPP.
+      aspp_channels: of the ASPP's branches and its result.
+      skip_channels, channels, se: see `DeepLabV3PlusDecoder`; `se` holds for the ASPP too.
+      dtype: compute type.
+    """
+
+    rates: tuple[int, ...]
+    aspp_channels: int
+    skip_channels: int
+    channels: int
+    se: bool
+    dtype: DTypeLike
+
+    def __call__(
+        self, x: jax.Array, skip: jax.Array, outputs: int, *, task: str, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """[B, h, w, c], [B, H, W, s] ─► [B, H, W, outputs], [B, H, W, channels].
+
+        To be called within a compact module, of which `aspp_<task>` and `decoder_<task>` become
+        parts.
+        """
+        x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}")(
+            x, train=train
+        )
+        return DeepLabV3PlusDecoder(
+            outputs,
+            self.channels,
+            self.skip_channels,
+            self.se,
+            self.dtype,
+            name=f"decoder_{task}",
+        )(x, skip, train=train)
+
+
+def branch(config) -> Branch:
+    """The branch that `config` (`config.model`) describes by `aspp`, `decoder`, `se`, `dtype`.
+
+    Raises:
+      ValueError: an option is unknown, missing or impossible.
+    """
+    _options.check(config.aspp, ("rates", "channels"), key="config.model.aspp")
+    _options.check(config.decoder, ("skip_channels", "channels"), key="config.model.decoder")
+    return Branch(
+        rates=tuple(config.aspp.rates),
+        aspp_channels=config.aspp.channels,
+        skip_channels=config.decoder.skip_channels,
+        channels=config.decoder.channels,
+        se=config.se,
+        dtype=_options.dtype(config.dtype, key="config.model.dtype"),
+    )
 
 
 class PlainDecoder(nn.Module):
