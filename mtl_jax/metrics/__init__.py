@@ -13,6 +13,12 @@ from mtl_jax.metrics.composite import multitask_score as multitask_score
 from mtl_jax.metrics.depth import LOG_FLOOR as LOG_FLOOR
 from mtl_jax.metrics.depth import depth_metrics as depth_metrics
 from mtl_jax.metrics.depth import depth_sums as depth_sums
+from mtl_jax.metrics.relative import DELTA_PROTOCOLS as DELTA_PROTOCOLS
+from mtl_jax.metrics.relative import TABLED as TABLED
+from mtl_jax.metrics.relative import delta_m as delta_m
 from mtl_jax.metrics.segmentation import confusion_matrix as confusion_matrix
 from mtl_jax.metrics.segmentation import iou_from_confusion as iou_from_confusion
+from mtl_jax.metrics.segmentation import miou_of_classes as miou_of_classes
 from mtl_jax.metrics.segmentation import segmentation_metrics as segmentation_metrics
+from mtl_jax.metrics.segmentation import segmentation_sums as segmentation_sums
+from mtl_jax.metrics.segmentation import segmentation_variants as segmentation_variants

@@ -26,7 +26,7 @@ def depth_sums(
     Returns:
       Scalars: the int32 counts `pixels`, `images` (with a valid pixel), `delta1`, `delta2`,
       `delta3`, and the float32 sums `abs`, `rel`, `sq_rel`, `squared`, `log_squared` over pixels
-      and `si_log` over images.
+      and `si_log`, `image_abs`, `image_rel`, `image_rmse` over images.
     """
     target = jnp.where(mask, target, 1.0)
     prediction = jnp.where(mask, prediction, 1.0)
@@ -43,6 +43,9 @@ def depth_sums(
     deviation = jnp.where(mask, log_error - mean_error[:, None, None], 0.0)
     variance = jnp.sum(jnp.square(deviation), axis=(1, 2)) / divisor
 
+    def image_mean(values):
+        return jnp.sum(values, axis=(1, 2)) / divisor
+
     def within(bound):
         return jnp.sum(mask & (ratio < bound), dtype=jnp.int32)
 
@@ -55,6 +58,9 @@ def depth_sums(
         "squared": jnp.sum(jnp.square(error)),
         "log_squared": jnp.sum(jnp.square(log_error)),
         "si_log": jnp.sum(jnp.sqrt(variance)),
+        "image_abs": jnp.sum(image_mean(jnp.abs(error))),
+        "image_rel": jnp.sum(image_mean(jnp.abs(error) / target)),
+        "image_rmse": jnp.sum(jnp.sqrt(image_mean(jnp.square(error)))),
         "delta1": within(1.25),
         "delta2": within(1.25**2),
         "delta3": within(1.25**3),
@@ -68,6 +74,9 @@ def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
 
     * `si_log_rmse`: 100·√(mean(e²) − mean(e)²) per image, averaged over the images that have a
       valid pixel (reports A, B);
+    * `abs_per_image`, `rel_per_image`, `rmse_per_image`: the three below of each image, averaged
+      over the images that have a valid pixel (the first two: report C at batch size 1; the third:
+      report E);
 
     and, over all valid pixels of the split together,
 
@@ -85,4 +94,7 @@ def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     metrics["rmse"] = np.sqrt(ratio(sums["squared"], pixels))
     metrics["log_rmse"] = np.sqrt(ratio(sums["log_squared"], pixels))
     metrics |= {name: ratio(sums[name], pixels) for name in ("delta1", "delta2", "delta3")}
+    metrics |= {
+        f"{name}_per_image": ratio(sums[f"image_{name}"], images) for name in ("abs", "rel", "rmse")
+    }
     return {name: float(value) for name, value in metrics.items()}

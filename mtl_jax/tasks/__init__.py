@@ -24,12 +24,15 @@ class Task(Protocol):
       key: the batch's key that holds its labels.
       channels: C, the number of output channels.
       headline: (metric, 'max' or 'min'), by which a checkpoint of this task alone is chosen.
+      classification: whether its loss is a cross-entropy, the negative log-likelihood of a class,
+        and not a regression; the weighting by Kendall et al. weighs the two differently.
     """
 
     name: str
     key: str
     channels: int
     headline: tuple[str, str]
+    classification: bool
 
     def targets(self, batch: Mapping[str, jax.Array]) -> Any:
         """What the loss and the metrics compare with; nothing valid if the batch lacks `key`."""
@@ -54,6 +57,21 @@ class Task(Protocol):
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """[B, H, W, ...] maps by name; the one called like the task is its picture and its file."""
+
+    def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
+        """[B, h, w, K] float32 whose mean over several views of a scene makes sense.
+
+        Test-time augmentation resizes and averages it: probabilities, metres, vectors.
+
+        Args:
+          prediction: [B, h, w, C] of one view.
+          mirrored: it was made on the mirror image. Its columns are in the scene's order again;
+            what else mirroring changes (left and right classes, the sign of x) is undone here.
+          zoom: the view shows the scene this many times larger; lengths in pixels are undone here.
+        """
+
+    def from_average(self, average: jax.Array) -> jax.Array:
+        """[B, H, W, C]: the prediction that `postprocess` turns into what [B, H, W, K] says."""
 
     def visualize(self, value: Any) -> np.ndarray:
         """[H, W, 3] uint8, from one example of its map or of its target."""

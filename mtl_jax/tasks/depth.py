@@ -89,6 +89,8 @@ class Depth:
     channels = 1
     # Reports A and B choose by it, as the depth half of their multitask score.
     headline = ("si_log_rmse", "min")
+    discrete = False
+    classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """[B, H, W] float32 depth; all `invalid` if the batch has no such labels."""
@@ -123,6 +125,18 @@ class Depth:
         """{task: [B, H, W] float32}, in the labels' unit, clamped to `valid_range`."""
         depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
         return {self.name: jnp.clip(depth, *self.valid_range)}
+
+    def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
+        """[B, h, w, 1] in the labels' unit, clamped; neither mirror nor zoom changes it (report B).
+
+        An object that a zoomed image shows larger is predicted nearer by a network that was trained
+        so. Report B averages the maps as they are, and so does this.
+        """
+        del mirrored, zoom
+        return self.postprocess(prediction)[self.name][..., None]
+
+    def from_average(self, average: jax.Array) -> jax.Array:
+        return self.normalization.normalize(average)
 
     def visualize(self, value: np.ndarray) -> np.ndarray:
         return visualization.depth_picture(value, self._scale, invalid=self.invalid)

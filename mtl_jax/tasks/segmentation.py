@@ -15,6 +15,7 @@ OPTIONS = {
     "loss": "cross_entropy",
     "num_classes": None,  # needed where the data set has no such labels
     "ignore": None,  # likewise; 255 if neither says
+    "evaluated_classes": None,  # names: adds miou_evaluated, the mean IoU over them alone
 }
 LOSSES = {"cross_entropy": losses.cross_entropy}
 DEFAULT_IGNORE = 255
@@ -31,6 +32,8 @@ class Segmentation:
       palette: RGB by class id.
       ignore: the id that counts neither in the loss nor in any metric.
       loss_name: a key of `LOSSES`.
+      flip_swap: pairs of class ids that a mirror image exchanges.
+      evaluated_ids: the classes of the metric `miou_evaluated`; () leaves it out.
     """
 
     name: str
@@ -39,8 +42,12 @@ class Segmentation:
     palette: tuple[tuple[int, int, int], ...]
     ignore: int
     loss_name: str
+    flip_swap: tuple[tuple[int, int], ...] = ()
+    evaluated_ids: tuple[int, ...] = ()
 
     headline = ("miou", "max")
+    discrete = True
+    classification = True
 
     @property
     def channels(self) -> int:
@@ -68,15 +75,32 @@ class Segmentation:
         self._check(prediction, targets)
         mask = self._mask(targets, valid)
         labels = self.postprocess(prediction)[self.name]
-        return {"confusion": metrics.confusion_matrix(targets, labels, mask, self.channels)}
+        return metrics.segmentation_sums(targets, labels, mask, self.channels)
 
     def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """See `mtl_jax.metrics.segmentation_metrics`."""
-        return metrics.segmentation_metrics(sums["confusion"], self.class_names, where=self.name)
+        """See `mtl_jax.metrics.segmentation_metrics` and `segmentation_variants`."""
+        confusion = sums["confusion"]
+        found = metrics.segmentation_metrics(confusion, self.class_names, where=self.name)
+        if self.evaluated_ids:
+            found["miou_evaluated"] = metrics.miou_of_classes(confusion, self.evaluated_ids)
+        return found | metrics.segmentation_variants(sums)
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """{task: [B, H, W] int32}, the most likely class; the lowest id of several such."""
         return {self.name: jnp.argmax(prediction, axis=-1).astype(jnp.int32)}
+
+    def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
+        """[B, h, w, C] probabilities; a mirror image's left is right."""
+        del zoom
+        probabilities = jax.nn.softmax(prediction.astype(jnp.float32), axis=-1)
+        order = np.arange(self.channels)
+        for a, b in self.flip_swap if mirrored else ():
+            order[[a, b]] = b, a
+        return probabilities[..., order]
+
+    def from_average(self, average: jax.Array) -> jax.Array:
+        """[B, H, W, C] logits whose softmax is `average`."""
+        return jnp.log(jnp.maximum(average, jnp.finfo(jnp.float32).tiny))
 
     def visualize(self, value: np.ndarray) -> np.ndarray:
         return visualization.label_picture(value, np.asarray(self.palette, np.uint8))
@@ -141,7 +165,19 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
         palette=tuple(tuple(colour) for colour in palette),
         ignore=_ignore(name, key, options["ignore"], spec.get("ignore"), len(class_names)),
         loss_name=options["loss"],
+        flip_swap=tuple(tuple(pair) for pair in spec.get("flip_swap", ())),
+        evaluated_ids=_evaluated_ids(name, options["evaluated_classes"] or (), class_names),
     )
+
+
+def _evaluated_ids(name, chosen, class_names) -> tuple[int, ...]:
+    unknown = [c for c in chosen if c not in class_names]
+    if unknown:
+        raise ValueError(
+            f"config.tasks.{name}.evaluated_classes: {', '.join(unknown)} are not among the "
+            f"classes {', '.join(class_names)}."
+        )
+    return tuple(class_names.index(c) for c in chosen)
 
 
 def _ignore(name, key, configured, specified, num_classes) -> int:
