@@ -61,7 +61,8 @@ class Task(Protocol):
     def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
         """[B, h, w, K] float32 whose mean over several views of a scene makes sense.
 
-        Test-time augmentation resizes and averages it: probabilities, metres, vectors.
+        Test-time augmentation resizes and averages it: metres, vectors, and where the task is a
+        `classification` the probabilities of the classes, among which views may also vote.
 
         Args:
           prediction: [B, h, w, C] of one view.

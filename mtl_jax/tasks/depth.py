@@ -89,7 +89,6 @@ class Depth:
     channels = 1
     # Reports A and B choose by it, as the depth half of their multitask score.
     headline = ("si_log_rmse", "min")
-    discrete = False
     classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:

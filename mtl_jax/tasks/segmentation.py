@@ -46,7 +46,6 @@ class Segmentation:
     evaluated_ids: tuple[int, ...] = ()
 
     headline = ("miou", "max")
-    discrete = True
     classification = True
 
     @property
