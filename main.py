@@ -29,6 +29,7 @@ from mtl_jax import (
     progress,
     results,
     system,
+    test_time_augmentation,
     workdir,
 )
 
@@ -111,13 +112,16 @@ def evaluate() -> None:
         stream = _eval_stream(config, builder, parts)
         mesh = parallel.make_mesh()
         parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
+        tta = test_time_augmentation.build(
+            config.eval.tta, multiple_of=config.eval.crop_multiple
+        )
     variables, step = _variables(config, directory, parts)
     name = f"{config.eval.split}_{config.eval.checkpoint}"
     save = None
     if config.eval.save_predictions:
         folder = directory.predictions / name
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
-    metrics = evaluation.Evaluator(parts, mesh)(variables, stream.batches(), save)
+    metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), save)
     progress.evaluation(step, metrics, best=False, seconds=0)
     output = directory.path / f"evaluation_{name}.json"
     if jax.process_index() == 0:
@@ -133,7 +137,17 @@ def predict() -> None:
     specs = directory.read_label_specs()
     files = prediction.expand_inputs(_INPUT.value)
     variables, _ = _variables(config, directory, parts)
-    apply = jax.jit(parts.predict)
+    with _usage_errors():
+        tta = test_time_augmentation.build(config.eval.tta, multiple_of=prediction.MULTIPLE_OF)
+    longest = config.predict.max_size
+    if longest < 0:
+        raise UsageError(f"config.predict.max_size={longest}; expected pixels, or 0 for any size.")
+
+    @jax.jit
+    def apply(variables, image):
+        view = functools.partial(parts.predict, variables)
+        return tta.merge(view, parts.tasks, image, view(image))
+
     tasks = {name: task for name, task in parts.tasks.items() if _is_trained(config, specs, task)}
     for name in parts.tasks.keys() - tasks.keys():
         progress.say(f"{name!r} is not predicted: the run had no labels for it.")
@@ -142,6 +156,7 @@ def predict() -> None:
         tasks,
         files,
         Path(_OUTPUT.value),
+        max_size=longest or None,
         report=progress.say,
     )
 

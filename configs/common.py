@@ -84,6 +84,16 @@ def base() -> ConfigDict:
                 "checkpoint": "best",  # what evaluate and predict load: 'best' or 'latest'
                 "images": 4,  # examples drawn at each evaluation
                 "save_predictions": False,
+                # Test-time augmentation, in training's evaluations too if it is set here.
+                "tta": {
+                    "scales": (),  # besides 1; report B: (0.5, 2.0, 3.0)
+                    "flip": False,  # every scale mirrored too
+                    "semantics": "softmax",  # class maps: average these, or 'vote'
+                },
+                "delta_metrics": (),  # of Δm by one metric per task; () = each task's headline
+            },
+            "predict": {
+                "max_size": 0,  # longer sides are shrunk to it for the network; 0 = off
             },
         }
     )

@@ -1,5 +1,6 @@
 """Metrics of a whole split, whatever the batch size and however ragged the last batch."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jax.sharding import Mesh
 
 from mtl_jax import metrics, parallel
 from mtl_jax.system import System
+from mtl_jax.test_time_augmentation import TestTimeAugmentation
 
 # An int32 count of pixels must not overflow on the device between two drains to the host.
 _PIXELS_BETWEEN_DRAINS = 2**30
@@ -19,9 +21,15 @@ _PIXELS_BETWEEN_DRAINS = 2**30
 class Evaluator:
     """Evaluates a system on a stream; compiles once per image shape."""
 
-    def __init__(self, system: System, mesh: Mesh):
-        """Compiles nothing yet; the first batch does."""
-        self._system = system
+    def __init__(self, system: System, mesh: Mesh, tta: TestTimeAugmentation | None = None):
+        """Compiles nothing yet; the first batch does.
+
+        Args:
+          system: model and tasks.
+          mesh: from `parallel.make_mesh`.
+          tta: the views that metrics and outputs are merged from; by default there is one.
+        """
+        self._system, self._tta = system, tta or TestTimeAugmentation()
         self._mesh = mesh
         whole, split = parallel.replicated(mesh), parallel.batch_sharding(mesh)
         self._step = jax.jit(
@@ -49,6 +57,7 @@ class Evaluator:
         Returns:
           {'<task>/<metric>': value} for every task, '<task>/loss' (the mean over labelled images of
           the loss of one image), 'loss' (their unweighted sum) and the metrics that combine tasks.
+          Losses are always those of the plain image: what was trained is that, not a merged one.
           A task without any label in the split is left out; NaN is a metric of a class that does
           not occur.
 
@@ -82,17 +91,19 @@ class Evaluator:
         return jax.tree.map(jnp.add, sums, new), outputs
 
     def _sums(self, variables, batch):
-        predictions = self._system.predict(variables, batch["image"])
+        predict = functools.partial(self._system.predict, variables)
+        plain = predict(batch["image"])
+        merged = self._tta.merge(predict, self._system.tasks, batch["image"], plain)
         sums, outputs = {}, {}
         for name, task in self._system.tasks.items():
             targets = task.targets(batch)
-            loss, images = _loss_per_image(task, predictions[name], targets, batch["valid"])
+            loss, images = _loss_per_image(task, plain[name], targets, batch["valid"])
             sums[name] = {
-                "metrics": task.metric_sums(predictions[name], targets, batch["valid"]),
+                "metrics": task.metric_sums(merged[name], targets, batch["valid"]),
                 "loss": loss,
                 "images": images,
             }
-            outputs[name] = task.postprocess(predictions[name])
+            outputs[name] = task.postprocess(merged[name])
         return sums, outputs
 
     def _metrics(self, totals) -> dict[str, float]:

@@ -11,7 +11,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import checkpoints, evaluation, optimizers, parallel, pretrained, progress, training
+from mtl_jax import (
+    checkpoints,
+    evaluation,
+    optimizers,
+    parallel,
+    pretrained,
+    progress,
+    test_time_augmentation,
+    training,
+)
 from mtl_jax.results import Results
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
@@ -103,7 +112,9 @@ class Run:
             total_steps=self.total_steps,
         )
         self.optimizer = optimizers.make_optimizer(self.config.optimizer, self.schedule)
-        self._evaluate = evaluation.Evaluator(self.system, self.mesh)
+        evaluate = self.config.eval
+        tta = test_time_augmentation.build(evaluate.tta, multiple_of=evaluate.crop_multiple)
+        self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)
 
     def train(self) -> dict[str, Any]:
         """Trains from the latest checkpoint, or from the start, to the end.

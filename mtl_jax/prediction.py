@@ -17,6 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 # 16-bit grey could mean any range of brightness, or be no photograph at all.
 _MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 _OVERLAY = "overlay"
+MULTIPLE_OF = 32  # what every network accepts as the sides of an image
 _OVERLAY_SIDE = 1280  # overlays of larger photographs show every n-th pixel
 
 
@@ -89,7 +90,7 @@ def predict_files(
     files: Sequence[Path],
     output_dir: str | os.PathLike,
     *,
-    multiple_of: int = 32,
+    multiple_of: int = MULTIPLE_OF,
     max_size: int | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Path]:

@@ -17,6 +17,8 @@ MAY_DIFFER = (
     "eval.images",
     "eval.checkpoint",
     "eval.save_predictions",
+    "eval.delta_metrics",
+    "predict.",
 )
 _EVALUATE_ONLY = ("eval.",)
 
