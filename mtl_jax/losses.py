@@ -61,6 +61,21 @@ def berhu(error: jax.Array) -> jax.Array:
     return jnp.where(magnitude <= c, magnitude, magnitude * (magnitude / (2 * c)) + c / 2)
 
 
+def cosine_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """1 − cos of the angle between unit vectors: [..., C], [..., C] ─► [...]."""
+    return 1.0 - jnp.sum(prediction * target, axis=-1)
+
+
+def l1_per_element(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """|ŷ − y| averaged over the channels: [..., C], [..., C] ─► [...]."""
+    return jnp.mean(l1(prediction - target), axis=-1)
+
+
+def l1_per_pixel(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """|ŷ − y| summed over the channels, C times `l1_per_element`."""
+    return jnp.sum(l1(prediction - target), axis=-1)
+
+
 def mean_per_batch(values: jax.Array, mask: jax.Array) -> jax.Array:
     """The mean over all counting pixels of the batch; 0 if there is none.
 

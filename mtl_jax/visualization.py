@@ -112,6 +112,24 @@ def depth_picture(depth: np.ndarray, scale: DepthScale, *, invalid: float = 0.0)
     return picture
 
 
+def normals_picture(normals: np.ndarray) -> np.ndarray:
+    """Colours surface normals: red is right, green up, blue towards the camera; 0 is black.
+
+    A file so coloured reads back as x = 2R/255 − 1, y = 1 − 2G/255, z = 1 − 2B/255.
+
+    Args:
+      normals: [H, W, 3] unit vectors, x right, y down, z ahead; zero where unknown.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    normals = np.asarray(normals, np.float32)
+    towards_viewer = normals * np.float32([1, -1, -1])
+    picture = np.rint((np.clip(towards_viewer, -1, 1) + 1) * 127.5).astype(np.uint8)
+    picture[~normals.any(axis=-1)] = 0
+    return picture
+
+
 def blend(image: np.ndarray, picture: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """Lays `picture` over `image`, both [H, W, 3] uint8."""
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * picture.astype(np.float32)

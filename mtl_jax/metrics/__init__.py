@@ -13,6 +13,8 @@ from mtl_jax.metrics.composite import multitask_score as multitask_score
 from mtl_jax.metrics.depth import LOG_FLOOR as LOG_FLOOR
 from mtl_jax.metrics.depth import depth_metrics as depth_metrics
 from mtl_jax.metrics.depth import depth_sums as depth_sums
+from mtl_jax.metrics.normals import normals_metrics as normals_metrics
+from mtl_jax.metrics.normals import normals_sums as normals_sums
 from mtl_jax.metrics.relative import DELTA_PROTOCOLS as DELTA_PROTOCOLS
 from mtl_jax.metrics.relative import TABLED as TABLED
 from mtl_jax.metrics.relative import delta_m as delta_m

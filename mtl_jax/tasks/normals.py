@@ -1,0 +1,147 @@
+"""Surface normals: a direction per pixel."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax import losses, metrics, visualization
+from mtl_jax.tasks import _options
+
+OPTIONS = {"loss": "cosine"}
+LOSSES = {
+    "cosine": losses.cosine_distance,
+    "l1": losses.l1_per_element,
+    "l1_pixel": losses.l1_per_pixel,
+}
+
+# Shorter predictions are not brought to unit length in the loss: their gradient, which is inversely
+# proportional to their length, would overflow where a network starts at zero.
+LEAST_LENGTH = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Normals:
+    """One unit vector per pixel, x right, y down, z ahead. See `mtl_jax.tasks.Task`.
+
+    Attributes:
+      name: of the task.
+      key: of its labels in a batch: float32 [B, H, W, 3], the zero vector where unknown.
+      loss_name: a key of `LOSSES`, of normalised predictions, the mean over the batch's valid
+        pixels: 'cosine' is 1 − cos, 'l1' |ŷ − y| averaged over the three components, 'l1_pixel'
+        summed over them, which is three times as much. Code bases differ in it.
+    """
+
+    name: str
+    key: str
+    loss_name: str
+
+    channels = 3
+    headline = ("mean", "min")
+    classification = False
+
+    def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """[B, H, W, 3] float32 unit vectors; all zero if the batch has no such labels.
+
+        Labels are normalised once more, as interpolation and half precision shorten them.
+        """
+        shape = (*batch["image"].shape[:3], 3)
+        if self.key not in batch:
+            return jnp.zeros(shape, jnp.float32)
+        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        return unit_vectors(batch[self.key])
+
+    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        return jnp.any(_mask(targets, valid))
+
+    def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        self._check(prediction, targets)
+        prediction = prediction.astype(jnp.float32)
+        squared = jnp.sum(jnp.square(prediction), axis=-1, keepdims=True)
+        direction = prediction * jax.lax.rsqrt(jnp.maximum(squared, LEAST_LENGTH**2))
+        distance = LOSSES[self.loss_name](direction, targets)
+        return losses.mean_per_batch(distance, _mask(targets, valid))
+
+    def metric_sums(
+        self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
+    ) -> dict[str, jax.Array]:
+        self._check(prediction, targets)
+        predicted = self.postprocess(prediction)[self.name]
+        return metrics.normals_sums(targets, predicted, _mask(targets, valid))
+
+    def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """See `mtl_jax.metrics.normals_metrics`."""
+        return metrics.normals_metrics(sums)
+
+    def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
+        """{task: [B, H, W, 3] float32 unit vectors}; a prediction of exactly 0 stays 0."""
+        return {self.name: unit_vectors(prediction)}
+
+    def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
+        """[B, h, w, 3] unit vectors; in a mirror image right is left."""
+        del zoom
+        direction = self.postprocess(prediction)[self.name]
+        return direction * jnp.float32([-1, 1, 1]) if mirrored else direction
+
+    def from_average(self, average: jax.Array) -> jax.Array:
+        """The mean vector, whose direction is the mean direction."""
+        return average
+
+    def visualize(self, value: np.ndarray) -> np.ndarray:
+        return visualization.normals_picture(value)
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        """The normals in colour, with a legend of three directions."""
+        del image
+        axes = {"right": (1, 0, 0), "up": (0, -1, 0), "towards the camera": (0, 0, -1)}
+        colours = visualization.normals_picture(np.array([list(axes.values())], np.float32))[0]
+        legend = tuple((name, tuple(colour.tolist())) for name, colour in zip(axes, colours))
+        return visualization.Panel(self.name, self.visualize(value), legend=legend)
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """An RGB PNG, as `mtl_jax.visualization.normals_picture` colours them."""
+        return visualization.encode_png(self.visualize(value)), ".png", ""
+
+    def _check(self, prediction, targets):
+        _options.expect_shape(self.name, "prediction", prediction.shape, targets.shape)
+
+
+def unit_vectors(vectors: jax.Array) -> jax.Array:
+    """[..., 3] ─► float32 of length 1 in the same direction; zero vectors stay zero."""
+    vectors = vectors.astype(jnp.float32)
+    # Scaled first, as the squares of very large or small numbers are not floats any more.
+    largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
+    scaled = vectors / jnp.where(largest == 0, 1.0, largest)
+    length = jnp.linalg.norm(scaled, axis=-1, keepdims=True)
+    return scaled / jnp.where(length == 0, 1.0, length)
+
+
+def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Normals:
+    """Builds the task `name`.
+
+    Args:
+      name: of the task.
+      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
+
+    Raises:
+      ValueError: an unknown option, or the key holds something else than normals.
+    """
+    options = _options.read(name, config, OPTIONS)
+    key = config.get("key") or name
+    _options.choice(name, "loss", options["loss"], LOSSES)
+    _options.expect_kind(name, key, spec, ("normals",))
+    if spec is not None and spec.get("invalid") not in (None, 0.0):
+        raise ValueError(
+            f"config.tasks.{name}: expected the zero vector to mean 'unknown' in the data set's "
+            f"{key!r}, found invalid={spec['invalid']}."
+        )
+    return Normals(name=name, key=key, loss_name=options["loss"])
+
+
+def _mask(targets, valid) -> jax.Array:
+    """A NaN is not zero: it reaches loss and metrics, which become NaN."""
+    return jnp.any(targets != 0, axis=-1) & valid[:, None, None]
