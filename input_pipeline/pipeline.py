@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from input_pipeline import transforms
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
+from input_pipeline.mixture import MixedRecords, Mixture
 from input_pipeline.records import Records
 
 Batch = dict[str, np.ndarray]
@@ -43,6 +44,11 @@ def _in_numpy(
         key: tf.ensure_shape(value, [*(size or (None, None)), *old.shape[2:]])
         for (key, old), value in zip(example.items(), values)
     }
+
+
+def _open(builder, split: str, keys: Sequence[str]) -> Records | MixedRecords:
+    opened = MixedRecords if isinstance(builder, Mixture) else Records
+    return opened(builder, split, keys)
 
 
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
@@ -108,12 +114,13 @@ class TrainStream:
         that epoch.
       specs: {key: LabelSpec} of the arrays in a batch.
       missing: keys that were asked for and that the data set does not have.
+      labelled_per_epoch: {key: examples of an epoch that have it}.
       local_slice: this process's rows of the global batch.
     """
 
     def __init__(
         self,
-        builder: tfds.core.DatasetBuilder,
+        builder: tfds.core.DatasetBuilder | Mixture,
         *,
         keys: Sequence[str],
         batch_size: int,
@@ -126,7 +133,7 @@ class TrainStream:
         """Opens the stream.
 
         Args:
-          builder: a prepared data set.
+          builder: a prepared data set, or several of them.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
           seed: not negative. Order and augmentation depend on it and on the step alone.
@@ -142,9 +149,10 @@ class TrainStream:
         if seed < 0:
             raise ValueError(f"seed={seed}; expected a number that is not negative.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = Records(builder, split, keys)
+        self._records = _open(builder, split, keys)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
+        self.labelled_per_epoch = self._records.labelled
         self.steps_per_epoch = self.num_examples // batch_size
         if not self.steps_per_epoch:
             raise DatasetError(
@@ -154,7 +162,8 @@ class TrainStream:
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = augmentation
-        self._order = functools.lru_cache(maxsize=2)(self._order_of_epoch)
+        order = functools.partial(self._records.epoch_order, seed)
+        self._order = functools.lru_cache(maxsize=2)(order)
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -181,11 +190,6 @@ class TrainStream:
         local = self.local_slice.stop - self.local_slice.start
         steps = range(start_step, np.iinfo(np.int64).max)
         return _batches(steps, self._read, self._make, local, self._describe)
-
-    def _order_of_epoch(self, epoch: int) -> np.ndarray:
-        # Sorting raw random numbers, because how NumPy permutes may change between its versions.
-        philox = np.random.Philox(key=np.array([self._seed, epoch], np.uint64))
-        return np.argsort(philox.random_raw(self.num_examples), kind="stable")
 
     def _positions(self, step: int) -> tuple[int, np.ndarray]:
         """The epoch of a global batch, and the positions of its examples in that epoch's order."""
@@ -226,7 +230,7 @@ class EvalStream:
 
     def __init__(
         self,
-        builder: tfds.core.DatasetBuilder,
+        builder: tfds.core.DatasetBuilder | Mixture,
         *,
         split: str,
         keys: Sequence[str],
@@ -239,7 +243,7 @@ class EvalStream:
         """Opens the stream.
 
         Args:
-          builder: a prepared data set.
+          builder: a prepared data set, or several of them, one after the other.
           split: see `Records`.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
@@ -263,7 +267,7 @@ class EvalStream:
         if crop_multiple < 1:
             raise ValueError(f"crop_multiple={crop_multiple}; expected a positive number.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = Records(builder, split, keys)
+        self._records = _open(builder, split, keys)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.num_batches = -(-self.num_examples // batch_size)

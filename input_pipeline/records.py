@@ -20,6 +20,7 @@ class Records:
       num_examples: in the split.
       specs: of the keys that are both asked for and in the data set.
       missing: keys that are asked for and not in the data set: unlabelled.
+      labelled: {key: examples of an epoch that have it}.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str, keys: Sequence[str]):
@@ -58,11 +59,16 @@ class Records:
             )
         self._source = array_record_data_source.ArrayRecordDataSource(files)
         self.num_examples = len(self._source)
+        self.labelled = dict.fromkeys(self.specs, self.num_examples)
         keys = dict.fromkeys(["id", *self.specs], True)
         decoding = tfds.decode.PartialDecoding(keys)
         self._features = decoding.extract_features(builder.info.features)
         ids = tfds.decode.PartialDecoding({"id": True})
         self._id_features = ids.extract_features(builder.info.features)
+
+    def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
+        """int64 [num_examples], the indices of all examples as an epoch visits them."""
+        return permutation(self.num_examples, seed, epoch)
 
     def read(self, indices: np.ndarray) -> list[bytes]:
         """The serialized records."""
@@ -87,6 +93,21 @@ class Records:
         """Parses one record: arrays by key, in the dtype and rank of their specs."""
         example = self._features.deserialize_example(record)
         return {key: _conform(example[key], spec) for key, spec in self.specs.items()}
+
+
+def permutation(size: int, seed: int, epoch: int, series: int = 0) -> np.ndarray:
+    """A random order of 0 ... size − 1 that is the same for all time; int64 [size].
+
+    Args:
+      size: of the order.
+      seed: not negative.
+      epoch: not negative.
+      series: another one gives other orders.
+    """
+    # Sorting raw random numbers, because how NumPy permutes may change between its versions.
+    key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, series], np.uint64)
+    philox = np.random.Philox(key=key, counter=counter)
+    return np.argsort(philox.random_raw(size), kind="stable")
 
 
 def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:

@@ -1,0 +1,111 @@
+"""Parts of a network that training leaves as they are.
+
+A frozen parameter has no gradient, so that nothing is spent on computing one, and no update, so
+that weight decay does not move it either. A frozen BatchNorm normalises by its running statistics
+in training as in evaluation; these and its scale and bias stay.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from mtl_jax import layers, optimizers
+
+ENCODER = "encoder"
+BATCH_NORM_SCOPES = ("", ENCODER, "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Freezing:
+    """What stays. By default nothing does.
+
+    Attributes:
+      parts: 'encoder', 'common' (all that no task owns, the encoder too), or tasks' names, whose
+        own layers are meant.
+      batch_norm: whose BatchNorms stay: '' nobody's, 'encoder', or 'all'.
+      tasks: of the run.
+    """
+
+    parts: tuple[str, ...] = ()
+    batch_norm: str = ""
+    tasks: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.parts or self.batch_norm)
+
+    def mask(self, params: Any) -> Any:
+        """A tree of bools like `params`, {'model': ..., 'weighting': ...}: what gets no update.
+
+        Raises:
+          ValueError: the network has no parameter of one of `parts`.
+        """
+        found = set()
+
+        def stays(path, of_batch_norm: bool) -> bool:
+            names = optimizers.names_of(path)
+            if names[0] != "model":
+                return False
+            owners = {optimizers.group_of(path, self.tasks)}
+            owners |= {ENCODER} if names[1] == ENCODER else set()
+            found.update(owners)
+            in_scope = self.batch_norm == "all" or self.batch_norm in owners
+            return bool(owners & set(self.parts)) or (of_batch_norm and in_scope)
+
+        mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
+        if absent := set(self.parts) - found:
+            raise ValueError(
+                f"config.train.freeze names {sorted(absent)}, but no layer of this architecture is "
+                f"that part's alone; it has {sorted(found)}."
+            )
+        return mask
+
+    def without_gradient(self, model_params: Any) -> Any:
+        """The same parameters; no gradient is computed for those that stay."""
+        if not self:
+            return model_params
+        return jax.tree.map(
+            lambda stays, value: jax.lax.stop_gradient(value) if stays else value,
+            self.mask({"model": model_params})["model"],
+            model_params,
+        )
+
+    def running_statistics(self) -> contextlib.AbstractContextManager:
+        """Within it, `Module.apply(..., train=True)` leaves the frozen BatchNorms as they are."""
+        if not self.batch_norm:
+            return contextlib.nullcontext()
+
+        def intercept(call, args, kwargs, context):
+            module = context.module
+            if isinstance(module, layers.BatchNorm) and context.method_name == "__call__":
+                in_encoder = module.path[0] == ENCODER
+                kwargs = kwargs | {"train": kwargs["train"] and not self._keeps(in_encoder)}
+            return call(*args, **kwargs)
+
+        return nn.intercept_methods(intercept)
+
+    def _keeps(self, in_encoder: bool) -> bool:
+        return self.batch_norm == "all" or in_encoder
+
+
+def build(config, tasks: Sequence[str]) -> Freezing:
+    """Reads `config.train.freeze` and `config.train.freeze_batch_norm`.
+
+    Raises:
+      ValueError: an unknown part or scope.
+    """
+    parts = tuple(config.freeze)
+    known = (ENCODER, optimizers.COMMON, *tasks)
+    if unknown := [part for part in parts if part not in known]:
+        raise ValueError(
+            f"config.train.freeze names {unknown}; expected some of {', '.join(known)}."
+        )
+    if config.freeze_batch_norm not in BATCH_NORM_SCOPES:
+        raise ValueError(
+            f"config.train.freeze_batch_norm={config.freeze_batch_norm!r}; expected one of "
+            f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
+        )
+    return Freezing(parts, config.freeze_batch_norm, tuple(tasks))
