@@ -49,6 +49,7 @@ class TrainStream(Protocol):
 
     steps_per_epoch: int
     shapes: dict[str, tuple[int, ...]]
+    labelled_per_epoch: dict[str, int]  # examples in an epoch that have each key
 
     def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]: ...
 
@@ -106,12 +107,15 @@ class Run:
             raise ValueError(
                 f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps is no step."
             )
-        self.schedule = optimizers.make_schedule(
-            self.config.schedule,
+        labelled = self.stream.labelled_per_epoch
+        self.optimizer, self.schedule = optimizers.build(
+            self.config,
             steps_per_epoch=self.steps_per_epoch,
             total_steps=self.total_steps,
+            labelled_per_epoch={optimizers.COMMON: labelled["image"]}
+            | {name: labelled.get(task.key, 0) for name, task in self.system.tasks.items()},
+            frozen=self.system.freezing.mask if self.system.freezing else None,
         )
-        self.optimizer = optimizers.make_optimizer(self.config.optimizer, self.schedule)
         evaluate = self.config.eval
         tta = test_time_augmentation.build(evaluate.tta, multiple_of=evaluate.crop_multiple)
         self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)

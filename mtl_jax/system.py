@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, tasks, weightings
+from mtl_jax import architectures, freezing, tasks, weightings
+from mtl_jax.freezing import Freezing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class System:
       weighting: how the losses are balanced.
       image_mean, image_std: per channel, for pixels in [0, 1].
       deep_supervision: average each task's loss over the auxiliary and the final predictions.
+      freezing: what training leaves as it is.
     """
 
     model: nn.Module
@@ -28,6 +30,7 @@ class System:
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
     deep_supervision: bool
+    freezing: Freezing = Freezing()
 
     def normalize(self, image: jax.Array) -> jax.Array:
         """uint8 [B, H, W, 3] ─► float32, (x / 255 − mean) / std."""
@@ -76,4 +79,5 @@ def build(config, label_specs: dict[str, dict]) -> System:
         image_mean=tuple(config.model.image_mean),
         image_std=tuple(config.model.image_std),
         deep_supervision=config.train.deep_supervision,
+        freezing=freezing.build(config.train, tuple(all_tasks)),
     )

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtl_jax import parallel
-from mtl_jax.optimizers import Schedule
+from mtl_jax.optimizers import COMMON, Schedule
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 
@@ -49,7 +49,7 @@ def create_state(
 
 def make_train_step(
     system: System,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     schedule: Schedule,
     *,
     seed: int,
@@ -84,7 +84,9 @@ def make_train_step(
         else:
             new = _accumulated_gradients(system, state, batch, key, accumulate, mesh)
         gradient, batch_stats, weighting, losses, labelled, logs = new
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
+        )
         logs |= {
             "losses": losses,
             "gradient_norm": optax.tree.norm(gradient["model"]),
@@ -123,14 +125,18 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
     Returns:
       {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
     """
-    variables = {"params": model_params, "batch_stats": batch_stats}
-    predictions, mutated = system.model.apply(
-        variables,
-        system.normalize(batch["image"]),
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": key},
-    )
+    variables = {
+        "params": system.freezing.without_gradient(model_params),
+        "batch_stats": batch_stats,
+    }
+    with system.freezing.running_statistics():
+        predictions, mutated = system.model.apply(
+            variables,
+            system.normalize(batch["image"]),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
     supervised = [predictions.final]
     if system.deep_supervision:
         supervised = [*predictions.auxiliary, predictions.final]
@@ -204,6 +210,20 @@ def _accumulated_gradients(system, state, batch, key, accumulate: int, mesh: Mes
         jax.tree.map(jnp.any, labelled),
         jax.tree.map(jnp.mean, logs),
     )
+
+
+def _images_per_group(system: System, batch: Batch) -> dict[str, jax.Array]:
+    """{'common': images of the global batch, task: those with a label of it}, int32 scalars."""
+    valid = batch["valid"]
+    counts = {COMMON: jnp.sum(valid, dtype=jnp.int32)}
+    for name, task in system.tasks.items():
+
+        def is_labelled(targets, valid, task=task):
+            return task.labelled(*jax.tree.map(lambda array: array[None], (targets, valid)))
+
+        labelled = jax.vmap(is_labelled)(task.targets(batch), valid)
+        counts[name] = jnp.sum(labelled, dtype=jnp.int32)
+    return counts
 
 
 def _zero_mean() -> tuple[jax.Array, jax.Array]:
