@@ -3,8 +3,10 @@
     python -m benchmarks.train_step --config=configs/branched.py:miniscapes --size=128x256
     python -m benchmarks.train_step --config=configs/branched.py:miniscapes --size=256x512 \
         --batch_sizes=8,16,32,64 --config.model.dtype=bfloat16
+    python -m benchmarks.train_step --all
 
-prints one Markdown table with a row per batch size:
+prints one Markdown table with a row per batch size, or for `--all` per config and batch size, each
+config as its embedded default and in a process of its own:
 
 * compile: tracing, lowering and compiling, without any cache;
 * step: the median of `--steps` steps, each waited for; images/s follows from it;
@@ -17,8 +19,11 @@ prints one Markdown table with a row per batch size:
   steps. float32 products use whatever precision JAX gives them by default, TF32 on recent GPUs.
 """
 
+import pathlib
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -34,6 +39,8 @@ from mtl_jax import optimizers, parallel, system, training
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["4"], "Images per step; a row each.")
 _SIZE = flags.DEFINE_string("size", "128x256", "Height x width of the images.")
+_ALL = flags.DEFINE_bool("all", False, "Every config of configs/, one after the other.")
+_HEADER = flags.DEFINE_bool("header", True, "Whether to say what is measured, and where.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps to take the median of.")
 
 
@@ -140,7 +147,10 @@ def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[
     rate = operations / step_s
     product_rate = statistics.median(rates) * mesh.size
     planned = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params["model"]))
     return {
+        "config": config.name,
+        "parameters": parameters,
         "batch": batch_size,
         "compile s": compile_s,
         "step ms": 1e3 * step_s,
@@ -154,25 +164,46 @@ def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[
     }
 
 
+def _cell(value: str | float) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def measure_all() -> None:
+    """A row for each config file, measured in a process of its own: peak memory is a process's."""
+    files = sorted(pathlib.Path("configs").glob("*.py"))
+    names = [file.stem for file in files if "def get_config(protocol: str =" in file.read_text()]
+    for number, name in enumerate(names):
+        command = [sys.executable, "-m", "benchmarks.train_step", f"--config=configs/{name}.py"]
+        command += [f"--batch_sizes={','.join(_BATCH_SIZES.value)}", f"--size={_SIZE.value}"]
+        command += [f"--steps={_STEPS.value}", f"--header={number == 0}"]
+        subprocess.run(command, check=True)
+
+
 def main(argv: list[str]) -> None:
     """Prints the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    if _ALL.value == bool(_CONFIG.value):
+        raise app.UsageError("Give either --config or --all.")
+    if _ALL.value:
+        measure_all()
+        return
     jax.config.update("jax_enable_compilation_cache", False)
     height, width = (int(n) for n in _SIZE.value.split("x"))
     config = _CONFIG.value
     device = jax.devices()[0]
-    print(f"{config.name}, {height}×{width}, {config.model.dtype}, {config.optimizer.name}")
-    print(
-        f"{jax.device_count()} × {device.device_kind} ({device.platform}), JAX {jax.__version__}\n"
-    )
+    if _HEADER.value:
+        print(f"{height}×{width}, {config.model.dtype}, {config.optimizer.name}, ", end="")
+        print(f"{jax.device_count()} × {device.device_kind} ({device.platform}), ", end="")
+        print(f"JAX {jax.__version__}\n")
     for number, batch_size in enumerate(_BATCH_SIZES.value):
         row = measure(config, int(batch_size), (height, width), _STEPS.value)
-        if number == 0:
+        if number == 0 and _HEADER.value:
             print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
-        print(f"| {' | '.join(f'{value:,.4g}' for value in row.values())} |", flush=True)
+        print(f"| {' | '.join(map(_cell, row.values()))} |", flush=True)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
     app.run(main)

@@ -27,9 +27,10 @@ def streets(config: ConfigDict) -> None:
 
 
 def miniscapes(config: ConfigDict) -> None:
-    """B: ResNet-34 and full widths, as reported."""
+    """B: ResNet-34 from ImageNet weights and full widths, as reported."""
     model(config, common.resnet(34, "FFT"))
     common.miniscapes(config)
+    config.model.pretrained = "resnet34"
 
 
 def miniscapes_a(config: ConfigDict) -> None:
@@ -54,6 +55,7 @@ def cityscapes(config: ConfigDict) -> None:
     """As `miniscapes`, on Cityscapes."""
     model(config, common.resnet(34, "FFT"))
     common.cityscapes(config)
+    config.model.pretrained = "resnet34"
 
 
 PROTOCOLS = {

@@ -26,9 +26,10 @@ def streets(config: ConfigDict) -> None:
 
 
 def miniscapes(config: ConfigDict) -> None:
-    """ResNet-34 and full widths, as reported."""
+    """ResNet-34 from ImageNet weights and full widths, as reported."""
     model(config, common.resnet(34, "FFT"))
     common.miniscapes(config)
+    config.model.pretrained = "resnet34"
 
 
 def miniscapes_baseline(config: ConfigDict) -> None:
@@ -43,6 +44,7 @@ def cityscapes(config: ConfigDict) -> None:
     """As `miniscapes`, on Cityscapes."""
     model(config, common.resnet(34, "FFT"))
     common.cityscapes(config)
+    config.model.pretrained = "resnet34"
 
 
 PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, miniscapes_baseline, cityscapes)}
