@@ -261,13 +261,20 @@ class _Log:
             self._check_finite(step, found)
         now = time.monotonic()
         images = len(logs) * self._run.config.train.batch_size
-        self._results.add_training(self._pending[-1][0], seconds=now - self._clock, images=images)
+        step, last = self._pending[-1][0], logs[-1]
+        weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
+        self._results.add_training(
+            step, seconds=now - self._clock, images=images, weighting=weighting
+        )
         rate = images / (now - self._clock)
         self._clock = now
-        step, last = self._pending[-1][0], logs[-1]
         losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
         scalars = {f"train/loss/{task}": value for task, value in losses.items()}
-        scalars |= {f"train/weight/{t}": float(value) for t, value in last["weights"].items()}
+        scalars |= {
+            f"train/{quantity}/{task}": value
+            for quantity, values in weighting.items()
+            for task, value in values.items()
+        }
         scalars |= {
             "train/loss": float(np.mean([found["total"] for found in logs])),
             "train/learning_rate": float(last["learning_rate"]),

@@ -26,20 +26,32 @@ class Results:
         Evaluations later than that checkpoint will be made again, so they are dropped.
         """
         self._directory, self._config = directory, config
-        info = info or {"step": 0, "train_seconds": 0.0, "images": 0}
+        info = info or {"step": 0, "train_seconds": 0.0, "images": 0, "weighting": {}}
         self._step = info["step"]
         self._seconds, self._images = info["train_seconds"], info["images"]
+        self._weighting = info["weighting"]
         self._evaluations = [e for e in directory.read_evaluations() if e["step"] <= self._step]
 
     def info(self) -> dict[str, Any]:
         """What a checkpoint has to remember."""
-        return {"step": self._step, "train_seconds": self._seconds, "images": self._images}
+        return {
+            "step": self._step,
+            "train_seconds": self._seconds,
+            "images": self._images,
+            "weighting": self._weighting,
+        }
 
-    def add_training(self, step: int, *, seconds: float, images: int) -> None:
-        """Counts the time and images that training took to come to `step`."""
+    def add_training(
+        self, step: int, *, seconds: float, images: int, weighting: dict[str, dict[str, float]]
+    ) -> None:
+        """Counts the time and images that training took to come to `step`.
+
+        `weighting` is what that step weighed with: {'weight' or a learned quantity: {task: value}}.
+        """
         self._step = step
         self._seconds += seconds
         self._images += images
+        self._weighting = weighting
 
     def has_evaluation(self, step: int) -> bool:
         """Whether the model of that step has been evaluated."""
@@ -79,6 +91,7 @@ class Results:
                 key: float(np.mean([_number(e["metrics"].get(key)) for e in last_ten]))
                 for key in keys
             },
+            "weighting": self._weighting,
             "steps": self._step,
             "train_seconds": self._seconds,
             "images_per_second": self._images / self._seconds if self._seconds else None,

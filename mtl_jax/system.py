@@ -75,7 +75,7 @@ def build(config, label_specs: dict[str, dict]) -> System:
     return System(
         model=architectures.build(config.model, channels),
         tasks=all_tasks,
-        weighting=weightings.build(config.weighting, tuple(all_tasks)),
+        weighting=weightings.build(config.weighting, all_tasks),
         image_mean=tuple(config.model.image_mean),
         image_std=tuple(config.model.image_std),
         deep_supervision=config.train.deep_supervision,

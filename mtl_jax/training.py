@@ -27,10 +27,10 @@ def create_state(
     mesh: Mesh,
 ) -> TrainState:
     """The state before the first step, replicated over the mesh; a pure function of `seed`."""
+    key = jax.random.key(seed)
+    initial = system.init(key, image_shape), system.weighting.init(jax.random.fold_in(key, 1))
     # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
-    variables, (weighting_params, weighting_state) = jax.tree.map(
-        np.asarray, (system.init(jax.random.key(seed), image_shape), system.weighting.init())
-    )
+    variables, (weighting_params, weighting_state) = jax.tree.map(np.asarray, initial)
 
     def create(variables, weighting_params, weighting_state):
         params = {"model": variables["params"], "weighting": weighting_params}
@@ -70,20 +70,29 @@ def make_train_step(
 
     Returns:
       (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:
-      `losses` and `weights` per task, `total`, `gradient_norm`, `learning_rate`.
+      `losses` and `weights` per task, `learned` (the weighting's parameters, as this step used
+      them), `total`, `gradient_norm`, `learning_rate`.
     """
 
     def close_epoch(weighting, epoch_losses):
-        weighting = system.weighting.end_epoch(weighting, _means(epoch_losses))
+        labelled = {task: count > 0 for task, (_, count) in epoch_losses.items()}
+        weighting = system.weighting.end_epoch(weighting, _means(epoch_losses), labelled)
         return weighting, jax.tree.map(jnp.zeros_like, epoch_losses)
 
     def step_fn(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
         if accumulate == 1:
-            new = _gradients(system, state, state.batch_stats, batch, key)
+            new = _gradients(system, state, state.batch_stats, batch, *keys)
         else:
-            new = _accumulated_gradients(system, state, batch, key, accumulate, mesh)
-        gradient, batch_stats, weighting, losses, labelled, logs = new
+            new = _accumulated_gradients(system, state, batch, *keys, accumulate, mesh)
+        gradient, batch_stats, losses, labelled, logs = new
+        weighting = state.weighting
+        if system.weighting.needs_gradients:
+            combined, logs["weights"], weighting = system.weighting.combine_gradients(
+                weighting, gradient, labelled, keys[1]
+            )
+            still = jax.tree.map(jnp.zeros_like, state.params["weighting"])
+            gradient = {"model": combined, "weighting": still}
         updates, opt_state = optimizer.update(
             gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
         )
@@ -149,43 +158,48 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
     return losses, labelled, mutated.get("batch_stats", {})
 
 
-def _gradients(system: System, state: TrainState, batch_stats, batch: Batch, key: jax.Array):
-    """Gradient, batch_stats, weighting state, losses, labelled and logs of one (micro-)batch."""
+def _gradients(system: System, state: TrainState, batch_stats, batch: Batch, key, weighting_key):
+    """Gradient, batch_stats, losses, labelled and logs of one (micro-)batch.
+
+    The gradient is that of the total with respect to `state.params`; or, for a weighting that needs
+    them, {task: gradient of its loss with respect to the model's parameters}.
+    """
     weighting = system.weighting
 
     def losses_of(model_params):
         losses, labelled, stats = task_losses(system, model_params, batch_stats, batch, key)
         return losses, (labelled, stats)
 
+    def combine(weighting_params, losses, labelled):
+        return weighting.combine(weighting_params, state.weighting, losses, labelled, weighting_key)
+
     def total_of(params):
         losses, (labelled, stats) = losses_of(params["model"])
-        total, weights = weighting.combine(params["weighting"], state.weighting, losses, labelled)
+        total, weights = combine(params["weighting"], losses, labelled)
         return total, (losses, labelled, stats, weights)
 
-    if not weighting.needs_gradients:
-        (total, aux), gradient = jax.value_and_grad(total_of, has_aux=True)(state.params)
-        losses, labelled, stats, weights = aux
-        new_weighting = state.weighting
-    else:
+    if weighting.needs_gradients:
         losses, pullback, (labelled, stats) = jax.vjp(
             losses_of, state.params["model"], has_aux=True
         )
-        gradients = {
-            task: pullback({t: jnp.float32(t == task) for t in losses})[0] for task in losses
-        }
-        combined, new_weighting = weighting.combine_gradients(state.weighting, gradients)
         gradient = {
-            "model": combined,
-            "weighting": jax.tree.map(jnp.zeros_like, state.params["weighting"]),
+            task: pullback({other: jnp.float32(other == task) for other in losses})[0]
+            for task in losses
         }
-        total, weights = weighting.combine(
-            state.params["weighting"], state.weighting, losses, labelled
-        )
-    return gradient, stats, new_weighting, losses, labelled, {"total": total, "weights": weights}
+        total, weights = combine(state.params["weighting"], losses, labelled)
+    else:
+        (total, aux), gradient = jax.value_and_grad(total_of, has_aux=True)(state.params)
+        losses, labelled, stats, weights = aux
+    logs = {"total": total, "weights": weights, "learned": state.params["weighting"]}
+    return gradient, stats, losses, labelled, logs
 
 
-def _accumulated_gradients(system, state, batch, key, accumulate: int, mesh: Mesh):
-    """Means of `_gradients` over `accumulate` micro-batches, one after the other."""
+def _accumulated_gradients(system, state, batch, key, weighting_key, accumulate: int, mesh: Mesh):
+    """Means of `_gradients` over `accumulate` micro-batches, one after the other.
+
+    All of them get the same `weighting_key`, so that random weights are those of the step. A task's
+    loss is its mean over the micro-batches that have a label of it.
+    """
     sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     def split(array):
@@ -195,18 +209,21 @@ def _accumulated_gradients(system, state, batch, key, accumulate: int, mesh: Mes
 
     def body(carry, inputs):
         batch_stats, gradient_sum = carry
-        gradient, batch_stats, *rest = _gradients(system, state, batch_stats, *inputs)
+        gradient, batch_stats, *rest = _gradients(
+            system, state, batch_stats, *inputs, weighting_key
+        )
         return (batch_stats, jax.tree.map(jnp.add, gradient_sum, gradient)), rest
 
     inputs = jax.tree.map(split, batch), jax.random.split(key, accumulate)
-    start = state.batch_stats, jax.tree.map(jnp.zeros_like, state.params)
-    (batch_stats, gradient_sum), rest = jax.lax.scan(body, start, inputs)
-    weighting, losses, labelled, logs = rest
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    if system.weighting.needs_gradients:
+        zeros = dict.fromkeys(system.tasks, zeros["model"])
+    (batch_stats, gradient_sum), rest = jax.lax.scan(body, (state.batch_stats, zeros), inputs)
+    losses, labelled, logs = rest
     return (
         jax.tree.map(lambda x: x / accumulate, gradient_sum),
         batch_stats,
-        jax.tree.map(lambda x: x[-1], weighting),
-        jax.tree.map(jnp.mean, losses),
+        {task: jnp.sum(losses[task]) / jnp.maximum(jnp.sum(labelled[task]), 1) for task in losses},
         jax.tree.map(jnp.any, labelled),
         jax.tree.map(jnp.mean, logs),
     )

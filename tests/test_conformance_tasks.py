@@ -69,6 +69,7 @@ def test_is_frozen_and_says_what_it_is(task):
     assert task.name == "it"
     assert task.channels >= 1
     assert task.headline[1] in ("max", "min")
+    assert isinstance(task.classification, bool)
     with pytest.raises(dataclasses.FrozenInstanceError):
         task.name = "other"
 

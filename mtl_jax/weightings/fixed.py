@@ -15,14 +15,14 @@ class Fixed(weightings.Weighting):
 
     weights: tuple[float, ...] = ()
 
-    def combine(self, params, state, losses, labelled):
+    def combine(self, params, state, losses, labelled, key):
         """See `Weighting.combine`."""
-        del params, state, labelled
+        del params, state, labelled, key
         weights = weightings.as_array(dict(zip(self.tasks, self.weights, strict=True)))
         return sum(weights[task] * losses[task] for task in self.tasks), weights
 
 
-def build(config, tasks: tuple[str, ...]) -> Fixed:
+def build(config, tasks) -> Fixed:
     """Builds the weighting from `config.weights`, {task: number}; missing altogether means 1 each.
 
     Raises:
@@ -37,4 +37,4 @@ def build(config, tasks: tuple[str, ...]) -> Fixed:
     negative = {task: weight for task, weight in given.items() if not weight >= 0}
     if negative:
         raise ValueError(f"config.weighting.weights must be 0 or more; found {negative}.")
-    return Fixed(tasks=tasks, weights=tuple(float(given[task]) for task in tasks))
+    return Fixed(tasks=tuple(tasks), weights=tuple(float(given[task]) for task in tasks))
