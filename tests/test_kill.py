@@ -1,6 +1,5 @@
 """A run that is killed, or asked to stop, at any moment goes on bit for bit."""
 
-import os
 import random
 import signal
 import subprocess
@@ -41,10 +40,6 @@ def until_step(process: subprocess.Popen, step: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not os.environ.get("MTL_JAX_TEST_PROCESSES"),
-    reason="starts several processes and is not yet proven in the suite; MTL_JAX_TEST_PROCESSES=1",
-)
 def test_kill_and_stop_at_random_moments(streets_dir, tmp_path):
     arguments = [*tiny.arguments(streets_dir), "--config.train.checkpoint_every_steps=1"]
     whole = start(tmp_path / "whole", arguments)

@@ -104,10 +104,6 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not os.environ.get("MTL_JAX_TEST_PROCESSES"),
-    reason="starts several processes and is not yet proven in the suite; MTL_JAX_TEST_PROCESSES=1",
-)
 def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path):
     """Real processes over loopback, through main.py."""
     port, common = free_port(), tiny.arguments(streets_dir)
