@@ -32,6 +32,7 @@ from mtl_jax import (
     test_time_augmentation,
     workdir,
 )
+from mtl_jax.tasks import needs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
@@ -75,7 +76,7 @@ def train() -> None:
             **_process(),
         )
     for key in stream.missing:
-        progress.say(f"{config.data.dataset} has no {key!r}: that task is not trained.")
+        progress.say(f"The data have no {key!r}: that task is not trained.")
     writers = []
     if jax.process_index() == 0:
         writers.append(metric_writers.SummaryWriter(str(directory.path)))
@@ -112,9 +113,7 @@ def evaluate() -> None:
         stream = _eval_stream(config, builder, parts)
         mesh = parallel.make_mesh()
         parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
-        tta = test_time_augmentation.build(
-            config.eval.tta, multiple_of=config.eval.crop_multiple
-        )
+        tta = test_time_augmentation.build(config.eval.tta, multiple_of=config.eval.crop_multiple)
     variables, step = _variables(config, directory, parts)
     name = f"{config.eval.split}_{config.eval.checkpoint}"
     save = None
@@ -148,9 +147,13 @@ def predict() -> None:
         view = functools.partial(parts.predict, variables)
         return tta.merge(view, parts.tasks, image, view(image))
 
-    tasks = {name: task for name, task in parts.tasks.items() if _is_trained(config, specs, task)}
+    tasks = {
+        name: task
+        for name, task in parts.tasks.items()
+        if all(_is_trained(config, specs, parts.tasks[n]) for n in (name, *needs(task)))
+    }
     for name in parts.tasks.keys() - tasks.keys():
-        progress.say(f"{name!r} is not predicted: the run had no labels for it.")
+        progress.say(f"{name!r} is not predicted: the run had no labels for it or what it needs.")
     prediction.predict_files(
         functools.partial(apply, variables),
         tasks,
@@ -167,11 +170,20 @@ def _workdir(config) -> workdir.Workdir:
 
 def _dataset(config):
     """The prepared builder, and its label specs as plain dicts."""
-    from input_pipeline import datasets
+    from input_pipeline import datasets, mixture
 
-    builder = datasets.load(
-        config.data.dataset, data_dir=config.data.data_dir, manual_dir=config.data.manual_dir
-    )
+    data = config.data
+    where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
+    if data.mixture and data.dataset:
+        raise UsageError(
+            f"config.data.dataset={data.dataset!r} and config.data.mixture "
+            f"({', '.join(data.mixture)}) both name the data; leave one of them empty."
+        )
+    with _usage_errors():
+        if data.mixture:
+            builder = mixture.load(data.mixture, **where)
+        else:
+            builder = datasets.load(data.dataset, **where)
     return builder, {key: spec.as_dict() for key, spec in builder.label_specs.items()}
 
 

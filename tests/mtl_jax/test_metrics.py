@@ -86,11 +86,13 @@ def test_split_without_a_valid_pixel_is_nan_everywhere():
 def _depth_metrics_float64(target, prediction, mask):
     """All at once, in float64, by the definitions."""
     target, prediction = target.astype(np.float64), prediction.astype(np.float64)
-    si_log = []
+    si_log, images = [], []
     for y, p, m in zip(target, prediction, mask):
         if m.any():
             e = np.log(np.maximum(y[m], 0.01)) - np.log(np.maximum(p[m], 0.01))
             si_log.append(100 * np.std(e))
+            error = np.abs(y[m] - p[m])
+            images.append([error.mean(), (error / y[m]).mean(), np.sqrt((error**2).mean())])
     y, p = target[mask], prediction[mask]
     ratio = np.maximum(y / p, p / y)
     return {
@@ -103,6 +105,7 @@ def _depth_metrics_float64(target, prediction, mask):
         "delta1": np.mean(ratio < 1.25),
         "delta2": np.mean(ratio < 1.25**2),
         "delta3": np.mean(ratio < 1.25**3),
+        **dict(zip(("abs_per_image", "rel_per_image", "rmse_per_image"), np.mean(images, axis=0))),
     }
 
 
