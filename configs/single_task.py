@@ -13,7 +13,12 @@ from ml_collections import ConfigDict
 
 from configs import branched, common, mtan, uncertainty
 
-HEADLINES = {"segmentation": ("miou", "max"), "depth": ("si_log_rmse", "min")}
+HEADLINES = {
+    "segmentation": ("miou", "max"),
+    "depth": ("si_log_rmse", "min"),
+    "instances": ("rms", "min"),
+    "normals": ("mean", "min"),
+}
 
 
 def segnet(protocol):
@@ -44,10 +49,11 @@ def only(protocol, task: str):
         protocol(config)
         config.tasks = ConfigDict({task: config.tasks[task]})
         config.weighting = ConfigDict({"name": "fixed"})
-        headline = HEADLINES.get(config.tasks[task].type)
-        if headline:
-            metric, config.eval.selection_mode = headline
-            config.eval.selection = f"{task}/{metric}"
+        for option in ("semantics", "classes"):  # alone, instances stay offsets
+            if option in config.tasks[task]:
+                del config.tasks[task][option]
+        metric, config.eval.selection_mode = HEADLINES[config.tasks[task].type]
+        config.eval.selection = f"{task}/{metric}"
 
     return change
 

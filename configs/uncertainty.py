@@ -38,7 +38,10 @@ def cityscapes(config: ConfigDict) -> None:
     disparity = {"normalization": "none", "loss": "l1", "averaging": "batch"}
     config.tasks = common.semantics_and_depth(**disparity, range=(0.0, 1.0))
     config.tasks.semseg.num_classes = 34
-    config.tasks.instance = ConfigDict({"type": "instance"})
+    # Person and car, the classes that the report decodes.
+    config.tasks.instance = ConfigDict(
+        {"type": "instances", "semantics": "semseg", "classes": (24, 26)}
+    )
     config.optimizer.name = "adam"
     config.optimizer.weight_decay = 0.0
     config.schedule.name = "constant"

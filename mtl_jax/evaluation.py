@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from mtl_jax import metrics, parallel
 from mtl_jax.system import System
+from mtl_jax.tasks import needed_maps, postprocess_all
 from mtl_jax.test_time_augmentation import TestTimeAugmentation
 
 # An int32 count of pixels must not overflow on the device between two drains to the host.
@@ -94,16 +95,17 @@ class Evaluator:
         predict = functools.partial(self._system.predict, variables)
         plain = predict(batch["image"])
         merged = self._tta.merge(predict, self._system.tasks, batch["image"], plain)
-        sums, outputs = {}, {}
+        sums, outputs = {}, postprocess_all(self._system.tasks, merged)
         for name, task in self._system.tasks.items():
             targets = task.targets(batch)
             loss, images = _loss_per_image(task, plain[name], targets, batch["valid"])
             sums[name] = {
-                "metrics": task.metric_sums(merged[name], targets, batch["valid"]),
+                "metrics": task.metric_sums(
+                    merged[name], targets, batch["valid"], *needed_maps(task, outputs)
+                ),
                 "loss": loss,
                 "images": images,
             }
-            outputs[name] = task.postprocess(merged[name])
         return sums, outputs
 
     def _metrics(self, totals) -> dict[str, float]:

@@ -87,6 +87,17 @@ def mean_per_batch(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, 1)
 
 
+def sum_over_count(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Σ m·v / (Σ m + 10⁻⁴) over the whole batch (report E); 0 if no pixel counts.
+
+    Args:
+      values: [B, H, W] float32.
+      mask: [B, H, W] bool.
+    """
+    count = jnp.sum(mask, dtype=jnp.int32)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / (count + 1e-4)
+
+
 def mean_per_image(values: jax.Array, mask: jax.Array) -> jax.Array:
     """The mean over each image's counting pixels, then over the images that have any; 0 if none.
 

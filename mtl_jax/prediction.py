@@ -12,6 +12,7 @@ import tqdm
 from PIL import Image, ImageOps
 
 from mtl_jax import visualization
+from mtl_jax.tasks import postprocess_all
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # 16-bit grey could mean any range of brightness, or be no photograph at all.
@@ -123,7 +124,7 @@ def predict_files(
     output_dir = _prepare_output(Path(output_dir), files)
     postprocess = jax.jit(
         lambda predictions: {
-            name: task.postprocess(predictions[name])[name] for name, task in tasks.items()
+            name: maps[name] for name, maps in postprocess_all(tasks, predictions).items()
         }
     )
 

@@ -130,6 +130,65 @@ def normals_picture(normals: np.ndarray) -> np.ndarray:
     return picture
 
 
+def offset_picture(offsets: np.ndarray) -> np.ndarray:
+    """Colours vectors: the hue is the direction, black is none, and brighter is longer.
+
+    Args:
+      offsets: [H, W, 2] float, (dy, dx). The longest of them is drawn in full colour.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    dy, dx = np.moveaxis(np.asarray(offsets, np.float32), -1, 0)
+    length = np.hypot(dy, dx)
+    hue = (np.arctan2(dy, dx) / (2 * np.pi)) % 1
+    value = length / max(float(length.max(initial=0)), 1e-6)
+    hsv = np.stack([hue, np.ones_like(hue), value], axis=-1)
+    return np.rint(colors.hsv_to_rgb(hsv) * 255).astype(np.uint8)
+
+
+def instance_picture(ids: np.ndarray) -> np.ndarray:
+    """Colours instance ids so that those next to each other in number differ; 0 is black.
+
+    Args:
+      ids: [H, W] integer, not negative.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    ids, index = np.unique(np.asarray(ids), return_inverse=True)
+    # Multiples of the golden ratio never come round to a hue that was used before.
+    hue = (ids * ((5**0.5 - 1) / 2)) % 1
+    bright = np.where(ids % 2, 1.0, 0.75) * (ids > 0)
+    table = colors.hsv_to_rgb(np.stack([hue, np.full(ids.shape, 0.8), bright], axis=-1))
+    return np.rint(table * 255).astype(np.uint8)[index]
+
+
+def instance_overlay(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Lays instances over `image`, each in its colour and within a white outline.
+
+    Args:
+      image: [H, W, 3] uint8.
+      ids: [H, W] integer, 0 = none.
+    """
+    ids = np.asarray(ids)
+    overlay = np.where((ids > 0)[..., None], blend(image, instance_picture(ids)), image)
+    overlay[outlines(ids)] = 255
+    return overlay
+
+
+def outlines(ids: np.ndarray) -> np.ndarray:
+    """[H, W] bool: the pixels of instances that touch, above, below or beside, another id."""
+    ids = np.asarray(ids)
+    edge = np.zeros(ids.shape, bool)
+    rows, columns = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= rows
+    edge[:-1] |= rows
+    edge[:, 1:] |= columns
+    edge[:, :-1] |= columns
+    return edge & (ids > 0)
+
+
 def blend(image: np.ndarray, picture: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """Lays `picture` over `image`, both [H, W, 3] uint8."""
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * picture.astype(np.float32)
@@ -231,6 +290,23 @@ def encode_label_png(labels: np.ndarray, palette: np.ndarray) -> bytes:
     colour_list[: len(palette)] = palette
     picture.putpalette(colour_list.tobytes())
     return _png(picture)
+
+
+def encode_id_png(ids: np.ndarray) -> bytes:
+    """16-bit grey PNG of ids.
+
+    Args:
+      ids: [H, W] integer, 0 ... 65535.
+
+    Raises:
+      ValueError: an id does not fit into 16 bits.
+    """
+    ids = np.asarray(ids)
+    if ids.size and not (ids.min() >= 0 and ids.max() <= 65535):
+        raise ValueError(
+            f"A 16-bit PNG holds ids from 0 to 65535; found {ids.min()} to {ids.max()}."
+        )
+    return _png(Image.fromarray(ids.astype(np.uint16)))
 
 
 def encode_depth_png(metres: np.ndarray) -> tuple[bytes, int]:

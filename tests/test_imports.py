@@ -29,10 +29,12 @@ ALLOWED = {
         "mtl_jax.architectures",
     ),
     "mtl_jax.losses": (),
-    "mtl_jax.metrics": ("mtl_jax.metrics",),
+    "mtl_jax.metrics": ("mtl_jax._", "mtl_jax.metrics"),
     "mtl_jax.visualization": (),
+    "mtl_jax.clustering": ("mtl_jax._",),
     "mtl_jax.tasks": (
         "mtl_jax._",
+        "mtl_jax.clustering",
         "mtl_jax.losses",
         "mtl_jax.metrics",
         "mtl_jax.visualization",

@@ -13,6 +13,10 @@ from mtl_jax.metrics.composite import multitask_score as multitask_score
 from mtl_jax.metrics.depth import LOG_FLOOR as LOG_FLOOR
 from mtl_jax.metrics.depth import depth_metrics as depth_metrics
 from mtl_jax.metrics.depth import depth_sums as depth_sums
+from mtl_jax.metrics.instances import instance_metrics as instance_metrics
+from mtl_jax.metrics.instances import instance_sums as instance_sums
+from mtl_jax.metrics.instances import offset_metrics as offset_metrics
+from mtl_jax.metrics.instances import offset_sums as offset_sums
 from mtl_jax.metrics.normals import normals_metrics as normals_metrics
 from mtl_jax.metrics.normals import normals_sums as normals_sums
 from mtl_jax.metrics.relative import DELTA_PROTOCOLS as DELTA_PROTOCOLS

@@ -56,7 +56,11 @@ class Task(Protocol):
         """Metrics by name, without the task's, of the summed-up split. NaN: nothing was valid."""
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
-        """[B, H, W, ...] maps by name; the one called like the task is its picture and its file."""
+        """[B, H, W, ...] maps by name; the one called like the task is its picture and its file.
+
+        This and `metric_sums` get further positional arguments if the task `needs` others: the maps
+        called like those tasks, in that order.
+        """
 
     def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
         """[B, h, w, K] float32 whose mean over several views of a scene makes sense.
@@ -85,6 +89,34 @@ class Task(Protocol):
 
         The remark is '' or says what the file could not hold.
         """
+
+
+def needs(task: Task) -> tuple[str, ...]:
+    """The tasks without whose maps this one cannot be post-processed: its `needs`, often absent."""
+    return getattr(task, "needs", ())
+
+
+def postprocess_all(
+    tasks: Mapping[str, Task], predictions: Mapping[str, jax.Array]
+) -> dict[str, dict[str, jax.Array]]:
+    """{task: what its `postprocess` makes}, of tasks that may need each other's maps.
+
+    Args:
+      tasks: {name: Task}, with every task that one of them needs.
+      predictions: {name: [B, H, W, C]}.
+    """
+    maps = {
+        name: task.postprocess(predictions[name]) for name, task in tasks.items() if not needs(task)
+    }
+    for name, task in tasks.items():
+        if needs(task):
+            maps[name] = task.postprocess(predictions[name], *needed_maps(task, maps))
+    return {name: maps[name] for name in tasks}
+
+
+def needed_maps(task: Task, maps: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """What `task` needs, from the result of `postprocess_all`."""
+    return [maps[name][name] for name in needs(task)]
 
 
 def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Task]:
@@ -117,4 +149,15 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
             sys.modules[__name__], config["type"], key=f"config.tasks.{name}.type"
         )
         tasks[name] = module.build(name, config, label_specs.get(config.get("key") or name))
-    return tasks
+    return {name: _join(task, tasks) for name, task in tasks.items()}
+
+
+def _join(task: Task, tasks: Mapping[str, Task]) -> Task:
+    for name in needs(task):
+        if name not in tasks or needs(tasks[name]):
+            others = [other for other, t in tasks.items() if not needs(t)]
+            raise ValueError(
+                f"config.tasks.{task.name} needs the task {name!r}; expected one of config.tasks "
+                f"that needs none itself: {', '.join(others) or 'there is none'}."
+            )
+    return task.join(tasks) if needs(task) else task

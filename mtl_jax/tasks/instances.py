@@ -1,0 +1,267 @@
+"""Instances: the offset of every pixel from the centroid of the instance that it belongs to."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax import clustering, losses, metrics, visualization
+from mtl_jax._segments import Segments
+from mtl_jax.tasks import _options
+
+OPTIONS = {
+    # The segmentation task whose classes say which pixels belong to instances. None: offsets only.
+    "semantics": None,
+    "classes": None,  # names or ids of those; by default what the data set says of its instances
+    "min_votes": clustering.MIN_VOTES,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Offsets:
+    """Two numbers per pixel, (dy, dx) in pixels. See `mtl_jax.tasks.Task` for the methods.
+
+    Attributes:
+      name: of the task.
+      key: of its labels in a batch: int32 [B, H, W] instance ids, 0 = none.
+    """
+
+    name: str
+    key: str
+
+    channels = 2
+    headline = ("rms", "min")
+    classification = False
+
+    def targets(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Offsets from the centroids of what each image shows of its instances (report E).
+
+        They are made here, after augmentation, so that nothing has to transform them.
+
+        Returns:
+          `ids` [B, H, W] int32; `mask` [B, H, W] bool, the pixels of instances; `offsets`
+          [B, H, W, 2] float32, (row, column) of the pixel minus those of the instance's centroid,
+          0 outside the mask. All of it is empty if the batch has no such labels.
+        """
+        shape = batch["image"].shape[:3]
+        if self.key not in batch:
+            ids = jnp.zeros(shape, jnp.int32)
+            return _targets(ids, jnp.zeros((*shape, 2), jnp.float32))
+        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        ids = batch[self.key].astype(jnp.int32)
+        return _targets(ids, centroid_offsets(ids))
+
+    def labelled(self, targets: Mapping[str, jax.Array], valid: jax.Array) -> jax.Array:
+        return jnp.any(_mask(targets, valid))
+
+    def loss(
+        self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
+    ) -> jax.Array:
+        """Σ |m·ŷ − y| over both channels / (Σ m + 10⁻⁴), over the global batch (report E)."""
+        self._check(prediction, targets)
+        distance = losses.l1_per_pixel(prediction.astype(jnp.float32), targets["offsets"])
+        return losses.sum_over_count(distance, _mask(targets, valid))
+
+    def metric_sums(
+        self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
+    ) -> dict[str, jax.Array]:
+        self._check(prediction, targets)
+        offsets, mask = prediction.astype(jnp.float32), _mask(targets, valid)
+        return metrics.offset_sums(targets["offsets"], offsets, mask, valid)
+
+    def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """See `mtl_jax.metrics.offset_metrics`."""
+        return metrics.offset_metrics(sums)
+
+    def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
+        """{task: [B, H, W, 2] float32}, in pixels of the image that the network was given."""
+        return {self.name: prediction.astype(jnp.float32)}
+
+    def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
+        """[B, h, w, 2] in pixels of the scene; in a mirror image dx has the other sign."""
+        offsets = prediction.astype(jnp.float32) / zoom
+        return offsets * jnp.float32([1, -1]) if mirrored else offsets
+
+    def from_average(self, average: jax.Array) -> jax.Array:
+        return average
+
+    def visualize(self, value: Any) -> np.ndarray:
+        """Colours of the directions and lengths; black outside the instances of a target."""
+        if isinstance(value, Mapping):
+            picture = visualization.offset_picture(value["offsets"])
+            return np.where(np.asarray(value["mask"])[..., None], picture, np.uint8(0))
+        return visualization.offset_picture(value)
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        del image
+        return visualization.Panel(self.name, self.visualize(value))
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """float32 .npy [H, W, 2]."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(value, np.float32))
+        return buffer.getvalue(), ".npy", ""
+
+    def _check(self, prediction, targets):
+        expected = targets["offsets"].shape
+        _options.expect_shape(self.name, "prediction", prediction.shape, expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instances(Offsets):
+    """Offsets that are decoded to instances, with the help of another task's classes.
+
+    Attributes:
+      needs: (name of the segmentation task,).
+      classes: whose pixels belong to instances, as names or ids of that task.
+      class_ids: the same as ids; found by `join`.
+      min_votes: see `mtl_jax.clustering.vote`.
+    """
+
+    needs: tuple[str, ...]
+    classes: tuple[str | int, ...]
+    min_votes: float
+    class_ids: tuple[int, ...] = ()
+
+    def join(self, tasks: Mapping[str, Any]) -> "Instances":
+        """Looks up the ids of `classes`.
+
+        Raises:
+          ValueError: there are no `classes`, or the other task has none such.
+        """
+        semantics = tasks[self.needs[0]]
+        names = getattr(semantics, "class_names", ())
+        ids = {name: i for i, name in enumerate(names)} | {i: i for i in range(len(names))}
+        unknown = [str(c) for c in self.classes if c not in ids]
+        if unknown or not self.classes:
+            raise ValueError(
+                f"config.tasks.{self.name}.classes: expected classes of {semantics.name!r} "
+                f"({', '.join(names) or 'it has none'}), found "
+                f"{', '.join(unknown) or 'none, and the data set says none either'}."
+            )
+        return dataclasses.replace(self, class_ids=tuple(ids[c] for c in self.classes))
+
+    def metric_sums(
+        self,
+        prediction: jax.Array,
+        targets: Mapping[str, jax.Array],
+        valid: jax.Array,
+        semantics: jax.Array,
+    ) -> dict[str, Any]:
+        ids = self.postprocess(prediction, semantics)[self.name]
+        return {
+            "offsets": super().metric_sums(prediction, targets, valid),
+            "instances": metrics.instance_sums(targets["ids"], ids, valid),
+        }
+
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+        """See `mtl_jax.metrics.offset_metrics` and `instance_metrics`."""
+        return super().metrics(sums["offsets"]) | metrics.instance_metrics(sums["instances"])
+
+    def postprocess(self, prediction: jax.Array, semantics: jax.Array) -> dict[str, jax.Array]:
+        """{task: [B, H, W] int32 instance ids from 1, 0 = none; 'offsets': [B, H, W, 2] float32}.
+
+        Args:
+          prediction: [B, H, W, 2].
+          semantics: [B, H, W] int32, the map of the task that this one needs.
+        """
+        offsets = prediction.astype(jnp.float32)
+        things = jnp.isin(semantics, jnp.array(self.class_ids, semantics.dtype))
+        ids = clustering.vote(offsets, things, min_votes=self.min_votes)
+        return {self.name: ids, "offsets": offsets}
+
+    def visualize(self, value: Any) -> np.ndarray:
+        ids = value["ids"] if isinstance(value, Mapping) else value
+        return visualization.instance_picture(ids)
+
+    def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
+        """The instances over the photograph, each in a colour and with an outline."""
+        picture = visualization.instance_overlay(image, value)
+        return visualization.Panel(self.name, picture)
+
+    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
+        """A 16-bit PNG of instance ids."""
+        return visualization.encode_id_png(value), ".png", ""
+
+
+def centroid_offsets(ids: jax.Array) -> jax.Array:
+    """Row and column of every pixel minus those of its instance's centroid, in pixels.
+
+    Any int32 ids and any number of them. Coordinates are summed as integers, so the result depends
+    on neither the ids nor the order of summation.
+
+    Args:
+      ids: [B, H, W] int32, 0 = no instance.
+
+    Returns:
+      [B, H, W, 2] float32, 0 where there is no instance.
+
+    Raises:
+      ValueError: an image so large that the sums might overflow, about 2900×2900.
+    """
+    height, width = ids.shape[1:]
+    # Coordinates count from the middle, so half an image on one side is the most that adds up.
+    if height * width * max(height, width) // 8 >= 2**31 - 1:
+        raise ValueError(
+            f"centroid_offsets: the coordinates of an instance in images of {height}×{width} may "
+            "add up to more than 32 bits. Train on crops or on smaller images."
+        )
+    rows, columns = jnp.mgrid[:height, :width].astype(jnp.int32)
+    rows, columns = rows.ravel() - height // 2, columns.ravel() - width // 2
+
+    def one(ids):
+        segments = Segments(ids.ravel())
+        area = segments.sum(jnp.ones_like(rows)).astype(jnp.float32)
+        offsets = [x - segments.sum(x).astype(jnp.float32) / area for x in (rows, columns)]
+        return jnp.stack(offsets, axis=-1).reshape(height, width, 2)
+
+    return jnp.where((ids != 0)[..., None], jax.vmap(one)(ids), 0.0)
+
+
+def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Offsets | Instances:
+    """Builds the task `name`: `Instances` where the config names the `semantics`, else `Offsets`.
+
+    Args:
+      name: of the task.
+      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
+
+    Raises:
+      ValueError: an unknown option, or the key holds something else than instance ids.
+    """
+    options = _options.read(name, config, OPTIONS)
+    key = config.get("key") or name
+    _options.expect_kind(name, key, spec, ("instances",))
+    if options["semantics"] is None:
+        if options["classes"] is not None:
+            raise ValueError(
+                f"config.tasks.{name}.classes is set, but not .semantics, the segmentation task "
+                "that they are classes of."
+            )
+        return Offsets(name=name, key=key)
+    if not options["min_votes"] > 0:
+        raise ValueError(
+            f"config.tasks.{name}.min_votes={options['min_votes']}; expected a positive number."
+        )
+    classes = options["classes"]
+    if classes is None:
+        classes = spec["instance_classes"] if spec else ()
+    return Instances(
+        name=name,
+        key=key,
+        needs=(options["semantics"],),
+        classes=tuple(classes),
+        min_votes=options["min_votes"],
+    )
+
+
+def _targets(ids, offsets) -> dict[str, jax.Array]:
+    return {"ids": ids, "mask": ids != 0, "offsets": offsets}
+
+
+def _mask(targets, valid) -> jax.Array:
+    return targets["mask"] & valid[:, None, None]
