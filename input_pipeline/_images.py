@@ -1,50 +1,175 @@
-"""Reads image files of a release, and refuses what is not what it should be."""
+"""Reads the files of a release, refuses what is not what it should be, and resizes.
 
+Every reader takes a path or a `sources.File`, and the key that is read, for messages.
+"""
+
+import contextlib
+import io
 import os
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import DatasetError
+from input_pipeline.sources import File
+
+Readable = str | os.PathLike | File
+
+# Pillow reports broken files with all of these, depending on the format and the damage.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def read_rgb(path: str | os.PathLike, *, key: str = "image") -> np.ndarray:
+class Photo(NamedTuple):
+    """A photograph and the file that it came from, which may be stored as it is.
+
+    Attributes:
+      pixels: uint8 [H, W, 3].
+      contents: of the PNG or JPEG file.
+    """
+
+    pixels: np.ndarray
+    contents: bytes
+
+
+def read_rgb(file: Readable, *, key: str = "image") -> np.ndarray:
     """Reads an 8-bit RGB photograph: uint8 [H, W, 3].
 
     Raises:
       DatasetError: the file is missing, does not decode, or is not 8-bit RGB.
     """
-    return _read(path, key, modes=("RGB",), expected="an 8-bit RGB image")
+    return read_photo(file, key=key).pixels
 
 
-def read_ids(path: str | os.PathLike, *, key: str) -> np.ndarray:
+def read_photo(file: Readable, *, key: str = "image") -> Photo:
+    """As `read_rgb`, with the contents of the file."""
+    contents = _file(file).read()
+    pixels = _decode(file, contents, key, modes=("RGB",), expected="an 8-bit RGB image")
+    return Photo(pixels.astype(np.uint8), contents)
+
+
+def read_ids(file: Readable, *, key: str) -> np.ndarray:
     """Reads a map of ids: uint8 [H, W]. Of a palette image the indices count, not the colours.
 
     Raises:
       DatasetError: the file is missing, does not decode, or does not hold 8-bit ids.
     """
-    return _read(
-        path, key, modes=("L", "P"), expected="one channel of 8-bit ids (grey or palette PNG)"
+    expected = "one channel of 8-bit ids (grey or palette PNG)"
+    return _decode(file, _file(file).read(), key, modes=("L", "P"), expected=expected)
+
+
+def read_uint16(file: Readable, *, key: str) -> np.ndarray:
+    """Reads a 16-bit grey PNG: uint16 [H, W], the values as they are in the file.
+
+    Raises:
+      DatasetError: the file is missing, does not decode, or does not hold one channel of 16 bits.
+    """
+    # Older versions of Pillow open 16-bit PNGs as 'I', 32 bits; 8 bits are 'L' in every version.
+    modes, expected = ("I;16", "I"), "one channel of 16 bits (16-bit grey PNG)"
+    return _decode(file, _file(file).read(), key, modes=modes, expected=expected).astype(np.uint16)
+
+
+def read_npy(file: Readable, *, key: str) -> np.ndarray:
+    """Reads the array of a .npy file.
+
+    Raises:
+      DatasetError: the file is missing, is not a .npy file, or holds Python objects.
+    """
+    with _loading(file, key, ".npy"):
+        return np.lib.format.read_array(_file(file).open(), allow_pickle=False)
+
+
+def read_npz(file: Readable, *, key: str, array: str) -> np.ndarray:
+    """Reads one array of a .npz file.
+
+    Raises:
+      DatasetError: as `read_npy`, or the file has no such array.
+    """
+    with _loading(file, key, ".npz"), np.load(_file(file).open(), allow_pickle=False) as arrays:
+        if array not in arrays:
+            raise DatasetError(
+                f"{file}, key {key!r}: expected an array {array!r}, found {', '.join(arrays)}."
+            )
+        return arrays[array]
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a photograph: bilinear, with the triangle as wide as a result pixel where it shrinks.
+
+    This is Pillow's BILINEAR, which averages over all source pixels; torchvision calls it
+    antialiased.
+
+    Args:
+      image: uint8 [H, W, 3].
+      size: (height, width) of the result.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a map by nearest neighbour: no value arises that was not there before.
+
+    Result pixel i shows the source pixel in which its centre falls, ⌊(i + ½)·H/height⌋, as in
+    Pillow's NEAREST.
+
+    Args:
+      values: [H, W] or [H, W, C] of any dtype.
+      size: (height, width) of the result.
+
+    Returns:
+      [height, width] or [height, width, C].
+    """
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(values.shape, size)
     )
+    return values[rows[:, None], columns]
 
 
-def _read(
-    path: str | os.PathLike, key: str, *, modes: tuple[str, ...], expected: str
+def png(array: np.ndarray) -> bytes:
+    """The PNG of uint8 [H, W] or [H, W, 3], or of uint16 [H, W]."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _file(file: Readable) -> File:
+    return file if isinstance(file, File) else File(os.fspath(file))
+
+
+def _decode(
+    file: Readable, contents: bytes, key: str, *, modes: tuple[str, ...], expected: str
 ) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(contents)) as image:
             image.load()
-            if image.mode not in modes:
-                raise DatasetError(
-                    f"{path}, key {key!r}: expected {expected}, found mode {image.mode!r} "
-                    f"({image.width}×{image.height}, {image.format})."
-                )
-            return np.array(image, np.uint8)
+    except _PILLOW_ERRORS as error:
+        raise DatasetError(
+            f"{file}, key {key!r}: expected {expected}, but the file does not decode "
+            f"({type(error).__name__}: {error}). Copy it again from the release."
+        ) from error
+    if image.mode not in modes:
+        raise DatasetError(
+            f"{file}, key {key!r}: expected {expected}, found mode {image.mode!r} "
+            f"({image.width}×{image.height}, {image.format})."
+        )
+    return np.array(image)
+
+
+@contextlib.contextmanager
+def _loading(file: Readable, key: str, suffix: str) -> Iterator[None]:
+    try:
+        yield
     except DatasetError:
         raise
-    # Pillow reports broken files with all of these, depending on the format and the damage.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    # A truncated .npz is a bad zip archive, a .npy with objects in it a ValueError, and so on.
+    except Exception as error:
         raise DatasetError(
-            f"{path}, key {key!r}: expected {expected}, but the file does not decode "
+            f"{file}, key {key!r}: expected a {suffix} file, but it does not load "
             f"({type(error).__name__}: {error}). Copy it again from the release."
         ) from error

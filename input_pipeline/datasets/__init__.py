@@ -2,13 +2,16 @@
 
 A module holds `Builder`, a TFDS builder with a property `label_specs`, and, if it needs neither a
 download nor manual files, `EMBEDDED = True`. A `Builder` that reads a manually downloaded release
-has a class method `check(manual_dir, *, partial)` that looks at the files before any is converted.
+is a `release.ReleaseBuilder`. A module whose configurations are not listed beforehand has
+`builder_config(name)`, which makes them.
 """
 
 import contextlib
 import difflib
 import fcntl
+import functools
 import importlib
+import inspect
 import os
 import pkgutil
 import types
@@ -47,7 +50,7 @@ def load(name: str, *, data_dir: str = "", manual_dir: str = "") -> tfds.core.Da
     """
     module, builder = _builder(name, data_dir)
     if not builder.is_prepared():
-        if not (getattr(module, "EMBEDDED", False) or manual_dir):
+        if not (getattr(module, "EMBEDDED", False) or manual_dir or _own_dir(builder)):
             raise DatasetError(_how_to_prepare(name, builder, data_dir))
         return prepare(name, data_dir=data_dir, manual_dir=manual_dir)
     found = builder.info.file_format
@@ -79,19 +82,20 @@ def prepare(
     module, builder = _builder(name, data_dir)
     if builder.is_prepared():
         return load(name, data_dir=data_dir)
+    prepare_records = builder.download_and_prepare
     if not getattr(module, "EMBEDDED", False):
+        manual_dir = os.path.expanduser(manual_dir) or _own_dir(builder)
         if not os.path.isdir(manual_dir):
             raise DatasetError(
                 f"manual_dir={manual_dir!r} is not a folder.\n"
                 + _how_to_prepare(name, builder, data_dir)
             )
-        module.Builder.check(manual_dir, partial=partial)
+        items = builder.find(manual_dir, partial=partial)
+        prepare_records = functools.partial(builder.prepare, items)
     root = builder.data_path.parent if not builder.builder_config else builder.data_path.parents[1]
     with _only_process(os.path.join(root, ".lock")):
-        _, builder = _builder(name, data_dir)
-        if not builder.is_prepared():
-            config = tfds.download.DownloadConfig(manual_dir=manual_dir or None)
-            builder.download_and_prepare(download_config=config, file_format=_FORMAT)
+        if not _builder(name, data_dir)[1].is_prepared():
+            prepare_records(file_format=_FORMAT)
     # A new builder, because what is on disk is what counts.
     return load(name, data_dir=data_dir)
 
@@ -101,11 +105,19 @@ def _builder(name: str, data_dir: str) -> tuple[types.ModuleType, tfds.core.Data
     if dataset not in names():
         raise DatasetError(_unknown("data set", dataset, names()))
     module = importlib.import_module(f"{__name__}.{dataset}")
+    directory = os.path.expanduser(data_dir) if data_dir else None
+    if hasattr(module, "builder_config"):
+        config = module.builder_config(config)
+        return module, module.Builder(config=config, data_dir=directory)
     configs = [config.name for config in module.Builder.BUILDER_CONFIGS]
     if config and config not in configs:
         raise DatasetError(_unknown(f"configuration of {dataset!r}", config, configs))
-    directory = os.path.expanduser(data_dir) if data_dir else None
     return module, module.Builder(config=config or None, data_dir=directory)
+
+
+def _own_dir(builder: tfds.core.DatasetBuilder) -> str:
+    """Where the files lie if the configuration itself says so, else ''."""
+    return getattr(builder.builder_config, "manual_dir", "")
 
 
 def _unknown(what: str, name: str, available: list[str]) -> str:
@@ -116,7 +128,7 @@ def _unknown(what: str, name: str, available: list[str]) -> str:
 
 def _how_to_prepare(name: str, builder: tfds.core.DatasetBuilder, data_dir: str) -> str:
     where = f" --data_dir={data_dir}" if data_dir else ""
-    instructions = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    instructions = inspect.cleandoc(builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "")
     return (
         f"The data set {name!r} is not prepared in {builder.data_dir}. Prepare it once with\n"
         f"  python -m input_pipeline.prepare --dataset={name} --manual_dir=/path/to/release"

@@ -1,0 +1,108 @@
+"""Draws a contact sheet of a prepared data set: a row per example, a picture per key."""
+
+import itertools
+import os
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image, ImageDraw, ImageFont
+
+from input_pipeline import pipeline
+from input_pipeline.labels import LabelSpec
+
+_OPACITY = 0.6  # of labels over the photograph
+_TITLE = 16  # height in pixels
+_GAP = 4
+
+
+def picture(
+    value: np.ndarray, spec: LabelSpec, image: np.ndarray, limits: tuple[float, float]
+) -> np.ndarray:
+    """One array as a picture; ids and normals lie over the photograph, where they are known.
+
+    Args:
+      value: as in a batch, [H, W] or [H, W, C].
+      spec: what it means.
+      image: uint8 [H, W, 3].
+      limits: of a map of one channel, the values that get the first and the last colour.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    if spec.kind == "image":
+        return value
+    if spec.dtype == "float32" and spec.channels == 0:
+        known = value != spec.invalid if spec.invalid is not None else np.full(value.shape, True)
+        low, high = limits
+        # Far is dark blue whichever way the values run.
+        position = np.clip((value - low) / max(high - low, 1e-12), 0, 1)
+        position = 1 - position if spec.kind == "depth" else position
+        return np.where(known[..., None], _colour_map(position), 0).astype(np.uint8)
+    if spec.kind == "classes":
+        known = value < len(spec.class_names)
+        palette = np.asarray(spec.palette or _distinct(len(spec.class_names)), np.uint8)
+        colours = palette[np.where(known, value, 0)]
+    elif spec.kind == "instances":
+        known, colours = value > 0, _distinct(int(value.max()) + 1)[value]
+    elif spec.kind == "normals":
+        known, colours = (value != 0).any(-1), np.rint((value + 1) * 127.5)
+    else:  # offsets: direction by colour, in the units of the largest
+        known = (value != 0).any(-1)
+        largest = max(float(np.abs(value).max()), 1e-12)
+        colours = np.zeros((*value.shape[:2], 3))
+        colours[..., :2] = (value[..., :2] / largest + 1) * 127.5
+    mixed = (1 - _OPACITY) * image + _OPACITY * colours
+    return np.where(known[..., None], np.rint(mixed), image).astype(np.uint8)
+
+
+def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int = 6) -> np.ndarray:
+    """The first examples of a split: uint8 [H, W, 3]."""
+    specs: Mapping[str, LabelSpec] = builder.label_specs
+    stream = pipeline.EvalStream(builder, split=split, keys=tuple(specs), batch_size=1)
+    rows = []
+    for step, batch in enumerate(itertools.islice(stream.batches(), count)):
+        (name,) = stream.example_ids(step)
+        image = batch["image"][0]
+        pictures = [_title(picture(image, specs["image"], image, (0, 0)), name)]
+        for key, spec in specs.items():
+            if spec.kind != "image":
+                value = batch[key][0]
+                low, high = _limits(value, spec)
+                numbers = f": {low:.4g} to {high:.4g} {spec.unit}" if high > low else ""
+                shown = picture(value, spec, image, (low, high))
+                pictures.append(_title(shown, key + numbers))
+        rows.append(np.concatenate(pictures, axis=1))
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    return np.concatenate(rows)
+
+
+def write(builder: tfds.core.DatasetBuilder, file: str | os.PathLike) -> None:
+    """Writes the sheet of a data set's training split to an image file."""
+    Image.fromarray(sheet(builder)).save(file)
+
+
+def _limits(value: np.ndarray, spec: LabelSpec) -> tuple[float, float]:
+    """Least and greatest valid value of a map of one channel."""
+    if spec.dtype != "float32" or spec.channels:
+        return 0.0, 0.0
+    valid = value if spec.invalid is None else value[value != spec.invalid]
+    return (float(valid.min()), float(valid.max())) if valid.size else (0.0, 0.0)
+
+
+def _title(shown: np.ndarray, text: str) -> np.ndarray:
+    strip = Image.new("RGB", (shown.shape[1], _TITLE), "white")
+    ImageDraw.Draw(strip).text((2, 1), text, fill="black", font=ImageFont.load_default(12))
+    return np.concatenate([np.asarray(strip), shown])
+
+
+def _colour_map(position: np.ndarray) -> np.ndarray:
+    return np.rint(matplotlib.colormaps["plasma"](position)[..., :3] * 255)
+
+
+def _distinct(count: int) -> np.ndarray:
+    """[count, 3] colours that neighbours in number do not share."""
+    ids = np.arange(count)
+    return np.stack([ids * 97 % 223, ids * 57 % 211, ids * 151 % 227], axis=-1) + 28
