@@ -20,6 +20,7 @@ def base() -> ConfigDict:
             "seed": 0,
             "data": {
                 "dataset": "streets",
+                "mixture": {},  # several data sets instead: see input_pipeline/mixture.py
                 "data_dir": "",  # '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
                 "manual_dir": "",  # where the official files of a data set lie
                 "train_split": "train",
