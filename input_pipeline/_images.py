@@ -49,6 +49,20 @@ def read_photo(file: Readable, *, key: str = "image") -> Photo:
     return Photo(pixels.astype(np.uint8), contents)
 
 
+def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
+    """As `read_photo`, and grey photographs too, which get three equal channels.
+
+    For collections from the web. The contents stay those of the file; whoever decodes them has to
+    ask for three channels, as TFDS does.
+    """
+    contents = _file(file).read()
+    expected = "an 8-bit RGB or grey image"
+    pixels = _decode(file, contents, key, modes=("RGB", "L"), expected=expected)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return Photo(pixels, contents)
+
+
 def read_ids(file: Readable, *, key: str) -> np.ndarray:
     """Reads a map of ids: uint8 [H, W]. Of a palette image the indices count, not the colours.
 
