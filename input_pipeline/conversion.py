@@ -263,7 +263,8 @@ class _Child:
         root = os.fspath(pathlib.Path(__file__).resolve().parents[1])
         path = os.pathsep.join([root, *filter(None, sys.path)])  # what a job is pickled by
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "input_pipeline.conversion"],
+            # Not -m, which would make this module __main__ and pickle its classes as such.
+            [sys.executable, "-c", "from input_pipeline import conversion; conversion.serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": path},
@@ -302,7 +303,7 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def main() -> None:
+def serve() -> None:
     """Reads a job and then items from stdin, and answers each on stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     answers = os.fdopen(os.dup(1), "wb")
@@ -322,7 +323,3 @@ def main() -> None:
             unexpected = traceback.format_exc()
         pickle.dump((error, unexpected), answers)
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()
