@@ -13,12 +13,11 @@ NAMES = ("road", "sky", "car", "train")
 
 def _split():
     """Labels with void, one image without any label and one of padding; predictions everywhere."""
-    labels = RNG.integers(0, 3, (8, 6, 5))
-    labels[RNG.random(labels.shape) < 0.3] = VOID
+    rng = np.random.default_rng(0)
+    labels, anything = rng.integers(0, 3, (8, 6, 5)), rng.integers(0, C, (8, 6, 5))
+    labels[rng.random(labels.shape) < 0.3] = VOID
     labels[2] = VOID
-    predictions = np.where(
-        RNG.random(labels.shape) < 0.6, labels % C, RNG.integers(0, C, (8, 6, 5))
-    )
+    predictions = np.where(rng.random(labels.shape) < 0.6, labels % C, anything)
     valid = np.arange(8) != 7
     return labels.astype(np.int32), predictions.astype(np.int32), valid
 
