@@ -2,6 +2,7 @@
 
 python main.py --config=configs/branched.py
 python main.py --mode=evaluate --workdir=runs/branched_streets --config.eval.split=test
+python main.py --config=configs/branched.py --seeds=0,1,2
 python main.py --mode=predict --workdir=runs/branched_streets --input='photos/*.jpg' --output=out/
 """
 
@@ -10,6 +11,7 @@ import functools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
@@ -20,6 +22,7 @@ from ml_collections import config_flags
 
 from input_pipeline.errors import DatasetError
 from mtl_jax import (
+    baselines,
     checkpoints,
     evaluation,
     loop,
@@ -28,6 +31,7 @@ from mtl_jax import (
     pretrained,
     progress,
     results,
+    seeds,
     system,
     test_time_augmentation,
     workdir,
@@ -38,6 +42,12 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:pr
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "what to do")
 _INPUT = flags.DEFINE_list("input", [], "predict: files, folders or globs, with commas between")
+_SEEDS = flags.DEFINE_list(
+    "seeds", [], "train, evaluate: a run for each of these instead of config.seed, in turn"
+)
+_BASELINES = flags.DEFINE_list(
+    "baselines", [], "evaluate: work directories of single-task runs, to compute Δm"
+)
 _OUTPUT = flags.DEFINE_string("output", None, "predict: the folder to write to")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/mtl_jax", "compiled programs are kept here; '' = nowhere"
@@ -52,13 +62,32 @@ class UsageError(ValueError):
 
 
 def train() -> None:
-    """--mode=train: trains, or goes on with, the run in --workdir."""
+    """--mode=train: trains, or goes on with, the run in --workdir; or one for each of --seeds."""
+    config = _CONFIG.value
+    directory = _workdir(config)
+    if not _SEEDS.value:
+        seeds.check_single(directory)
+        _train(config, directory)
+        return
+    directory.create()
+    seeds.check_parent(directory)
+    directory.claim(config)
+    found = {}
+    for seed, its_config, its_directory in _per_seed(config, directory):
+        progress.say(f"Seed {seed}: {its_directory.path}")
+        found[seed] = _train(its_config, its_directory)
+    summary = seeds.aggregate(found)
+    if jax.process_index() == 0:
+        workdir.write_json(directory.results, summary)
+    progress.say(f"{seeds.table(summary)}\nAll metrics: {directory.results}")
+
+
+def _train(config, directory) -> dict[str, Any]:
+    """Trains one run; returns what its results.json holds."""
     from clu import metric_writers
 
     from input_pipeline import pipeline, transforms
 
-    config = _CONFIG.value
-    directory = _workdir(config)
     directory.create()
     builder, specs = _dataset(config)
     directory.claim(config)
@@ -103,11 +132,43 @@ def train() -> None:
         f"Best {found['selection']} {best['metrics'][found['selection']]:.4g} at step "
         f"{best['step']}. Everything is in {directory.path}."
     )
+    return found
 
 
 def evaluate() -> None:
-    """--mode=evaluate: all metrics of config.eval.split, and the raw predictions if asked for."""
-    config, directory, parts = _trained()
+    """--mode=evaluate: all metrics of config.eval.split; their mean over --seeds; Δm."""
+    config = _CONFIG.value
+    directory = _workdir(config)
+    compared = [workdir.Workdir(path) for path in _BASELINES.value]
+    like, checkpoint = workdir.to_json(config), config.eval.checkpoint
+    against = baselines.read(compared, like, checkpoint)  # fails now rather than after the work
+    if _SEEDS.value:
+        runs = [_evaluate(*run) for _, *run in _per_seed(config, directory)]
+        result, tasks = runs[0]
+        mean, deviation = seeds.spread(its["metrics"] for its, _ in runs)
+        result |= {"seeds": list(_seeds()), "step": [its["step"] for its, _ in runs]}
+        result |= {"metrics": mean, "std": deviation}
+        progress.evaluation(result["step"], mean, best=False, seconds=0)
+    else:
+        result, tasks = _evaluate(config, directory)
+    if compared:
+        chosen = config.eval.delta_metrics
+        delta = {checkpoint: baselines.delta_m(result["metrics"], against, tasks, chosen)}
+        report = "mean_of_last_10"
+        try:
+            own, theirs = (baselines.read(d, like, report) for d in ([directory], compared))
+            delta[report] = baselines.delta_m(own, theirs, tasks, chosen)
+        except baselines.BaselineError as error:
+            progress.say(f"There is no Δm of {report}: {error}")
+        for report, found in delta.items():
+            progress.say(baselines.describe(found, report))
+        result["delta_m"] = delta
+    progress.say(f"All metrics: {_write_evaluation(config, directory, result)}")
+
+
+def _evaluate(config, directory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what evaluation_<split>_<checkpoint>.json holds, tasks) of one run."""
+    parts = _trained(config, directory)
     builder, _ = _dataset(config)
     with _usage_errors():
         stream = _eval_stream(config, builder, parts)
@@ -122,17 +183,32 @@ def evaluate() -> None:
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
     metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), save)
     progress.evaluation(step, metrics, best=False, seconds=0)
-    output = directory.path / f"evaluation_{name}.json"
+    if save:
+        progress.say(f"Predictions: {folder}")
+    result = {
+        "step": step,
+        "split": config.eval.split,
+        "evaluated_with": baselines.evaluated_with(workdir.to_json(config)),
+        "metrics": metrics,
+    }
+    _write_evaluation(config, directory, result)
+    return result, parts.tasks
+
+
+def _write_evaluation(config, directory, result) -> Path:
+    file = f"evaluation_{config.eval.split}_{config.eval.checkpoint}.json"
     if jax.process_index() == 0:
-        workdir.write_json(output, {"step": step, "split": config.eval.split, "metrics": metrics})
-    progress.say(f"All metrics: {output}" + (f"; predictions: {folder}" if save else ""))
+        workdir.write_json(directory.path / file, result)
+    return directory.path / file
 
 
 def predict() -> None:
     """--mode=predict: labels, depth and an overlay for each of the user's photographs."""
     if not _INPUT.value or not _OUTPUT.value:
         raise UsageError("--mode=predict needs --input=<files, folders or globs> and --output=.")
-    config, directory, parts = _trained()
+    config = _CONFIG.value
+    directory = _workdir(config)
+    parts = _trained(config, directory)
     specs = directory.read_label_specs()
     files = prediction.expand_inputs(_INPUT.value)
     variables, _ = _variables(config, directory, parts)
@@ -202,13 +278,24 @@ def _eval_stream(config, builder, parts):
     )
 
 
-def _trained():
-    """(config, workdir, system) of a run that was trained before."""
-    config = _CONFIG.value
-    directory = _workdir(config)
+def _seeds() -> tuple[int, ...]:
+    with _usage_errors():
+        return seeds.parse(_SEEDS.value)
+
+
+def _per_seed(config, parent):
+    """(seed, config, work directory) of each of --seeds."""
+    for seed in _seeds():
+        its_config = config.copy_and_resolve_references()
+        its_config.seed = seed
+        yield seed, its_config, seeds.directory(parent, seed)
+
+
+def _trained(config, directory) -> system.System:
+    """The system of a run that was trained before."""
     directory.check_config(config, may_differ=workdir.evaluate_may_differ())
     with _usage_errors():
-        return config, directory, system.build(config, directory.read_label_specs())
+        return system.build(config, directory.read_label_specs())
 
 
 def _variables(config, directory, parts):
@@ -269,6 +356,7 @@ def main(argv: list[str]) -> None:
     errors = (
         DatasetError,
         UsageError,
+        baselines.BaselineError,
         checkpoints.CheckpointError,
         loop.NonFiniteLoss,
         prediction.PredictionError,
@@ -283,6 +371,12 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
         if _CONFIG.value is None:
             raise UsageError("--config=configs/<name>.py is missing, or the --workdir of a run.")
+        for name, flag, modes in (
+            ("seeds", _SEEDS, ("train", "evaluate")),
+            ("baselines", _BASELINES, ("evaluate",)),
+        ):
+            if flag.value and _MODE.value not in modes:
+                raise UsageError(f"--{name} is of no use in --mode={_MODE.value}.")
         _set_up_jax()
         {"train": train, "evaluate": evaluate, "predict": predict}[_MODE.value]()
     except loop.Stopped as stopped:

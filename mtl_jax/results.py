@@ -76,7 +76,11 @@ class Results:
             self._directory.write_evaluations(self._evaluations)
 
     def write(self, *, final: bool) -> dict[str, Any]:
-        """Writes results.json and returns what it holds."""
+        """Writes results.json and returns what it holds.
+
+        `mean_of_last_10` is over the last ten evaluations, or all if they are fewer; `evaluations`
+        says how many there were.
+        """
         evaluations = self._evaluations
         last_ten = evaluations[-10:]
         keys = evaluations[-1]["metrics"] if evaluations else {}
@@ -92,6 +96,7 @@ class Results:
                 for key in keys
             },
             "weighting": self._weighting,
+            "evaluations": len(evaluations),
             "steps": self._step,
             "train_seconds": self._seconds,
             "images_per_second": self._images / self._seconds if self._seconds else None,

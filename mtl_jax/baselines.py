@@ -1,0 +1,167 @@
+"""Δm of a run against stored runs, such as the same network trained for one task at a time."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mtl_jax import metrics
+from mtl_jax.workdir import Workdir, flatten
+
+# What has to be the same for two metrics to be comparable.
+_EVALUATED_WITH = (
+    "data.dataset",
+    "data.mixture",
+    "eval.image_size",
+    "eval.crop_multiple",
+    "eval.tta",
+)
+_ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
+
+
+class BaselineError(ValueError):
+    """A baseline cannot be compared with; the message says which and why."""
+
+
+def evaluated_with(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run evaluates: {key: value} of all that changes metrics but the model and the split.
+
+    Args:
+      config: the run's config as plain JSON values.
+    """
+    flat = flatten(dict(config))
+    return {key: value for key, value in flat.items() if key.startswith(_EVALUATED_WITH)}
+
+
+def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str, float]:
+    """The metrics of a finished run, evaluated as `like` evaluates.
+
+    They come from `evaluation_<split>_<checkpoint>.json`, which --mode=evaluate leaves, or from
+    `results.json`, which training leaves.
+
+    Args:
+      directory: of one run, or of runs of several seeds, whose means are meant.
+      like: the config, as plain JSON values, of the run that will be compared.
+      report: 'best', 'latest' (a checkpoint) or 'mean_of_last_10'.
+
+    Raises:
+      BaselineError: the run is not finished, or has not been evaluated so.
+      WorkdirError: there is no run.
+    """
+    config, split = directory.read_config(), like["eval"]["split"]
+    expected = evaluated_with(like)
+    file = directory.path / f"evaluation_{split}_{report}.json"
+    if file.exists():
+        found = json.loads(file.read_text())
+        if found.get("evaluated_with") == expected:
+            return found["metrics"]
+    if not directory.results.exists():
+        raise BaselineError(f"{directory.path} has no results yet: train it to its end first.")
+    results = json.loads(directory.results.read_text())
+    if not results["finished"]:
+        raise BaselineError(f"{directory.path} is not finished: train it to its end first.")
+    own = evaluated_with(config) | {"eval.split": results["split"]}
+    differences = [
+        f"  {key}: {own.get(key)} there, {value} here"
+        for key, value in (expected | {"eval.split": split}).items()
+        if own.get(key) != value
+    ]
+    if differences:
+        raise BaselineError(
+            f"{directory.path} was not evaluated as this run is:\n" + "\n".join(differences) + "\n"
+            "Evaluate it likewise first, with --mode=evaluate."
+        )
+    if report == "mean_of_last_10":
+        return results[report]
+    return results[_ENTRY[report]]["metrics"]
+
+
+def read(directories: Iterable[Workdir], like: Mapping[str, Any], report: str) -> dict[str, float]:
+    """The metrics of several runs together; arguments and errors as of `stored`.
+
+    Raises:
+      BaselineError: also if two of the runs have the same task.
+    """
+    together: dict[str, float] = {}
+    owner: dict[str, Workdir] = {}
+    for directory in directories:
+        found = {name: v for name, v in stored(directory, like, report).items() if "/" in name}
+        for task in {name.partition("/")[0] for name in found}:
+            if task in owner:
+                raise BaselineError(
+                    f"{task!r} is a task of two baselines, {owner[task].path} and {directory.path}."
+                )
+            owner[task] = directory
+        together |= found
+    return together
+
+
+def directions(
+    found: Mapping[str, float], tasks: Mapping[str, Any], chosen: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Which metrics Δm compares, as {'<task>/<metric>': 'max' or 'min'}.
+
+    Args:
+      found: the run's metrics; a task without any is unlabelled and left out.
+      tasks: {name: Task}.
+      chosen: `config.eval.delta_metrics`, e.g. ('semseg/miou:max', 'depth/rmse:min'); or empty.
+
+    Returns:
+      (one of each task: `chosen`, by default each task's headline; several of each task: what the
+      field's tables have, `metrics.TABLED`, or the headline where they have none of its metrics).
+
+    Raises:
+      ValueError: `chosen` has another form.
+    """
+    headlines, several = {}, {}
+    for name, task in tasks.items():
+        if f"{name}/loss" not in found:
+            continue
+        metric, direction = task.headline
+        headlines[f"{name}/{metric}"] = direction
+        tabled = {f"{name}/{m}": d for m, d in metrics.TABLED.items() if f"{name}/{m}" in found}
+        several |= tabled or {f"{name}/{metric}": direction}
+    one = {}
+    for item in chosen:
+        metric, _, direction = item.partition(":")
+        if direction not in ("max", "min"):
+            raise ValueError(
+                f"config.eval.delta_metrics: expected '<task>/<metric>:max' or ':min', found "
+                f"{item!r}."
+            )
+        one[metric] = direction
+    return one or headlines, several
+
+
+def delta_m(
+    found: Mapping[str, float],
+    baselines: Mapping[str, float],
+    tasks: Mapping[str, Any],
+    chosen: Sequence[str] = (),
+) -> dict[str, float]:
+    """Δm by every protocol, {protocol: percent}. Arguments as of `directions`.
+
+    Raises:
+      BaselineError: a metric is missing or cannot be compared.
+    """
+    one, several = directions(found, tasks, chosen)
+    try:
+        return {
+            protocol: metrics.delta_m(
+                protocol, found, baselines, one if protocol == "one_metric_per_task" else several
+            )
+            for protocol in metrics.DELTA_PROTOCOLS
+        }
+    except ValueError as error:
+        raise BaselineError(str(error)) from error
+
+
+def describe(found: Mapping[str, float], report: str) -> str:
+    """One line that says Δm by every protocol, and of each which sign is good.
+
+    Args:
+      found: of `delta_m`.
+      report: which of the run's results were compared.
+    """
+    good = dict.fromkeys(found, "positive") | {"mean_over_metrics": "negative"}
+    values = (f"{protocol} {v:+.2f} % ({good[protocol]} is good)" for protocol, v in found.items())
+    return f"Δm of {report}: {', '.join(values)}"

@@ -1,0 +1,120 @@
+"""Several runs of one config that differ in their seed, reported as mean ± standard deviation.
+
+The run of seed n is kept in <workdir>/seed_<n>, a work directory like any other; <workdir> itself
+holds the config that they share and results.json, which sums them up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.workdir import Workdir, WorkdirError
+
+_REPORTS = ("best", "last", "mean_of_last_10")
+
+
+def parse(values: Sequence[str]) -> tuple[int, ...]:
+    """('0', '1') ─► (0, 1).
+
+    Raises:
+      ValueError: a seed is no whole number from 0, or is given twice.
+    """
+    if not all(value.strip().isdecimal() for value in values):
+        raise ValueError(f"--seeds={','.join(values)}: expected whole numbers, such as 0,1,2.")
+    seeds = tuple(int(value) for value in values)
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"--seeds={','.join(values)}: expected each seed once.")
+    return seeds
+
+
+def directory(parent: Workdir, seed: int) -> Workdir:
+    """The work directory of one seed's run."""
+    return Workdir(parent.path / f"seed_{seed}")
+
+
+def check_parent(parent: Workdir) -> None:
+    """Raises WorkdirError if the directory holds a single run, whose results would be lost."""
+    if parent.label_specs.exists():
+        raise WorkdirError(
+            f"{parent.path} holds a single run, not runs of several seeds. Use another --workdir, "
+            "or leave out --seeds."
+        )
+
+
+def check_single(where: Workdir) -> None:
+    """Raises WorkdirError if the directory holds runs of several seeds."""
+    found = sorted(path.name for path in where.path.glob("seed_*"))
+    if found:
+        raise WorkdirError(
+            f"{where.path} holds runs of several seeds ({', '.join(found)}). Give --seeds, or the "
+            "--workdir of one of them."
+        )
+
+
+def spread(runs: Iterable[Mapping[str, float | None]]) -> tuple[dict, dict]:
+    """(mean, sample standard deviation) of each metric over the runs.
+
+    The deviation divides by n − 1 and is NaN for a single run. A metric that some run lacks, or
+    that is NaN in it, is NaN: a mean over other runs than its neighbour's would mislead.
+
+    Args:
+      runs: {metric: value} of each; None stands for NaN, as in JSON.
+    """
+    runs = list(runs)
+    mean, deviation = {}, {}
+    for name in dict.fromkeys(name for run in runs for name in run):
+        values = [run.get(name) for run in runs]
+        values = np.array([np.nan if value is None else value for value in values], np.float64)
+        mean[name] = float(np.mean(values))
+        deviation[name] = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return mean, deviation
+
+
+def aggregate(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Sums up the runs.
+
+    Args:
+      found: {seed: what the run's results.json holds}.
+
+    Returns:
+      A dict with the layout of a single run's results.json, whose metrics are means over the seeds,
+      and beside them `std`, sample standard deviations: of `best`, `last` and `mean_of_last_10`.
+    """
+    first = next(iter(found.values()))
+    summary: dict[str, Any] = {key: first[key] for key in ("name", "selection", "split")}
+    summary |= {"finished": all(run["finished"] for run in found.values()), "seeds": list(found)}
+    for report in ("best", "last"):
+        mean, deviation = spread(run[report]["metrics"] for run in found.values())
+        steps = [run[report]["step"] for run in found.values()]
+        summary[report] = {"step": steps, "metrics": mean, "std": deviation}
+    mean, deviation = spread(run["mean_of_last_10"] for run in found.values())
+    return summary | {
+        "mean_of_last_10": mean,
+        "mean_of_last_10_std": deviation,
+        "evaluations": [run["evaluations"] for run in found.values()],
+        "train_seconds": [run["train_seconds"] for run in found.values()],
+    }
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The results of `aggregate` as text: a row for each metric but the IoU of single classes."""
+    columns = [(summary[report]["metrics"], summary[report]["std"]) for report in ("best", "last")]
+    columns.append((summary["mean_of_last_10"], summary["mean_of_last_10_std"]))
+    names = [name for name in columns[0][0] if "/iou/" not in name]
+    width = max(map(len, ["metric", *names]))
+    seeds = ", ".join(map(str, summary["seeds"]))
+    lines = [
+        f"{summary['split']}, n = {len(summary['seeds'])} (seeds {seeds}), "
+        f"mean ± sample standard deviation; best by {summary['selection']}",
+        "  ".join([f"{'metric':{width}}", *(f"{report:>21}" for report in _REPORTS)]),
+    ]
+    for name in names:
+        cells = (plus_minus(mean[name], deviation[name]) for mean, deviation in columns)
+        lines.append("  ".join([f"{name:{width}}", *(f"{cell:>21}" for cell in cells)]))
+    return "\n".join(lines)
+
+
+def plus_minus(mean: float, deviation: float) -> str:
+    """'0.5123 ± 0.0045'; the deviation is left out where it is NaN."""
+    return f"{mean:.4g}" if np.isnan(deviation) else f"{mean:.4g} ± {deviation:.2g}"
