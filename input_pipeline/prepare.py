@@ -50,7 +50,7 @@ def main(argv):
     print(summary.text(summarize(builder), builder.label_specs))
     if FLAGS.preview:
         preview.write(builder, FLAGS.preview)
-        print(f"\nThe first examples are drawn in {FLAGS.preview}.")
+        print(f"\nSome examples are drawn in {FLAGS.preview}.")
 
 
 if __name__ == "__main__":
@@ -58,5 +58,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("manual_dir", "", "Folder of the release.")
     flags.DEFINE_string("data_dir", "", "Where the records go; default: that of TFDS.")
     flags.DEFINE_bool("partial", False, "Accept a release of which examples are missing.")
-    flags.DEFINE_string("preview", "", "An image file to draw the first examples in.")
+    flags.DEFINE_string("preview", "", "An image file to draw some examples in.")
     app.run(main)

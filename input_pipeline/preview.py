@@ -1,6 +1,5 @@
 """Draws a contact sheet of a prepared data set: a row per example, a picture per key."""
 
-import itertools
 import os
 from collections.abc import Mapping
 
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw, ImageFont
 
-from input_pipeline import pipeline
+from input_pipeline import records
 from input_pipeline.labels import LabelSpec
 
 _OPACITY = 0.6  # of labels over the photograph
@@ -58,30 +57,36 @@ def picture(
 
 
 def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int = 6) -> np.ndarray:
-    """The first examples of a split: uint8 [H, W, 3]."""
-    specs: Mapping[str, LabelSpec] = builder.label_specs
-    stream = pipeline.EvalStream(builder, split=split, keys=tuple(specs), batch_size=1)
+    """Examples from all over a split: uint8 [H, W, 3]."""
+    specs = builder.label_specs
+    found = records.Records(builder, split, tuple(specs))
+    indices = np.unique(np.linspace(0, found.num_examples - 1, count).astype(np.int64))
     rows = []
-    for step, batch in enumerate(itertools.islice(stream.batches(), count)):
-        (name,) = stream.example_ids(step)
-        image = batch["image"][0]
-        pictures = [_title(picture(image, specs["image"], image, (0, 0)), name)]
-        for key, spec in specs.items():
-            if spec.kind != "image":
-                value = batch[key][0]
-                low, high = _limits(value, spec)
-                numbers = f": {low:.4g} to {high:.4g} {spec.unit}" if high > low else ""
-                shown = picture(value, spec, image, (low, high))
-                pictures.append(_title(shown, key + numbers))
-        rows.append(np.concatenate(pictures, axis=1))
+    for name, record in zip(found.ids(indices), found.read(indices)):
+        example = {key: value.numpy() for key, value in found.decode(record).items()}
+        rows.append(_row(name, example, specs))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0))) for row in rows]
     return np.concatenate(rows)
 
 
 def write(builder: tfds.core.DatasetBuilder, file: str | os.PathLike) -> None:
-    """Writes the sheet of a data set's training split to an image file."""
-    Image.fromarray(sheet(builder)).save(file)
+    """Writes a sheet of a data set's first split, which is for training, to an image file."""
+    Image.fromarray(sheet(builder, split=next(iter(builder.info.splits)))).save(file)
+
+
+def _row(
+    name: str, example: Mapping[str, np.ndarray], specs: Mapping[str, LabelSpec]
+) -> np.ndarray:
+    image = example["image"]
+    pictures = [_title(image, name)]
+    for key, spec in specs.items():
+        if spec.kind != "image":
+            low, high = _limits(example[key], spec)
+            numbers = f": {low:.4g} to {high:.4g} {spec.unit}" if high > low else ""
+            shown = picture(example[key], spec, image, (low, high))
+            pictures.append(_title(shown, key + numbers))
+    return np.concatenate(pictures, axis=1)
 
 
 def _limits(value: np.ndarray, spec: LabelSpec) -> tuple[float, float]:
