@@ -142,10 +142,10 @@ def delta_m(
     """Δm by every protocol, {protocol: percent}. Arguments as of `directions`.
 
     Raises:
-      BaselineError: a metric is missing or cannot be compared.
+      BaselineError: a metric is missing or cannot be compared, or `chosen` has another form.
     """
-    one, several = directions(found, tasks, chosen)
     try:
+        one, several = directions(found, tasks, chosen)
         return {
             protocol: metrics.delta_m(
                 protocol, found, baselines, one if protocol == "one_metric_per_task" else several
