@@ -123,6 +123,7 @@ class Convert:
         files = item.files
         disparity = disparity_of_raw(_images.read_uint16(files["disparity"], key="disparity"))
         ids = _images.read_ids(files["semseg"], key="semseg")
+        semseg = train_ids(ids, f"{files['semseg']}, key 'semseg'")
         raw = _images.read_uint16(files["instance"], key="instance")
         if raw.shape == ids.shape and np.mean(raw // 256 != ids) > 0.01:
             raise DatasetError(
@@ -131,7 +132,7 @@ class Convert:
             )
         return {
             "image": _images.read_photo(files["image"]),
-            "semseg": train_ids(ids, f"{files['semseg']}, key 'semseg'"),
+            "semseg": semseg,
             "disparity": disparity,
             "depth": depth_of_disparity(disparity, read_camera(files["camera"])),
             "instance": instances(raw),

@@ -255,7 +255,8 @@ def _stored(path: str, stamp: tuple[int, int]) -> h5py.File:
 
 def _opening(file: File) -> h5py.File:
     try:
-        return h5py.File(file.path, "r")
+        # A lock, which some network file systems refuse, is for those who write.
+        return h5py.File(file.path, "r", locking=False)
     except OSError as error:
         raise DatasetError(
             f"{file}: expected a MATLAB 7.3 (HDF5) file, but it does not open ({error}). "

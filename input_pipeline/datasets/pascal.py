@@ -104,14 +104,12 @@ def d3(lists: Lists) -> Splits:
 
     In the order of Person-Part's lists, with the semantics of SBD. The report gives no counts.
     """
-    return {
-        split: [
-            Entry("sbd", name)
-            for name in lists[f"parts/{list_name}"]
-            if name in set(lists[f"sbd/{list_name}"])
-        ]
-        for split, list_name in (("train", "train"), ("validation", "val"))
-    }
+    splits = {}
+    for split, list_name in (("train", "train"), ("validation", "val")):
+        in_sbd = set(lists[f"sbd/{list_name}"])
+        names = [name for name in lists[f"parts/{list_name}"] if name in in_sbd]
+        splits[split] = [Entry("sbd", name) for name in names]
+    return splits
 
 
 _SPLITS = {"d1": d1, "trainaug": trainaug, "d3": d3}
