@@ -1,5 +1,7 @@
 """A network of a few hundred parameters on 8×8 images, with which every weighting trains."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,17 +55,33 @@ def all_tasks() -> dict:
     return tasks.build({name: {"type": kind} for name, kind in types.items()}, specs)
 
 
-def batch(seed: int, absent: tuple[str, ...] = (), size: int = B) -> dict[str, np.ndarray]:
-    """Random images and labels; the tasks `absent` have no key."""
+def batch(seed: int, unlabelled: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Random images and labels; those of `unlabelled` are all invalid."""
     random = np.random.default_rng(seed)
     found = {
-        "image": random.integers(0, 256, (size, H, W, 3), np.uint8),
-        "semseg": random.choice([0, 1, 2, 255], (size, H, W)).astype(np.int32),
-        "depth": random.choice([0.0, 5.0, 30.0, 79.0], (size, H, W)).astype(np.float32),
-        "parts": random.choice([0, 1, 255], (size, H, W)).astype(np.int32),
-        "valid": np.ones(size, bool),
+        "image": random.integers(0, 256, (B, H, W, 3), np.uint8),
+        "semseg": random.choice([0, 1, 2, 255], (B, H, W)).astype(np.int32),
+        "depth": random.choice([0.0, 5.0, 30.0, 79.0], (B, H, W)).astype(np.float32),
+        "parts": random.choice([0, 1, 255], (B, H, W)).astype(np.int32),
+        "valid": np.ones(B, bool),
     }
-    return {key: value for key, value in found.items() if key not in absent}
+    for key in unlabelled:
+        nothing = SPECS[key].invalid if SPECS[key].ignore is None else SPECS[key].ignore
+        found[key] = np.full_like(found[key], nothing)
+    return found
+
+
+def make_system(weighting: ConfigDict, dtype) -> system.System:
+    """The network with three tasks."""
+    built = all_tasks()
+    return system.System(
+        model=Network({name: task.channels for name, task in built.items()}, dtype),
+        tasks=built,
+        weighting=weightings.build(weighting, built),
+        image_mean=(0.5,) * 3,
+        image_std=(0.25,) * 3,
+        deep_supervision=False,
+    )
 
 
 class Trainer:
@@ -79,19 +97,10 @@ class Trainer:
         dtype=jnp.float32,
         **optimizer,
     ):
-        built = all_tasks()
         config = common.base()
         config.optimizer.update({"name": "sgd", "momentum": 0.0, "weight_decay": 0.0} | optimizer)
         config.schedule.update({"name": "constant", "learning_rate": 0.1})
-        channels = {name: task.channels for name, task in built.items()}
-        self.system = system.System(
-            model=Network(channels, dtype),
-            tasks=built,
-            weighting=weightings.build(weighting, built),
-            image_mean=(0.5,) * 3,
-            image_std=(0.25,) * 3,
-            deep_supervision=False,
-        )
+        self.system = make_system(weighting, dtype)
         self.mesh = parallel.make_mesh(jax.devices()[:devices])
         schedule = optimizers.make_schedule(
             config.schedule, steps_per_epoch=steps_per_epoch, total_steps=100
@@ -100,6 +109,7 @@ class Trainer:
         self.state = training.create_state(
             self.system, optimizer, seed=3, image_shape=(H, W), mesh=self.mesh
         )
+        self._start = jax.tree.map(np.asarray, self.state)
         self._step = training.make_train_step(
             self.system,
             optimizer,
@@ -110,6 +120,11 @@ class Trainer:
             accumulate=accumulate,
         )
 
+    def reset(self) -> "Trainer":
+        """Back to the start, without compiling again."""
+        self.state = jax.device_put(self._start, parallel.replicated(self.mesh))
+        return self
+
     def step(self, data: dict[str, np.ndarray]) -> dict:
         """One update; the logs as NumPy."""
         self.state, logs = self._step(self.state, parallel.put_batch(self.mesh, data))
@@ -119,16 +134,24 @@ class Trainer:
         """The parameters as NumPy."""
         return jax.tree.map(np.asarray, self.state.params)
 
-    def gradients(self, data: dict[str, np.ndarray]) -> tuple[dict, dict]:
-        """{task: loss} and {task: gradient} on a batch, one task at a time, by `jax.grad`."""
-        key = jax.random.key(0)
-        losses, gradients = {}, {}
-        for task in TASKS:
 
-            def loss(params, task=task):
-                found, _, _ = training.task_losses(self.system, params, {}, data, key)
-                return found[task]
+def gradients(params: dict, data: dict[str, np.ndarray]) -> tuple[dict, dict]:
+    """{task: loss} and {task: gradient by the model's parameters}, float64.
 
-            losses[task], gradients[task] = jax.value_and_grad(loss)(self.state.params["model"])
-        as_double = lambda x: np.asarray(x, np.float64)  # noqa: E731
-        return jax.tree.map(as_double, losses), jax.tree.map(as_double, gradients)
+    Each task's is taken alone, without any weighting.
+    """
+    losses, found = {}, {}
+    for task in TASKS:
+        losses[task], found[task] = _gradient_of(task)(params["model"], data)
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), (losses, found))
+
+
+@functools.cache
+def _gradient_of(task: str):
+    parts = make_system(section("fixed"), jnp.float32)
+
+    def loss(params, data):
+        found, _, _ = training.task_losses(parts, params, {}, data, jax.random.key(0))
+        return found[task]
+
+    return jax.jit(jax.value_and_grad(loss))

@@ -1,0 +1,246 @@
+"""What every weighting promises in training, for each module of `mtl_jax.weightings` found.
+
+The network is tiny and trained by plain SGD, so that an update is −rate · gradient.
+"""
+
+import itertools
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from test_weightings import surgery
+from weighting_systems import TASKS, B, Trainer, batch, gradients, section
+
+from configs import common
+from mtl_jax import _discovery, checkpoints, loop, results, weightings, workdir
+
+NAMES = _discovery.names(weightings)
+RATE = 0.1
+OPTIONS = {"uncertainty": {"form": "kendall", "initial_variance": (0.2, 1.0)}}
+ALL_BUT_SEMSEG = ("depth", "parts")
+
+
+@pytest.fixture(scope="module")
+def trainers():
+    """One per weighting on one device, compiled once."""
+    made = {}
+
+    def get(name: str) -> Trainer:
+        if name not in made:
+            made[name] = Trainer(section(name, **OPTIONS.get(name, {})))
+        return made[name].reset()
+
+    return get
+
+
+def assert_close(found, expected, rtol=1e-4, atol=1e-6):
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
+
+
+def assert_same_bits(found, expected):
+    assert_close(found, expected, rtol=0, atol=0)
+
+
+def flat(tree) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def shared(tree) -> dict:
+    return {name: tree[name] for name in tree if name.startswith("encoder")}
+
+
+@pytest.mark.parametrize("unlabelled", [(), ("parts",), ALL_BUT_SEMSEG])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_descends_along_the_weighted_gradients(trainers, name, unlabelled):
+    """Against float64 sums of gradients that were taken one task at a time."""
+    trainer, data = trainers(name), batch(0, unlabelled)
+    before = trainer.params()["model"]
+    losses, each = gradients(trainer.params(), data)
+    logs = trainer.step(data)
+    assert_close(logs["losses"], losses, rtol=1e-5)
+    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before, trainer.params()["model"])
+    weights = {task: float(logs["weights"][task]) for task in TASKS}
+    expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
+    np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5)
+    for task in TASKS:
+        # A method that works on gradients leaves those of a task alone as they are.
+        weight = 1.0 if trainer.system.weighting.needs_gradients else weights[task]
+        expected = weight * flat(each[task][f"head_{task}"])
+        np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unlabelled_task_moves_nothing_of_its_own(trainers, name):
+    trainer = trainers(name)
+    trainer.step(batch(0))  # away from a start that might be special
+    before = trainer.params()
+    logs = trainer.step(batch(1, ("depth",)))
+    after = trainer.params()
+    assert_same_bits(after["model"]["head_depth"], before["model"]["head_depth"])
+    for quantity, values in after["weighting"].items():
+        assert values["depth"] == before["weighting"][quantity]["depth"]
+        assert values["parts"] != before["weighting"][quantity]["parts"]
+    assert np.all(flat(after["model"]["head_parts"]) != flat(before["model"]["head_parts"]))
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_without_any_label_changes_nothing(trainers, name):
+    trainer = trainers(name)
+    before = trainer.params()
+    logs = trainer.step(batch(0, TASKS))
+    assert logs["total"] == 0
+    assert logs["gradient_norm"] == 0
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert_same_bits(trainer.params(), before)
+    trainer.step(batch(0, TASKS))  # and with it a whole epoch
+    logs = trainer.step(batch(1))
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert np.any(flat(trainer.params()) != flat(before))
+
+
+def some_steps(trainer) -> list:
+    """Logs of five steps, two epochs and a half, some of them partly labelled."""
+    missing = [(), ("parts",), ALL_BUT_SEMSEG, (), ()]
+    return [trainer.step(batch(seed, unlabelled)) for seed, unlabelled in enumerate(missing)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_devices_equal_one(trainers, name):
+    one = trainers(name)
+    eight = Trainer(section(name, **OPTIONS.get(name, {})), devices=8)
+    assert_close(some_steps(eight), some_steps(one), rtol=2e-4)
+    assert_close(eight.state, one.state, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_weighs_in_float32(trainers, name):
+    low = Trainer(section(name, **OPTIONS.get(name, {})), dtype=jnp.bfloat16)
+    found, expected = some_steps(low), some_steps(trainers(name))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(low.params())} == {np.dtype(np.float32)}
+    for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert_close(a["losses"], b["losses"], rtol=0.03)
+        if not low.system.weighting.needs_gradients or k == 0:
+            assert_close(a["weights"], b["weights"], rtol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_in_the_middle_changes_no_bit(trainers, name, tmp_path):
+    trainer = trainers(name)
+    whole = [trainer.step(batch(seed)) for seed in range(5)]
+    end = trainer.params()
+    trainer.reset()
+    for seed in range(3):
+        trainer.step(batch(seed))
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save_latest(trainer.state, {})
+        store.wait()
+        like = trainer.reset().state
+        trainer.state, _ = store.restore_latest(like, report=pytest.fail)
+    assert_same_bits([trainer.step(batch(seed)) for seed in (3, 4)], whole[3:])
+    assert_same_bits(trainer.params(), end)
+
+
+def test_dwa_sees_the_epochs_mean_losses(trainers):
+    logs = some_steps(trainers("dwa"))
+    losses = [{task: np.float64(log["losses"][task]) for task in TASKS} for log in logs]
+    for log in logs[:4]:
+        np.testing.assert_allclose([log["weights"][task] for task in TASKS], 1.0, rtol=1e-6)
+    # Epoch 0 is steps 0 and 1, epoch 1 steps 2 and 3; batch 1 lacks parts, batch 2 all but semseg.
+    ratios = np.array(
+        [
+            (losses[2]["semseg"] + losses[3]["semseg"])
+            / (losses[0]["semseg"] + losses[1]["semseg"]),
+            losses[3]["depth"] / ((losses[0]["depth"] + losses[1]["depth"]) / 2),
+            losses[3]["parts"] / losses[0]["parts"],
+        ]
+    )
+    expected = 3 * np.exp(ratios / 2) / np.exp(ratios / 2).sum()
+    np.testing.assert_allclose([logs[4]["weights"][task] for task in TASKS], expected, rtol=1e-5)
+
+
+def test_rlw_draws_anew_at_each_step(trainers):
+    trainer = trainers("rlw")
+    weights = [trainer.step(batch(0))["weights"]["depth"] for _ in range(4)]
+    assert len(set(map(float, weights))) == 4
+
+
+def test_learned_variances_have_a_rate_of_their_own_and_no_decay():
+    trainer = Trainer(
+        section("uncertainty", form="repo", initial_variance=(0.2, 1.0)),
+        weight_decay=0.5,
+        weighting_scale=10.0,
+    )
+    before = trainer.params()["weighting"]["log_variance"]
+    losses, _ = gradients(trainer.params(), batch(0))
+    trainer.step(batch(0))
+    for task, after in trainer.params()["weighting"]["log_variance"].items():
+        s = np.float64(before[task])
+        expected = s - 10 * RATE * (1 - 0.5 * np.exp(-s) * losses[task])
+        np.testing.assert_allclose(after, expected, rtol=1e-5)
+
+
+def test_pcgrad_of_accumulated_batches_is_that_of_their_mean_gradients():
+    """Not the mean of what it makes of each; and a task's loss is its mean where labelled."""
+    trainer = Trainer(section("pcgrad"), accumulate=2)
+    before = trainer.params()["model"]
+    halves = [batch(0), batch(1, ("parts",))]
+    (first, g), (second, h) = (gradients(trainer.params(), half) for half in halves)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, g, h)
+    # Micro-batches are every second example.
+    whole = {key: np.stack([half[key] for half in halves], 1) for key in halves[0]}
+    whole = {key: value.reshape(2 * B, *value.shape[2:]) for key, value in whole.items()}
+    logs = trainer.step(whole)
+    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before, trainer.params()["model"])
+    stacked = np.stack([flat(shared(mean[task])) for task in TASKS])
+    assert np.min(stacked @ stacked.T) < 0, "no conflict, nothing tested"
+    candidates = [
+        surgery(stacked, orders) for orders in itertools.product([(0, 1, 2), (2, 1, 0)], repeat=3)
+    ]
+    distance = min(np.abs(flat(shared(step)) - c).max() for c in candidates)
+    assert distance < 1e-4 * np.abs(stacked).max()
+    np.testing.assert_allclose(
+        logs["losses"]["semseg"], (first["semseg"] + second["semseg"]) / 2, rtol=1e-5
+    )
+    np.testing.assert_allclose(logs["losses"]["parts"], first["parts"], rtol=1e-5)
+
+
+def test_weights_and_learned_values_reach_the_writer_and_results(trainers, tmp_path):
+    config = common.base()
+    directory = workdir.Workdir(tmp_path)
+    directory.create()
+    run = types.SimpleNamespace(
+        config=config, writer=tiny.Writer(), total_steps=4, steps_per_epoch=2
+    )
+    found = results.Results(directory, config)
+    log = loop._Log(run, found)
+    logs = some_steps(trainers("uncertainty"))
+    for step in (1, 2):
+        log.add(step, logs[step - 1])
+    log.flush()
+    scalars = run.writer.scalars[2]
+    again = results.Results(directory, config, info=json.loads(json.dumps(found.info())))
+    for written in (found.write(final=True), again.write(final=True)):
+        assert set(written["weighting"]) == {"weight", "log_variance"}
+        for task in TASKS:
+            expected = float(logs[1]["weights"][task])
+            assert scalars[f"train/weight/{task}"] == written["weighting"]["weight"][task]
+            assert written["weighting"]["weight"][task] == expected
+            expected = float(logs[1]["learned"]["log_variance"][task])
+            assert scalars[f"train/log_variance/{task}"] == expected
+            assert written["weighting"]["log_variance"][task] == expected
+    assert json.loads(directory.results.read_text())["weighting"] == written["weighting"]
+
+
+def test_unknown_weighting_names_the_nearest():
+    with pytest.raises(ValueError, match=r"config\.weighting\.name='dwaa'.*mean 'dwa'.*pcgrad"):
+        weightings.build(section("dwaa"), {})
