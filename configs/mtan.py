@@ -3,7 +3,8 @@
 --config=configs/mtan.py                      embedded default, sized for a CPU
 --config=configs/mtan.py:streets_resnet       the same on a dilated ResNet
 --config=configs/mtan.py:cityscapes           report C: 7 classes and inverse depth at 128×256
---config=configs/mtan.py:cityscapes_one_conv  the same with one convolution in each stage
+--config=configs/mtan.py:cityscapes_dwa       the same, weighed by dynamic weight average
+--config=configs/mtan.py:cityscapes_one_conv  the first with one convolution in each stage
 --config=configs/mtan.py:nyuv2                Liu et al.: 13 classes, depth and normals at 288×384
 --config=configs/mtan.py:nyuv2_resnet         the same on a dilated ResNet-50
 
@@ -71,6 +72,13 @@ def cityscapes(config: ConfigDict) -> None:
     config.optimizer.weight_decay = 1e-4
 
 
+def cityscapes_dwa(config: ConfigDict) -> None:
+    """Report C, dynamic weight average at T = 2."""
+    cityscapes(config)
+    config.weighting.name = "dwa"
+    config.weighting.temperature = 2.0
+
+
 def cityscapes_one_conv(config: ConfigDict) -> None:
     """As `cityscapes`, "five encoder and decoder layers" taken literally."""
     cityscapes(config)
@@ -118,7 +126,15 @@ def _training(config: ConfigDict) -> None:
 
 PROTOCOLS = {
     f.__name__: f
-    for f in (streets, streets_resnet, cityscapes, cityscapes_one_conv, nyuv2, nyuv2_resnet)
+    for f in (
+        streets,
+        streets_resnet,
+        cityscapes,
+        cityscapes_dwa,
+        cityscapes_one_conv,
+        nyuv2,
+        nyuv2_resnet,
+    )
 }
 
 

@@ -2,6 +2,8 @@
 
 --config=configs/uncertainty.py             embedded default, sized for a CPU
 --config=configs/uncertainty.py:cityscapes  34 ids, instances and disparity at 256×512
+
+The tasks are weighed by learned variances.
 """
 
 from ml_collections import ConfigDict
@@ -18,19 +20,28 @@ def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 512) -> No
     config.model.resize = "tf1"
 
 
+def weighting(config: ConfigDict) -> None:
+    """Learned variances, in the form and from the start of the report's code."""
+    config.weighting.name = "uncertainty"
+    config.weighting.form = "repo"
+    config.weighting.initial_variance = (0.2, 1.0)
+
+
 def streets(config: ConfigDict) -> None:
     """The embedded default."""
     branched.streets(config)
     del config.model.aspp, config.model.se
     model(config, common.resnet(18, "FTT", width=16), channels=32)
+    weighting(config)
     # Three layers at σ = 0.01 would keep so short a run near zero.
     config.model.decoder.init = "kaiming_normal_fan_in"
 
 
 def cityscapes(config: ConfigDict) -> None:
-    """The network and inputs of the report, all weights equal. Batch, rate and epochs, which were
-    never published, are ours."""
+    """The network, inputs and weighting of the report. Batch, rate and epochs, which were never
+    published, are ours."""
     model(config, common.resnet(101, "FTT"))
+    weighting(config)
     config.data.dataset = "cityscapes/ids_256x512"
     config.model.image_mean = (0.5, 0.5, 0.5)
     config.model.image_std = (0.5, 0.5, 0.5)

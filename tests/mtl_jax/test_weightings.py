@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from weighting_systems import all_tasks, section
 
+from configs import mtan, uncertainty
 from mtl_jax import weightings
 from mtl_jax.weightings import pcgrad
 
@@ -203,6 +204,18 @@ def test_uncertainty_refuses():
     for initial in ((0.0, 1.0), (1.0, float("inf")), (0.1, 0.2, 0.3)):
         with pytest.raises(ValueError, match=r"config\.weighting\.initial_variance="):
             build("uncertainty", initial_variance=initial)
+
+
+def test_protocols_of_reports_c_and_e():
+    config = mtan.get_config("cityscapes_dwa")
+    assert weightings.build(config.weighting, config.tasks).temperature == 2
+    assert mtan.get_config("cityscapes").weighting.name == "fixed"
+    config = uncertainty.get_config("cityscapes")
+    built = weightings.build(config.weighting, config.tasks)
+    assert built.form == "repo"
+    assert built.initial_variance == (0.2, 1.0)
+    # Beside the 71,620,197 parameters of the network.
+    assert len(jax.tree.leaves(built.init(KEY)[0])) == 3
 
 
 # Random loss weighting.
