@@ -3,6 +3,7 @@
 --config=configs/branched.py             embedded default, sized for a CPU
 --config=configs/branched.py:miniscapes  the reports' protocol (B after tuning)
 --config=configs/branched.py:cityscapes  the same network on Cityscapes
+--config=configs/branched.py:kitti       the same network on KITTI 2015
 --config=configs/branched.py:camvid      photographs, semantics only, sized for a CPU
 """
 
@@ -62,6 +63,13 @@ def cityscapes(config: ConfigDict) -> None:
     config.model.pretrained = "resnet34"
 
 
+def kitti(config: ConfigDict) -> None:
+    """As `miniscapes`, on KITTI 2015."""
+    model(config, common.resnet(34, "FFT"))
+    common.kitti(config)
+    config.model.pretrained = "resnet34"
+
+
 def camvid(config: ConfigDict) -> None:
     """As the embedded default, on photographs."""
     small(config)
@@ -70,7 +78,7 @@ def camvid(config: ConfigDict) -> None:
     config.train.eval_every_epochs = 6
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, camvid)}
+PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, kitti, camvid)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

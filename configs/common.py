@@ -181,6 +181,19 @@ def cityscapes(config: ConfigDict) -> None:
     )
 
 
+def kitti(config: ConfigDict) -> None:
+    """19 classes and metric depth, 160 photographs; evaluated whole, padded to one size."""
+    miniscapes(config)
+    config.data.dataset = "kitti"
+    config.data.augment = augment(crop=(256, 512), scale=(0.5, 2.0), flip=0.5)
+    config.tasks = semantics_and_depth(loss="l1", normalization="log")
+    config.tasks.semseg.num_classes = 19
+    config.train.epochs = 100
+    config.train.eval_every_epochs = 10
+    config.eval.crop_multiple = 1
+    config.eval.image_size = (384, 1248)  # no photograph is larger
+
+
 def camvid(config: ConfigDict) -> None:
     """Photographs with 11 classes and no depth: the depth task is unlabelled, therefore silent."""
     config.data.dataset = "camvid"
