@@ -1,6 +1,8 @@
 """Schedules against the reports' values, optimizers against PyTorch's formulas in float64."""
 
 import functools
+import importlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from mtl_jax import optimizers
+from mtl_jax import _discovery, architectures, optimizers
 
 
 def schedule(steps_per_epoch=10, epochs=16, **options):
@@ -134,3 +136,88 @@ def test_clipping_is_global_and_before_decay():
     found = trained(steps=1, name="sgd", weight_decay=0.02, clip_norm=0.5)  # norm > 0.5
     bias = 0.5 - 0.1 * (gradient(0, (1,)) * 0.5 / norm + 0.02 * 0.5)
     np.testing.assert_allclose(found["model"]["head"]["bias"], bias, rtol=1e-5)
+
+
+def path_of(*names):
+    return tuple(jax.tree_util.DictKey(name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("module", "group"),
+    [
+        ("encoder", "common"),
+        ("decoder", "common"),
+        ("classifier", "common"),
+        ("attention1", "common"),
+        ("attention_down0", "common"),
+        ("head_depth", "depth"),
+        ("head_depth_conv", "depth"),
+        ("mask_depth_2", "depth"),
+        ("final_semseg_conv1", "semseg"),
+        ("head_depth_far", "depth_far"),
+        ("head_depths", "common"),
+        ("attention_semseg_to_depth", "depth"),
+    ],
+)
+def test_a_module_belongs_to_the_task_that_it_is_called_after(module, group):
+    tasks = ("semseg", "depth", "depth_far")
+    assert optimizers.group_of(path_of("model", module, "conv", "kernel"), tasks) == group
+    assert optimizers.group_of(path_of("weighting", "log_variance", "depth"), tasks) == "common"
+
+
+@functools.cache
+def model_configs():
+    """{architecture: the first `config.model` in configs/ that names it}."""
+    found = {}
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.py")):
+        module = importlib.import_module(f"configs.{path.stem}")
+        for protocol in getattr(module, "PROTOCOLS", ()):
+            model = module.get_config(protocol).model
+            found.setdefault(model.architecture, model)
+    return found
+
+
+@pytest.mark.parametrize("name", _discovery.names(architectures))
+def test_every_architecture_has_a_group_for_each_task(name):
+    """Under names that show it, but for 'joint', in which no layer is a task's own."""
+    tasks = {"semseg": 4, "depth": 1}
+    model = architectures.build(model_configs()[name], tasks)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    init = functools.partial(model.init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), image)["params"]
+    groups = {
+        optimizers.group_of((jax.tree_util.DictKey("model"), *path), tuple(tasks))
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    }
+    assert groups == ({"common"} if name == "joint" else {"common", *tasks})
+
+
+def test_new_biases_have_a_multiple_of_the_encoders_rate():
+    """20 × 5e-4 beside 5e-3 for new kernels; a BatchNorm's bias goes with its scale."""
+    factors = {  # of the base rate, 5e-3
+        "encoder": {"conv": {"kernel": 0.1, "bias": 0.1}},
+        "head_semseg": {
+            "conv": {"kernel": 1.0, "bias": 2.0},
+            "bn": {"scale": 1.0, "bias": 1.0},
+        },
+    }
+    config = common.base().optimizer
+    config.update({"weight_decay": 0.0, "encoder_scale": 0.1, "bias_scale": 20.0})
+    optimizer = optimizers.make_optimizer(config, lambda step: jnp.float32(5e-3))
+    params = {"model": jax_map(jnp.float32, factors), "weighting": {"s": jnp.float32(0)}}
+    ones = jax_map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(params), params)
+    jax_map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-6),
+        updates,
+        {"model": jax_map(lambda factor: -5e-3 * factor, factors), "weighting": {"s": -5e-3}},
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-4, 5e-4, 1e-3])
+def test_the_weight_decays_of_the_sweep(decay):
+    found = trained(name="sgd", weight_decay=decay)
+    kernel = PARAMS["model"]["encoder"]["conv"]["kernel"]
+    np.testing.assert_allclose(
+        found["model"]["encoder"]["conv"]["kernel"], expected(kernel, decay=decay), rtol=1e-5
+    )

@@ -1,0 +1,148 @@
+"""Frozen parts and frozen BatchNorms: not a bit of them moves, and all else trains."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import mixed_systems
+import numpy as np
+import pytest
+
+from mtl_jax import freezing
+
+
+def moved(before, after) -> set[str]:
+    """'encoder/conv1/kernel', ...: the arrays that are not the same bits."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+        )
+        if not np.array_equal(a, b)
+    }
+
+
+def after_two_steps(**changes) -> tuple[set[str], set[str]]:
+    """The parameters and the running statistics that moved."""
+    trainer = mixed_systems.Trainer(mixed_systems.config(**changes))
+    before = jax.tree.map(np.asarray, trainer.state)
+    for seed in range(2):
+        # All images have both labels: with images_per_update, each batch is enough for every group.
+        first, second = mixed_systems.batch(seed, 8), mixed_systems.batch(seed, 0)
+        trainer.step(first | {"parts": second["parts"]})
+    after = trainer.state
+    return (
+        moved(before.params["model"], after.params["model"]),
+        moved(before.batch_stats, after.batch_stats),
+    )
+
+
+ENCODER = {f"encoder/{leaf}" for leaf in ("conv1/kernel", "conv2/kernel", "conv2/bias")}
+ENCODER_NORM = {"encoder/bn1/scale", "encoder/bn1/bias"}
+HEADS = {
+    f"head_{task}/{leaf}"
+    for task in ("semseg", "parts")
+    for leaf in ("conv1/kernel", "conv2/kernel", "conv2/bias")
+}
+HEAD_NORMS = {
+    f"head_{task}/bn1/{leaf}" for task in ("semseg", "parts") for leaf in ("scale", "bias")
+}
+# The bias before a BatchNorm has no gradient but rounding errors; decay moves it.
+CANCELLED = {f"{block}/conv1/bias" for block in ("encoder", "head_semseg", "head_parts")}
+
+
+def statistics(*blocks) -> set[str]:
+    return {f"{block}/bn1/{leaf}" for block in blocks for leaf in ("mean", "var")}
+
+
+ALL_STATISTICS = statistics("encoder", "head_semseg", "head_parts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "still", "still_statistics"),
+    [
+        ({"train__freeze": ("encoder",)}, ENCODER | ENCODER_NORM | {"encoder/conv1/bias"}, set()),
+        ({"train__freeze_batch_norm": "encoder"}, ENCODER_NORM, statistics("encoder")),
+        (
+            {"train__freeze": ("parts",), "train__freeze_batch_norm": "all"},
+            {path for path in HEADS | HEAD_NORMS | CANCELLED if "head_parts" in path}
+            | ENCODER_NORM
+            | HEAD_NORMS,
+            ALL_STATISTICS,
+        ),
+        (
+            {
+                "train__freeze": ("common",),
+                "optimizer__images_per_update": {"common": 8, "semseg": 8, "parts": 8},
+            },
+            ENCODER | ENCODER_NORM | {"encoder/conv1/bias"},
+            set(),
+        ),
+    ],
+    ids=["encoder", "encoder's BatchNorm", "a head and all BatchNorms", "asynchronous"],
+)
+def test_what_is_frozen_keeps_its_bits(changes, still, still_statistics):
+    parameters, running = after_two_steps(**changes)
+    assert running == ALL_STATISTICS - still_statistics
+    everything = ENCODER | ENCODER_NORM | HEADS | HEAD_NORMS | CANCELLED
+    assert parameters == everything - still
+
+
+def test_a_frozen_norm_uses_its_running_statistics():
+    """One step's losses are those of a network in evaluation, once all BatchNorms are frozen."""
+    trainer = mixed_systems.Trainer(mixed_systems.config(train__freeze_batch_norm="all"))
+    batch = mixed_systems.batch(0, 4)
+    variables = jax.tree.map(np.asarray, trainer.state.variables)
+    # Statistics that are not those that everything starts with.
+    variables["batch_stats"] = jax.tree.map(
+        lambda x: x + np.linspace(0.1, 0.7, x.size, dtype=np.float32), variables["batch_stats"]
+    )
+    trainer.state = jax.device_put(
+        trainer.state.replace(batch_stats=variables["batch_stats"]),
+        jax.tree.map(lambda x: x.sharding, trainer.state),
+    )
+    found = trainer.step(batch)["losses"]
+    outputs = jax.tree.map(
+        np.float64, trainer.system.predict(variables, jnp.asarray(batch["image"]))
+    )
+    for name, value in outputs.items():
+        mask = batch[name] != mixed_systems.IGNORE
+        logits = value[mask]
+        right = np.take_along_axis(logits, batch[name][mask][:, None], axis=1)[:, 0]
+        expected = np.mean(np.log(np.exp(logits).sum(1)) - right)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, err_msg=name)
+
+
+def test_no_gradient_of_a_frozen_part_is_computed():
+    """Not even a zero one by arithmetic: backpropagation ends before the encoder."""
+    params = {"encoder": {"kernel": 3.0}, "head_parts": {"kernel": 5.0}}
+    frozen = freezing.Freezing(parts=("encoder",), tasks=("parts",))
+
+    def loss(params, freezing=frozen):
+        params = freezing.without_gradient(params)
+        return jnp.sin(params["encoder"]["kernel"]) * params["head_parts"]["kernel"]
+
+    gradient = jax.grad(loss)(params)
+    assert gradient["encoder"]["kernel"] == 0
+    np.testing.assert_allclose(gradient["head_parts"]["kernel"], np.sin(3.0), rtol=1e-6)
+    trains = functools.partial(loss, freezing=freezing.Freezing())
+    assert "cos" in str(jax.make_jaxpr(jax.grad(trains))(params))
+    assert "cos" not in str(jax.make_jaxpr(jax.grad(loss))(params))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__freeze": ("encodr",)}, r"\['encodr'\]; expected some of encoder, common, parts"),
+        ({"train__freeze_batch_norm": "heads"}, "freeze_batch_norm='heads'; expected one of ''"),
+    ],
+)
+def test_unknown_parts_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        mixed_systems.build(mixed_systems.config(**changes))
+
+
+def test_a_part_that_the_network_lacks_is_refused():
+    shared = {"model": {"encoder": {"kernel": 1.0}, "decoder": {"kernel": 1.0}}, "weighting": {}}
+    with pytest.raises(ValueError, match=r"\['parts'\].*it has \['common', 'encoder'\]"):
+        freezing.Freezing(parts=("parts",), tasks=("semseg", "parts")).mask(shared)
