@@ -38,7 +38,8 @@ def vote(offsets: jax.Array, things: jax.Array, *, min_votes: float = MIN_VOTES)
     Args:
       offsets: [B, H, W, 2] float32, (dy, dx) from the centre to the pixel, in pixels.
       things: [B, H, W] bool, the pixels that belong to instances.
-      min_votes: of a centre, as if they all fell on one place.
+      min_votes: of a centre, as if they all fell on one place, beyond what the tails of centres
+        with more votes account for.
 
     Returns:
       [B, H, W] int32 instance ids from 1, by height of the centre; 0 where there is no thing, or

@@ -1,0 +1,399 @@
+"""Instances: targets, loss and metrics against float64 NumPy, tasks that need others, files."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline import labels
+from mtl_jax import metrics, parallel, prediction, tasks, visualization
+from mtl_jax.tasks.instances import Instances, Offsets, centroid_offsets
+
+RNG = np.random.default_rng(0)
+B, H, W = 8, 12, 16
+VALID = np.array([True] * 7 + [False])
+SPECS = {
+    "semseg": labels.classes(("road", "person", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9))),
+    "instance": labels.instances(("person", "car")),
+    "depth": labels.depth((1.0, 80.0), mean=20.0, stddev=15.0),
+}
+SPEC_DICTS = {key: spec.as_dict() for key, spec in SPECS.items()}
+
+
+def _build(**configs):
+    return tasks.build(ml_collections.ConfigDict(configs), SPEC_DICTS)
+
+
+def _offsets_task():
+    return _build(instance={"type": "instances"})["instance"]
+
+
+def _both(**options):
+    """Instances listed before the semantics that they need."""
+    instance = {"type": "instances", "semantics": "semseg"} | options
+    return _build(instance=instance, semseg={"type": "segmentation"})
+
+
+def _batch():
+    ids = RNG.integers(0, 4, (B, H, W)).astype(np.int32) * 1001
+    ids[1] = 0  # an image without an instance
+    return {"image": np.zeros((B, H, W, 3), np.uint8), "instance": ids}
+
+
+def _exact_offsets(ids):
+    """[B, H, W, 2] float64."""
+    result = np.zeros((*ids.shape, 2))
+    for image, offsets in zip(ids, result):
+        for i in np.unique(image[image != 0]):
+            at = np.argwhere(image == i)
+            offsets[image == i] = at - at.mean(0)
+    return result
+
+
+# Targets.
+
+
+def test_targets_equal_float64_for_any_ids():
+    ids = RNG.choice([0, 1, 255, 256, 65536, 2**31 - 1], (3, 20, 30)).astype(np.int32)
+    ids[2] = np.arange(600, dtype=np.int32).reshape(20, 30) // 2 * 77777  # 299 instances
+    found = jax.jit(centroid_offsets)(ids)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, _exact_offsets(ids), atol=1e-5)
+
+
+def test_targets_of_large_images_do_not_lose_digits():
+    ids = np.ones((1, 1024, 2048), np.int32)
+    ids[0, :, :3] = 2
+    found = np.asarray(jax.jit(centroid_offsets)(ids))
+    np.testing.assert_allclose(found[0, 0, 0], [-511.5, -1.0], atol=1e-4)
+    np.testing.assert_allclose(found[0, 1023, 2047], [511.5, 2047 - 1025], atol=1e-3)
+
+
+def test_image_too_large_for_its_sums_is_refused():
+    with pytest.raises(ValueError, match="4096×4096 may add up to more than 32 bits"):
+        jax.eval_shape(centroid_offsets, jax.ShapeDtypeStruct((1, 4096, 4096), jnp.int32))
+
+
+def test_targets_follow_the_image_shown():
+    """After a crop the centroid is that of what is left."""
+    ids = np.zeros((1, 10, 10), np.int32)
+    ids[0, 2:6, 0:8] = 5
+    cropped = centroid_offsets(ids[:, :, 4:])
+    np.testing.assert_allclose(cropped[0, 2, 0], [-1.5, -1.5])
+
+
+# Loss.
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_loss_equals_float64(dtype):
+    task, batch = _offsets_task(), _batch()
+    predicted = jnp.asarray(5 * RNG.normal(size=(B, H, W, 2)), dtype)
+    found = jax.jit(lambda p, b, v: task.loss(p, task.targets(b), v))(predicted, batch, VALID)
+    mask = (batch["instance"] != 0) & VALID[:, None, None]
+    error = np.asarray(predicted, np.float64) - _exact_offsets(batch["instance"])
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, np.abs(error)[mask].sum() / (mask.sum() + 1e-4), rtol=1e-5)
+
+
+def test_gradient_comes_from_instances_alone():
+    task, batch = _offsets_task(), _batch()
+    targets = task.targets(batch)
+    predicted = jnp.asarray(RNG.normal(size=(B, H, W, 2)), jnp.float32)
+    gradient = np.asarray(jax.jit(jax.grad(task.loss))(predicted, targets, VALID))
+    mask = (batch["instance"] != 0) & VALID[:, None, None]
+    np.testing.assert_array_equal(gradient[~mask], 0.0)
+    np.testing.assert_allclose(np.abs(gradient[mask]), 1 / (mask.sum() + 1e-4), rtol=1e-5)
+
+
+# Metrics of offsets.
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_rms_is_of_the_whole_split(batch_size):
+    task, batch = _offsets_task(), _batch()
+    predicted = (4 * RNG.normal(size=(B, H, W, 2))).astype(np.float32)
+    found = task.metrics(_summed(task, predicted, task.targets(batch), batch_size))
+    squared = ((predicted - _exact_offsets(batch["instance"])) ** 2).sum(-1)
+    masks = batch["instance"][:7] != 0
+    by_image = [np.sqrt(e[m].mean()) if m.any() else 0.0 for e, m in zip(squared, masks)]
+    expected = {
+        "rms": np.mean(by_image),
+        "rms_of_labelled": np.sum(by_image) / 6,
+        "rms_global": np.sqrt(squared[:7][masks].mean()),
+    }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def _summed(task, predicted, targets, batch_size, *more):
+    step = jax.jit(task.metric_sums)
+    sums = []
+    for i in range(0, B, batch_size):
+        arguments = (predicted, targets, VALID, *more)
+        part = jax.tree.map(lambda x, i=i: x[i : i + batch_size], arguments)
+        sums.append(jax.tree.map(np.float64, step(*part)))
+    return jax.tree.map(lambda *x: sum(x), *sums)
+
+
+# Metrics of instances.
+
+
+_instance_sums = jax.jit(metrics.instance_sums)
+
+
+def _segments(ids):
+    return [ids == i for i in np.unique(ids[ids != 0])]
+
+
+def _quality(truth, found):
+    """PQ, SQ, RQ, AP50 and AP by greedy matching of one instance after the other, in float64."""
+    pairs = [(_segments(t), _segments(f)) for t, f in zip(truth, found)]
+    detections, true = [], sum(len(t) for t, _ in pairs)
+    for image, (real, predicted) in enumerate(pairs):
+        for mask in predicted:
+            ious = [(mask & r).sum() / (mask | r).sum() for r in real]
+            best = int(np.argmax(ious)) if ious else -1
+            detections.append((mask.sum(), image, best, ious[best] if ious else 0.0))
+    # The larger first; those in one eighth of an octave at once.
+    rank = np.array([np.floor(8 * np.log2(area)) for area, *_ in detections])
+
+    def precision(threshold):
+        curve = []
+        for level in sorted(set(rank), reverse=True):
+            chosen = [d for d, r in zip(detections, rank) if r >= level]
+            hits = {(image, best) for _, image, best, iou in chosen if iou > threshold}
+            curve.append((len(hits) / true, len(hits) / len(chosen)))
+        area, before = 0.0, 0.0
+        for k, (recall, _) in enumerate(curve):
+            area += (recall - before) * max(p for _, p in curve[k:])
+            before = recall
+        return area
+
+    matched = [iou for *_, iou in detections if iou > 0.5]
+    f1 = len(matched) / ((true + len(detections)) / 2)
+    averages = [precision(k / 20) for k in range(10, 20)]
+    return {
+        "pq": f1 * np.mean(matched),
+        "sq": np.mean(matched),
+        "rq": f1,
+        "ap50": averages[0],
+        "ap": np.mean(averages),
+    }
+
+
+def _damaged(ids):
+    """Instances cut, merged, shifted, invented, with other numbers."""
+    found = np.roll(ids, 1, axis=2) * 3
+    found[:, :, 12:] += (found[:, :, 12:] > 0) * 50
+    found[:, :3, :3] = 9
+    return found.astype(np.int32)
+
+
+def _blocks():
+    """Images of rectangles of all sizes, one of them without any."""
+    ids = np.zeros((B, 24, 40), np.int32)
+    for image in ids[1:]:
+        for i in range(12):
+            top, left = RNG.integers(0, 22), RNG.integers(0, 36)
+            height, width = RNG.integers(2, 12, 2)
+            image[top : top + height, left : left + width] = RNG.integers(1, 2**28) if i else 7
+    return ids
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_instance_metrics_equal_a_greedy_matching(batch_size):
+    truth = _blocks()
+    found = _damaged(truth)
+    sums = [
+        jax.tree.map(np.float64, _instance_sums(truth[s], found[s], VALID[s]))
+        for s in (slice(i, i + batch_size) for i in range(0, B, batch_size))
+    ]
+    result = metrics.instance_metrics(jax.tree.map(lambda *x: sum(x), *sums))
+    expected = _quality(truth[:7], found[:7])
+    assert 0.1 < expected["pq"] < 0.9
+    assert 0.02 < expected["ap"] < expected["ap50"] < 0.95
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_perfect_instances_and_none():
+    truth = _blocks()
+    sums = jax.device_get(_instance_sums(truth, truth * 2 + (truth > 0), VALID))
+    assert metrics.instance_metrics(sums) == dict.fromkeys(("pq", "sq", "rq", "ap50", "ap"), 1.0)
+    nothing = np.zeros_like(truth)
+    result = metrics.instance_metrics(jax.device_get(_instance_sums(truth, nothing, VALID)))
+    assert (result["pq"], result["ap"]) == (0.0, 0.0)
+    result = metrics.instance_metrics(jax.device_get(_instance_sums(nothing, truth, VALID)))
+    assert all(np.isnan(value) for value in result.values())
+
+
+def test_iou_of_exactly_a_half_is_no_match():
+    truth, found = np.zeros((2, 1, 3, 4), np.int32)
+    truth[0, 0, :2], found[0, 0, :1] = 1, 1
+    sums = jax.device_get(_instance_sums(truth, found, np.array([True])))
+    assert metrics.instance_metrics(sums)["pq"] == 0.0
+
+
+# A task that needs another one.
+
+
+def _predictions(batch):
+    """Exact offsets, and semantics that know the instances with odd numbers to be cars."""
+    car = (batch["instance"] % 2)[..., None] == [2, 2, 1]
+    return {
+        "instance": np.asarray(jax.jit(centroid_offsets)(batch["instance"])),
+        "semseg": car.astype(np.float32) + [0.5, 0, 0],
+    }
+
+
+def _scenes():
+    ids = np.zeros((B, 24, 40), np.int32)
+    ids[:, 2:10, 3:15], ids[:, 12:20, 20:36], ids[:, 3:9, 25:33] = 1, 3, 2
+    ids[1] = 0
+    return {"image": np.zeros((*ids.shape, 3), np.uint8), "instance": ids}
+
+
+def test_decoding_takes_the_pixels_that_the_semantics_allow():
+    built, batch = _both(), _scenes()
+    assert list(built) == ["instance", "semseg"]
+    assert built["instance"].class_ids == (1, 2)
+    maps = jax.jit(lambda p: tasks.postprocess_all(built, p))(_predictions(batch))
+    assert list(maps) == ["instance", "semseg"]
+    found, truth = np.asarray(maps["instance"]["instance"]), batch["instance"]
+    np.testing.assert_array_equal(found > 0, truth % 2 == 1)
+    for image, real in zip(found, truth):
+        assert len(np.unique(image[real == 1])) == len(np.unique(image[real == 3])) <= 1
+    sums = jax.jit(built["instance"].metric_sums)(
+        _predictions(batch)["instance"],
+        built["instance"].targets(batch),
+        VALID,
+        *tasks.needed_maps(built["instance"], maps),
+    )
+    result = built["instance"].metrics(jax.tree.map(np.float64, sums))
+    np.testing.assert_allclose(result["rms"], 0, atol=1e-5)
+    np.testing.assert_allclose(result["rq"], 2 * 2 / (3 + 2))  # two of three found
+
+
+def test_classes_by_name_or_id():
+    assert _both(classes=("car",))["instance"].class_ids == (2,)
+    assert _both(classes=(1, "car"))["instance"].class_ids == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        ({"instance": {"semantics": "semseg"}}, "needs the task 'semseg'; expected one of"),
+        ({"instance": {"semantics": "instance"}}, "needs the task 'instance'.*there is none"),
+        ({"instance": {"classes": (1,)}}, "classes is set, but not .semantics"),
+        (
+            {"instance": {"semantics": "semseg", "classes": ("train", 3)}, "semseg": {}},
+            r"expected classes of 'semseg' \(road, person, car\), found train, 3",
+        ),
+        (
+            {"instance": {"semantics": "semseg", "key": "other"}, "semseg": {}},
+            "found none, and the data set says none either",
+        ),
+        ({"instance": {"semantics": "depth"}, "depth": {}}, r"'depth' \(it has none\)"),
+        (
+            {"instance": {"semantics": "semseg", "min_votes": -1.0}, "semseg": {}},
+            "min_votes=-1.0; expected a positive number",
+        ),
+        ({"instance": {"key": "depth"}}, "needs labels of kind instances"),
+    ],
+)
+def test_impossible_config_says_what_to_do(configs, message):
+    types = {"instance": "instances", "semseg": "segmentation", "depth": "depth"}
+    with pytest.raises(ValueError, match=message):
+        _build(**{name: {"type": types[name]} | config for name, config in configs.items()})
+
+
+def test_type_follows_the_semantics():
+    assert type(_offsets_task()) is Offsets
+    assert type(_both()["instance"]) is Instances
+    assert tasks.needs(_both()["instance"]) == ("semseg",)
+    assert tasks.needs(_offsets_task()) == ()
+
+
+def test_eight_devices_equal_one():
+    built, batch = _both(), _scenes() | {"valid": VALID}
+    task = built["instance"]
+    predictions = _predictions(batch)
+    noise = RNG.normal(size=predictions["instance"].shape).astype(np.float32)
+    predictions["instance"] = predictions["instance"] + noise
+
+    def everything(predictions, batch):
+        targets = task.targets(batch)
+        maps = tasks.postprocess_all(built, predictions)
+        loss, gradient = jax.value_and_grad(task.loss)(
+            predictions["instance"], targets, batch["valid"]
+        )
+        sums = task.metric_sums(
+            predictions["instance"], targets, batch["valid"], *tasks.needed_maps(task, maps)
+        )
+        return loss, gradient, sums, maps
+
+    mesh = parallel.make_mesh(jax.devices()[:8])
+    many = jax.jit(everything)(
+        parallel.put_batch(mesh, predictions), parallel.put_batch(mesh, batch)
+    )
+    one = jax.jit(everything)(predictions, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9), many, one)
+
+
+def test_views_average_in_pixels_of_the_scene():
+    task = _offsets_task()
+    plain = np.float32([[[[2.0, -3.0]]]])
+    mirrored_and_twice_as_large = np.float32([[[[4.0, 6.0]]]])
+    np.testing.assert_array_equal(task.to_average(plain, mirrored=False, zoom=1.0), plain)
+    average = task.to_average(mirrored_and_twice_as_large, mirrored=True, zoom=2.0)
+    np.testing.assert_array_equal(task.from_average(average), plain)
+
+
+# Pictures and files.
+
+
+def test_files_hold_ids_or_offsets():
+    ids = np.int32([[0, 1, 300], [65535, 2, 0]])
+    contents, suffix, _ = _both()["instance"].encode(ids)
+    assert suffix == ".png"
+    with Image.open(io.BytesIO(contents)) as picture:
+        np.testing.assert_array_equal(picture, ids)
+    with pytest.raises(ValueError, match="0 to 65535; found 0 to 65536"):
+        visualization.encode_id_png(ids + (ids == 65535))
+    offsets = RNG.normal(size=(3, 4, 2)).astype(np.float32)
+    contents, suffix, _ = _offsets_task().encode(offsets)
+    assert suffix == ".npy"
+    np.testing.assert_array_equal(np.load(io.BytesIO(contents)), offsets)
+
+
+def test_instances_are_coloured_and_outlined():
+    ids = np.zeros((8, 8), np.int32)
+    ids[1:5, 1:5], ids[1:5, 5:7] = 1, 2
+    picture = visualization.instance_picture(ids)
+    colours = {tuple(picture[ids == i][0]) for i in (0, 1, 2)}
+    assert len(colours) == 3
+    assert (0, 0, 0) in colours
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    panel = _both()["instance"].panel(grey, ids).picture
+    white = (panel == 255).all(-1)
+    np.testing.assert_array_equal(white[2], [False, True, False, False, True, True, True, False])
+    np.testing.assert_array_equal(panel[ids == 0], 100)
+
+
+def test_predict_writes_instances_with_the_help_of_semantics(tmp_path):
+    built, batch = _both(), _scenes()
+    predictions = {name: value[:1] for name, value in _predictions(batch).items()}
+    image = tmp_path / "scene.png"
+    Image.fromarray(batch["image"][0]).save(image)
+    prediction.predict_files(
+        lambda image: predictions, built, [image], tmp_path / "out", multiple_of=1
+    )
+    with Image.open(tmp_path / "out" / "scene_instance.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture) > 0, batch["instance"][0] % 2 == 1)
+    assert (tmp_path / "out" / "scene_overlay.png").exists()
