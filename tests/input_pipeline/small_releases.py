@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from input_pipeline import conversion, datasets, pipeline
+from input_pipeline import conversion, datasets, pipeline, transforms
 
 
 def prepared(name, release):
@@ -41,6 +41,15 @@ def convert(name, release):
 def specs(name):
     """{key: LabelSpec}."""
     return builder_of(name).specs
+
+
+def magnified_twice(name, key, value):
+    """What becomes of a map of `value` when its image is shown twice as large."""
+    of_keys = {"image": specs(name)["image"], key: specs(name)[key]}
+    example = {"image": np.zeros((8, 8, 3), np.uint8), key: np.full((8, 8), value, np.float32)}
+    twice = transforms.Augmentation(scale=(2.0, 2.0), crop=(8, 8))
+    (result,) = np.unique(transforms.augment(example, of_keys, twice, (0, 0))[key])
+    return result
 
 
 def builder_of(name):

@@ -84,7 +84,8 @@ def test_what_the_arrays_mean():
     )
     assert specs["semseg"].palette[4] == (70, 130, 180)  # that of the class sky
     assert specs["depth"].kind == "inverse_depth"
-    assert specs["depth"].zoom_power == 1
+    magnified = small_releases.magnified_twice("cityscapes_mtan/128x256", "depth", 0.125)
+    assert magnified == 0.25
     assert specs["depth"].invalid == 0
     assert len(small_releases.specs("cityscapes_mtan/256x512_19classes")["semseg"].palette) == 19
 

@@ -116,7 +116,8 @@ def test_things_without_a_number_and_numbered_stuff_are_no_instances():
 def test_what_the_arrays_mean():
     specs = small_releases.specs("kitti")
     assert (specs["disparity"].kind, specs["disparity"].unit) == ("disparity", "px")
-    assert (specs["disparity"].zoom_power, specs["depth"].zoom_power) == (1, -1)
+    assert small_releases.magnified_twice("kitti", "disparity", 20) == 40
+    assert small_releases.magnified_twice("kitti", "depth", 20) == 10
     assert len(specs["instance"].instance_classes) == 8
 
 

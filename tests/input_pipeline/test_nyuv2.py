@@ -5,6 +5,7 @@ import scipy.io
 import small_releases
 from small_releases import save_npy, truncate
 
+from input_pipeline import transforms
 from input_pipeline.datasets import DatasetError
 from input_pipeline.datasets import _nyu_classes as nyu
 
@@ -130,8 +131,10 @@ def test_records_of_mtans_release_hold_the_values_of_the_files(mtan):
 def test_what_the_arrays_mean():
     assert set(small_releases.specs("nyuv2/40classes")) == {"image", "semseg", "depth"}
     specs = small_releases.specs("nyuv2/mtan_288x384")
-    assert specs["normals"].flip_negate == (0,)
-    assert specs["depth"].zoom_power == -1
+    assert small_releases.magnified_twice("nyuv2/mtan_288x384", "depth", 4) == 2
+    example = {"image": np.zeros((1, 2, 3), np.uint8), "normals": np.eye(3)[None, :2]}
+    mirrored = transforms.augment(example, specs, transforms.Augmentation(flip=1.0), (0, 0))
+    assert mirrored["normals"].tolist() == [[[0, 1, 0], [-1, 0, 0]]]
     assert specs["semseg"].class_names[0] == "bed"
     assert specs["semseg"].palette[12] == (225, 228, 194)
     names = small_releases.specs("nyuv2/40classes")["semseg"].class_names
