@@ -5,6 +5,8 @@
 --config=configs/branched.py:cityscapes  the same network on Cityscapes
 --config=configs/branched.py:kitti       the same network on KITTI 2015
 --config=configs/branched.py:camvid      photographs, semantics only, sized for a CPU
+--config=configs/branched.py:folder      a folder of one's own, here potholes: classes and relative
+                                         disparity; its YAML and data.manual_dir may be another's
 """
 
 from ml_collections import ConfigDict
@@ -78,7 +80,18 @@ def camvid(config: ConfigDict) -> None:
     config.train.eval_every_epochs = 6
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, kitti, camvid)}
+def folder(config: ConfigDict) -> None:
+    """As the embedded default, on 54 photographs of potholes with a disparity that is relative."""
+    small(config)
+    config.data.dataset = "folder/docs/examples/potholes.yaml"  # seen from where main.py is
+    config.data.augment = common.augment(crop=(192, 320), scale=(0.75, 1.5), flip=0.5)
+    # Mean and spread of the disparity are those of the records.
+    config.tasks = common.semantics_and_depth(loss="l1")
+    config.train.epochs = 40
+    config.train.eval_every_epochs = 10
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, kitti, camvid, folder)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

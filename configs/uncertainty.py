@@ -45,9 +45,8 @@ def cityscapes(config: ConfigDict) -> None:
     config.data.dataset = "cityscapes/ids_256x512"
     config.model.image_mean = (0.5, 0.5, 0.5)
     config.model.image_std = (0.5, 0.5, 0.5)
-    # Disparity over its maximum.
-    disparity = {"normalization": "none", "loss": "l1", "averaging": "batch"}
-    config.tasks = common.semantics_and_depth(**disparity, range=(0.0, 1.0))
+    # The loss is of disparity over its maximum, the metrics are in pixels of 256×512.
+    config.tasks = common.semantics_and_depth(normalization="minmax", loss="l1", averaging="batch")
     config.tasks.semseg.num_classes = 34
     # Person and car, the classes that the report decodes.
     config.tasks.instance = ConfigDict(
