@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.datasets import _mtan_arrays as mtan
 
@@ -123,9 +123,7 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert(self.builder_config.num_classes)
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The .npy files of each split, by number.
 
         Raises:

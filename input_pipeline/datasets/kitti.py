@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.errors import DatasetError
 from input_pipeline.sources import File
@@ -50,7 +50,7 @@ def depth_of_disparity(disparity: np.ndarray, focal_times_baseline: float) -> np
       disparity: of any shape.
       focal_times_baseline: focal length in pixels times the distance of the cameras in metres.
     """
-    known = disparity > focal_times_baseline / FARTHEST
+    known = disparity >= focal_times_baseline / FARTHEST
     depth = np.zeros(disparity.shape)
     np.divide(focal_times_baseline, disparity, out=depth, where=known)
     return depth.astype(np.float32)
@@ -195,9 +195,7 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert()
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The frames of each split, by number.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists
 
 # Names and colours of the authors. Class 10 is "jumpsuits" in LIP and "torso-skin" in CIHP.
@@ -135,9 +135,7 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert()
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The listed examples of each split.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 
 _FOLDERS = {"train": "train", "validation": "val"}
@@ -91,9 +91,7 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert()
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The files of each split, by number.
 
         Raises:

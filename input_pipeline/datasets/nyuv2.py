@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _matlab
 from input_pipeline.datasets import _mtan_arrays as mtan
 from input_pipeline.datasets import _nyu_classes as nyu
@@ -167,9 +167,7 @@ class Builder(release.ReleaseBuilder):
             return ConvertMtan()
         return ConvertOfficial(self.builder_config.num_classes)
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The frames of each split, in the order of their numbers.
 
         Raises:
@@ -192,7 +190,7 @@ class Builder(release.ReleaseBuilder):
         return items
 
 
-def _official_items(tree: sources.Tree, problems: checks.Problems) -> dict[str, list[Item]]:
+def _official_items(tree: sources.Tree, problems: checks.Problems) -> Items:
     files = {name: tree.file(name) for name in (_RELEASE, _SPLITS, _MAPPING)}
     problems.add("without the file", *(name for name, file in files.items() if file is None))
     if problems:

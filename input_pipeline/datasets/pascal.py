@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline.conversion import Item
+from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists, _matlab
 from input_pipeline.datasets import _voc_classes as voc
 from input_pipeline.errors import DatasetError
@@ -191,9 +191,7 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert()
 
-    def find(
-        self, manual_dir: str | os.PathLike, *, partial: bool = False
-    ) -> dict[str, list[Item]]:
+    def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The entries of the configuration's lists.
 
         Raises:
