@@ -1,0 +1,190 @@
+"""Every depth loss × normalisation × averaging × deep supervision: finite, and equal to NumPy."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from input_pipeline import labels
+from mtl_jax import architectures, parallel, system, tasks, training
+from mtl_jax.tasks import depth as depth_task
+
+B, H, W, C = 8, 8, 8, 3
+LOW, HIGH, MEAN, STDDEV = 4.0, 300.0, 27.0727, 29.1264
+SPECS = {
+    "semseg": labels.classes(("road", "sky", "car"), ((0, 0, 0),) * C).as_dict(),
+    "depth": labels.depth((LOW, HIGH), mean=MEAN, stddev=STDDEV).as_dict(),
+}
+LOSSES = ("l1", "l2", "berhu")
+NORMALIZATIONS = ("standard", "minmax", "log", "none")
+AVERAGING = ("image", "batch")
+COMBINATIONS = list(itertools.product(LOSSES, NORMALIZATIONS, AVERAGING, (False, True)))
+
+
+class Network(nn.Module):
+    """Predicts what its two parameters say, the first of them as an auxiliary output."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        outputs = [
+            {
+                name: self.param(f"{name}_{k}", nn.initializers.zeros, (B, H, W, c), jnp.float32)
+                for name, c in (("semseg", C), ("depth", 1))
+            }
+            for k in range(2)
+        ]
+        auxiliary, final = jax.tree.map(lambda x: x.astype(self.dtype), outputs)
+        return architectures.Predictions(final=final, auxiliary=(auxiliary,))
+
+
+def test_the_lists_are_complete():
+    assert set(LOSSES) == set(depth_task.LOSSES)
+    assert set(AVERAGING) == set(depth_task.AVERAGING)
+
+
+def _system(combination, dtype):
+    loss, normalization, averaging, deep = combination
+    config = {"type": "depth", "loss": loss, "normalization": normalization}
+    config |= {"averaging": averaging}
+    return system.System(
+        model=Network(dtype),
+        tasks=tasks.build({"semseg": {"type": "segmentation"}, "depth": config}, SPECS),
+        weighting=None,
+        image_mean=(0.0,) * 3,
+        image_std=(1.0,) * 3,
+        deep_supervision=deep,
+    )
+
+
+def _params():
+    rng = np.random.default_rng(0)
+    shapes = {"semseg": (B, H, W, C), "depth": (B, H, W, 1)}
+    return {
+        f"{name}_{k}": rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+        for k in range(2)
+    }
+
+
+def _batch(labelled):
+    """Partly labelled: holes everywhere, one image without depth, one without either."""
+    rng = np.random.default_rng(1)
+    batch = {"image": np.zeros((B, H, W, 3), np.uint8), "valid": np.arange(B) != 6}
+    semseg = rng.choice([0, 1, 2, 255], (B, H, W)).astype(np.int32)
+    depth = rng.uniform(LOW, HIGH, (B, H, W)).astype(np.float32)
+    depth[rng.random(depth.shape) < 0.3] = 0.0
+    semseg[2], depth[2], depth[5] = 255, 0.0, 0.0
+    if not labelled:
+        semseg[:], depth[:] = 255, 0.0
+    return batch | {"semseg": semseg, "depth": depth}
+
+
+def _all(dtype, batch, mesh=None):
+    """{combination: (losses, gradient of their sum)}, in one program."""
+
+    def one(combination, params, batch):
+        def total(params):
+            losses, _, _ = training.task_losses(
+                _system(combination, dtype), params, {}, batch, jax.random.key(0)
+            )
+            return sum(losses.values()), losses
+
+        gradient, losses = jax.grad(total, has_aux=True)(params)
+        return losses, gradient
+
+    params = _params()
+    if mesh is not None:
+        batch = parallel.put_batch(mesh, batch)
+        params = jax.device_put(params, parallel.replicated(mesh))
+    found = jax.jit(lambda p, b: [one(c, p, b) for c in COMBINATIONS])(params, batch)
+    return dict(zip(COMBINATIONS, jax.device_get(found)))
+
+
+# The same in float64, image by image.
+
+
+def _normalized(normalization, metres):
+    return {
+        "standard": (metres - MEAN) / STDDEV,
+        "minmax": (metres - LOW) / (HIGH - LOW),
+        "log": np.log(np.maximum(metres - LOW + 1, 1e-9)) / np.log(HIGH - LOW + 1),
+        "none": metres,
+    }[normalization]
+
+
+def _depth_loss(combination, prediction, batch):
+    loss, normalization, averaging, _ = combination
+    errors = []
+    for i in np.flatnonzero(batch["valid"]):
+        metres = batch["depth"][i].astype(np.float64)
+        known = metres != 0
+        if known.any():
+            target = _normalized(normalization, metres)
+            errors.append((prediction[i, ..., 0].astype(np.float64) - target)[known])
+    c = 0.2 * max((np.abs(e).max() for e in errors), default=0.0)
+    function = {
+        "l1": np.abs,
+        "l2": np.square,
+        "berhu": lambda e: np.where(np.abs(e) <= c, np.abs(e), (e**2 + c**2) / (2 * c)),
+    }[loss]
+    values = [function(e) for e in errors]
+    if not values:
+        return 0.0
+    if averaging == "image":
+        return np.mean([v.mean() for v in values])
+    return np.concatenate(values).mean()
+
+
+def _semseg_loss(prediction, batch):
+    known = (batch["semseg"] != 255) & batch["valid"][:, None, None]
+    if not known.any():
+        return 0.0
+    logits = prediction.astype(np.float64)[known]
+    chosen = np.take_along_axis(logits, batch["semseg"][known][:, None], axis=1)[:, 0]
+    return np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen)
+
+
+def _expected(combination, batch, dtype):
+    params = {k: np.asarray(jnp.asarray(v, dtype), np.float64) for k, v in _params().items()}
+    supervised = (0, 1) if combination[-1] else (1,)
+    return {
+        "semseg": np.mean([_semseg_loss(params[f"semseg_{k}"], batch) for k in supervised]),
+        "depth": np.mean(
+            [_depth_loss(combination, params[f"depth_{k}"], batch) for k in supervised]
+        ),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_combination_of_a_partly_labelled_batch_equals_float64(dtype):
+    batch = _batch(labelled=True)
+    for combination, (losses, gradient) in _all(jnp.dtype(dtype), batch).items():
+        expected = _expected(combination, batch, dtype)
+        for task, value in expected.items():
+            assert losses[task].dtype == np.float32
+            np.testing.assert_allclose(losses[task], value, rtol=2e-5, err_msg=str(combination))
+        for name, value in gradient.items():
+            assert np.isfinite(value).all(), combination
+            # Without deep supervision the auxiliary output teaches nothing.
+            assert np.any(value) == (combination[-1] or name.endswith("1")), (combination, name)
+
+
+def test_no_combination_learns_from_an_unlabelled_batch():
+    for combination, found in _all(jnp.float32, _batch(labelled=False)).items():
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(found)), combination
+
+
+def test_every_combination_on_eight_devices_equals_one():
+    batch = _batch(labelled=True)
+    one, eight = _all(jnp.float32, batch), _all(jnp.float32, batch, parallel.make_mesh())
+    for combination in COMBINATIONS:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+            one[combination],
+            eight[combination],
+        )
