@@ -81,6 +81,12 @@ def update_every(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def updates_made(opt_state: Any) -> dict[str, jax.Array]:
+    """{group: float32 scalar}, the updates so far, for the logs; {} if all is synchronous."""
+    states = group_states(opt_state)
+    return {group: state.updates.astype(jnp.float32) for group, state in states.items()}
+
+
 def group_states(opt_state: Any) -> dict[str, GroupState]:
     """{group: its state} in the state of what `optimizers.build` made; {} if it is synchronous."""
     partitions = getattr(opt_state, "inner_states", {})

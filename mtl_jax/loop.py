@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from mtl_jax import (
     checkpoints,
     evaluation,
+    image_metrics,
     optimizers,
     parallel,
     pretrained,
@@ -24,7 +25,7 @@ from mtl_jax import (
 from mtl_jax.results import Results
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
-from mtl_jax.workdir import Workdir
+from mtl_jax.workdir import Workdir, write_json
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -76,6 +77,7 @@ class Run:
       mesh: from `parallel.make_mesh`.
       stream: training batches.
       eval_batches: makes a fresh iterator over the evaluation split.
+      eval_ids: the ids of the examples in one of its global batches.
       workdir: where everything is kept.
       writer: of TensorBoard events.
       draw: makes {name: [H, W, 3] uint8} pictures of a few examples from (batch, outputs).
@@ -86,6 +88,7 @@ class Run:
     mesh: Mesh
     stream: TrainStream
     eval_batches: Callable[[], Iterable[dict[str, np.ndarray]]]
+    eval_ids: Callable[[int], Sequence[str]]
     workdir: Workdir
     writer: Writer
     draw: Callable[[dict, dict], dict[str, np.ndarray]]
@@ -154,14 +157,15 @@ class Run:
             image_shape=self.stream.shapes["image"][:2],
             mesh=self.mesh,
         )
+        parameters = sum(x.size for x in jax.tree.leaves(state.variables["params"]))
         restored = store.restore_latest(state, report=progress.say)
         if restored is None:
             if self.config.model.pretrained:
                 state = pretrained.load(state, self.config.model, report=progress.say)
             progress.parameter_overview(state.variables, self.workdir.path / "parameters.txt")
-            return state, Results(self.workdir, self.config)
+            return state, Results(self.workdir, self.config, parameters=parameters)
         state, info = restored
-        results = Results(self.workdir, self.config, info=info)
+        results = Results(self.workdir, self.config, info=info, parameters=parameters)
         if int(state.step) < self.total_steps:
             progress.say(f"Resuming at step {int(state.step)} of {self.total_steps}.")
         return state, results
@@ -210,16 +214,24 @@ class Run:
         """Evaluates, draws, and saves the model if it is the best so far."""
         started = time.monotonic()
         pictures: dict[str, np.ndarray] = {}
+        images = image_metrics.ImageMetrics(
+            self.system.tasks, self.draw, keep=self.config.eval.worst_images
+        )
 
-        def draw(batch, outputs):
+        def on_batch(batch, outputs):
             if not pictures and self.config.eval.images:
                 pictures.update(self.draw(batch, outputs))
+            images.on_batch(batch, outputs)
 
-        metrics = self._evaluate(state.variables, self.eval_batches(), draw)
+        metrics = self._evaluate(state.variables, self.eval_batches(), on_batch, images.on_images)
         best = results.is_best(step, metrics)
         if best:  # before the evaluation is on record: what the record calls best exists
             store.save_best(state, results.info())
             store.wait()
+            if jax.process_index() == 0:
+                found = {"step": step, "split": self.config.eval.split}
+                write_json(self.workdir.best_evaluation, found | images.summary(self.eval_ids))
+                progress.save_pictures(self.workdir.predictions, images.pictures())
         results.add_evaluation(step, step / self.steps_per_epoch, metrics)
         progress.evaluation(step, metrics, best=best, seconds=time.monotonic() - started)
         self.writer.write_scalars(step, {f"eval/{k}": v for k, v in metrics.items()})
@@ -263,11 +275,8 @@ class _Log:
         images = len(logs) * self._run.config.train.batch_size
         step, last = self._pending[-1][0], logs[-1]
         weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
-        self._results.add_training(
-            step, seconds=now - self._clock, images=images, weighting=weighting
-        )
-        rate = images / (now - self._clock)
-        self._clock = now
+        seconds, self._clock = now - self._clock, now
+        rate = images / seconds
         losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
         scalars = {f"train/loss/{task}": value for task, value in losses.items()}
         scalars |= {
@@ -281,7 +290,16 @@ class _Log:
             "train/gradient_norm": float(last["gradient_norm"]),
             "train/images_per_second": rate,
         }
+        scalars |= {f"train/updates/{g}": float(value) for g, value in last["updates"].items()}
         self._run.writer.write_scalars(step, scalars)
+        self._results.add_training(
+            step,
+            seconds=seconds,
+            images=images,
+            weighting=weighting,
+            scalars={"epoch": step / self._run.steps_per_epoch}
+            | {name.removeprefix("train/"): value for name, value in scalars.items()},
+        )
         self._line.show(step, losses, float(last["learning_rate"]), rate)
         self._pending.clear()
 

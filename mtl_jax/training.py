@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtl_jax import parallel
+from mtl_jax import asynchronous, parallel
 from mtl_jax.optimizers import COMMON, Schedule
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
@@ -71,7 +71,8 @@ def make_train_step(
     Returns:
       (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:
       `losses` and `weights` per task, `learned` (the weighting's parameters, as this step used
-      them), `total`, `gradient_norm`, `learning_rate`.
+      them), `total`, `gradient_norm`, `learning_rate`, and `updates`, those made so far by each
+      group that is updated asynchronously.
     """
 
     def close_epoch(weighting, epoch_losses):
@@ -100,6 +101,7 @@ def make_train_step(
             "losses": losses,
             "gradient_norm": optax.tree.norm(gradient["model"]),
             "learning_rate": schedule(state.step),
+            "updates": asynchronous.updates_made(opt_state),
         }
         step = state.step + 1
         epoch_losses = {

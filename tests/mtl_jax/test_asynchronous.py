@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import mixed_systems
 import numpy as np
+import optax
 import pytest
 
 from mtl_jax import asynchronous, checkpoints, optimizers, training
@@ -99,14 +100,40 @@ def test_groups_follow_the_rule_over_a_random_stream():
     assert rule["['model']['head_parts']['conv']['kernel']"].updates > 20
 
 
+def test_the_worked_example_of_the_documentation():
+    """docs/training.md: batches of ten, gradients 1, 10, 100 and 1000, parts' and semantics' sums."""
+    expected = {  # (counter, sum of gradients handed on) after each batch
+        ("common", 20): [(10, 0), (0, 11), (10, 0), (0, 1100)],
+        ("semseg", 10): [(6, 0), (3, 11), (3, 0), (8, 0)],
+        ("parts", 10): [(4, 0), (7, 0), (7, 111), (2, 1000)],
+    }
+    images = [
+        {"common": 10, "semseg": 6, "parts": 4},
+        {"common": 10, "semseg": 7, "parts": 3},
+        {"common": 10, "semseg": 0, "parts": 10},
+        {"common": 10, "semseg": 5, "parts": 5},
+    ]
+    for (group, threshold), rows in expected.items():
+        transform = asynchronous.update_every(threshold, group, optax.identity())
+        state = transform.init(jnp.float32(0))
+        for batch, (counts, row) in enumerate(zip(images, rows)):
+            update, state = transform.update(jnp.float32(10**batch), state, images=counts)
+            assert (int(state.images), float(update)) == row, (group, batch)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted():
     """A run of twelve mixed batches, and the state after each of them."""
     trainer = mixed_systems.Trainer(thesis_config())
     states = [jax.tree.map(np.asarray, trainer.state)]
     for seed, count in enumerate(SEMSEG_IMAGES):
-        trainer.step(mixed_systems.batch(seed, count))
+        logs = trainer.step(mixed_systems.batch(seed, count))
         states.append(jax.tree.map(np.asarray, trainer.state))
+    assert {group: int(n) for group, n in logs["updates"].items()} == {
+        "common": 4,
+        "semseg": 4,
+        "parts": 4,
+    }
     return trainer, states
 
 
