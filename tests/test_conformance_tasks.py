@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import common
 from input_pipeline import labels
-from mtl_jax import _discovery, tasks, visualization
+from mtl_jax import _discovery, parallel, tasks, visualization, weightings
 
 B, H, W = 3, 8, 12
 RNG = np.random.default_rng(0)
@@ -103,6 +104,66 @@ def test_unlabelled_gives_no_loss_no_gradient_and_no_metric(task, how):
     assert task.labelled(task.targets(BATCH), ALL_VALID)
     metrics = task.metrics(jax.tree.map(np.asarray, task.metric_sums(prediction, targets, valid)))
     assert np.isnan(metrics[task.headline[0]])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_unlabelled_examples_change_neither_loss_nor_gradient(task):
+    """As in a batch from two data sets of which one lacks the key."""
+    spec = SPECS[task.key]
+    unknown = next(value for value in (spec.invalid, spec.ignore, 0) if value is not None)
+    labels_of_batch = np.array(BATCH[task.key])
+    labels_of_batch[1:] = unknown
+    batch, prediction = BATCH | {task.key: labels_of_batch}, _prediction(task)
+
+    @jax.jit
+    def loss_and_gradient(prediction, batch, valid):
+        return jax.value_and_grad(task.loss)(prediction, task.targets(batch), valid)
+
+    loss, gradient = loss_and_gradient(prediction, batch, ALL_VALID)
+    alone = loss_and_gradient(prediction[:1], _split(batch, slice(0, 1)), ALL_VALID[:1])
+    np.testing.assert_allclose(loss, alone[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient[:1], alone[1], rtol=1e-5)
+    np.testing.assert_array_equal(gradient[1:], 0.0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_devices_give_the_same_as_one(task):
+    def everything(batch):
+        prediction, targets, valid = batch["prediction"], task.targets(batch), batch["valid"]
+        loss, gradient = jax.value_and_grad(task.loss)(prediction, targets, valid)
+        sums = task.metric_sums(prediction, targets, valid)
+        return loss, gradient, sums, task.postprocess(prediction)
+
+    batch = BATCH | {"valid": ALL_VALID, "prediction": np.asarray(_prediction(task))}
+    mesh = parallel.make_mesh(jax.devices()[:B])
+    one, many = (jax.jit(everything)(b) for b in (batch, parallel.put_batch(mesh, batch)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), many, one)
+
+
+@pytest.mark.parametrize("name", _discovery.names(weightings))
+def test_every_weighting_takes_the_losses_of_every_task(name):
+    """With one task unlabelled, which then has no say."""
+    every = {f"task_{i}": task.values[0] for i, task in enumerate(TASKS)}
+    section = common.base().weighting
+    section.name = name
+    weighting = weightings.build(section, every)
+    params, state = weighting.init(jax.random.key(0))
+
+    @jax.jit
+    def combine(params, predictions, batch, key):
+        targets = {name: task.targets(batch) for name, task in every.items()}
+        losses = {n: t.loss(predictions[n], targets[n], ALL_VALID) for n, t in every.items()}
+        labelled = {n: t.labelled(targets[n], ALL_VALID) for n, t in every.items()}
+        return weighting.combine(params, state, losses, labelled, key)[0]
+
+    predictions = {n: _prediction(t) for n, t in every.items()}
+    batch = {key: value for key, value in BATCH.items() if key != "normals"}
+    total, gradient = jax.value_and_grad(combine, argnums=1)(
+        params, predictions, batch, jax.random.key(1)
+    )
+    assert np.isfinite(total)
+    for task_name, task in every.items():
+        assert np.any(np.asarray(gradient[task_name]) != 0) == (task.key != "normals")
 
 
 @pytest.mark.parametrize("task", TASKS)

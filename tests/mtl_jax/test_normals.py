@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline import labels
-from mtl_jax import metrics, parallel, tasks
+from mtl_jax import metrics, tasks
 from mtl_jax.metrics.normals import angles
 
 RNG = np.random.default_rng(0)
@@ -140,22 +140,6 @@ def test_nan_reaches_loss_and_metrics():
     found = task.metrics(sums)
     assert np.isnan(found["mean"])
     assert np.isnan(found["median"])
-
-
-def test_eight_devices_equal_one():
-    task, batch = _task(), _batch() | {"valid": VALID}
-    prediction = RNG.normal(size=(8, 6, 5, 3)).astype(np.float32)
-
-    def everything(prediction, batch):
-        targets = task.targets(batch)
-        loss, gradient = jax.value_and_grad(task.loss)(prediction, targets, batch["valid"])
-        return loss, gradient, task.metric_sums(prediction, targets, batch["valid"])
-
-    mesh = parallel.make_mesh(jax.devices()[:8])
-    split = parallel.put_batch(mesh, batch | {"prediction": prediction})
-    many = jax.jit(everything)(split.pop("prediction"), split)
-    one = jax.jit(everything)(prediction, batch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), many, one)
 
 
 def test_mirrored_view_averages_to_the_same_normals():
