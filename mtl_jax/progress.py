@@ -9,6 +9,10 @@ import numpy as np
 from PIL import Image
 
 
+# Metrics beside those of the same name without it: too many for a line.
+_VARIANTS = ("_per_image", "_thesis")
+
+
 def say(text: str) -> None:
     """One line on standard output, from the first process only."""
     if jax.process_index() == 0:
@@ -36,7 +40,7 @@ def evaluation(step: int, metrics: dict[str, float], *, best: bool, seconds: flo
     shown = "  ".join(
         f"{name} {value:.4g}"
         for name, value in metrics.items()
-        if "iou/" not in name and value == value
+        if value == value and not ("iou/" in name or name.endswith(_VARIANTS))
     )
     say(f"evaluation at step {step}{' (best so far)' if best else ''}, {seconds:.0f} s: {shown}")
 
