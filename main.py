@@ -65,7 +65,7 @@ def train() -> None:
     """--mode=train: trains, or goes on with, the run in --workdir; or one for each of --seeds."""
     config = _CONFIG.value
     directory = _workdir(config)
-    if not _SEEDS.value:
+    if not _seeds():
         seeds.check_single(directory)
         _train(config, directory)
         return
@@ -142,7 +142,7 @@ def evaluate() -> None:
     compared = [workdir.Workdir(path) for path in _BASELINES.value]
     like, checkpoint = workdir.to_json(config), config.eval.checkpoint
     against = baselines.read(compared, like, checkpoint)  # fails now rather than after the work
-    if _SEEDS.value:
+    if _seeds():
         runs = [_evaluate(*run) for _, *run in _per_seed(config, directory)]
         result, tasks = runs[0]
         mean, deviation = seeds.spread(its["metrics"] for its, _ in runs)

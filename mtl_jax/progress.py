@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from PIL import Image
 
-
 # Metrics beside those of the same name without it: too many for a line.
 _VARIANTS = ("_per_image", "_thesis")
 

@@ -80,9 +80,14 @@ def aggregate(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
       A dict with the layout of a single run's results.json, whose metrics are means over the seeds,
       and beside them `std`, sample standard deviations: of `best`, `last` and `mean_of_last_10`.
+      Of everything else it holds what all runs agree on.
     """
     first = next(iter(found.values()))
-    summary: dict[str, Any] = {key: first[key] for key in ("name", "selection", "split")}
+    summary: dict[str, Any] = {
+        key: value
+        for key, value in first.items()
+        if all(run.get(key) == value for run in found.values())
+    }
     summary |= {"finished": all(run["finished"] for run in found.values()), "seeds": list(found)}
     for report in ("best", "last"):
         mean, deviation = spread(run[report]["metrics"] for run in found.values())

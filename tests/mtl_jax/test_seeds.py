@@ -21,6 +21,8 @@ def _results(step, miou, last_miou, mean, finished=True):
         "mean_of_last_10": {"semseg/miou": mean},
         "evaluations": 12,
         "train_seconds": 10.0 * step,
+        "steps": 9,
+        "images_per_second": step,
     }
 
 
@@ -51,6 +53,8 @@ def test_aggregate_is_mean_and_sample_standard_deviation():
     assert summary["mean_of_last_10_std"]["semseg/miou"] == pytest.approx(0.02)
     assert np.isnan(summary["best"]["metrics"]["semseg/iou/sky"])
     assert summary["train_seconds"] == [30.0, 60.0, 90.0]
+    assert summary["steps"] == 9
+    assert "images_per_second" not in summary  # they do not agree
 
 
 def test_one_unfinished_run_leaves_all_unfinished():
