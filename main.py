@@ -114,12 +114,14 @@ def _train(config, directory) -> dict[str, Any]:
         {k: v for k, v in workdir.flatten(workdir.to_json(config)).items() if _is_scalar(v)}
     )
     with _usage_errors():
+        eval_stream = _eval_stream(config, builder, parts)
         run = loop.Run(
             config=config,
             system=parts,
             mesh=parallel.make_mesh(),
             stream=stream,
-            eval_batches=_eval_stream(config, builder, parts).batches,
+            eval_batches=eval_stream.batches,
+            eval_ids=eval_stream.example_ids,
             workdir=directory,
             writer=writer,
             draw=functools.partial(

@@ -84,6 +84,7 @@ def base() -> ConfigDict:
                 "selection_mode": "max",
                 "checkpoint": "best",  # what evaluate and predict load: 'best' or 'latest'
                 "images": 4,  # examples drawn at each evaluation
+                "worst_images": 3,  # drawn for each task at the best evaluation
                 "save_predictions": False,
                 # Test-time augmentation, in training's evaluations too if it is set here.
                 "tta": {

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,18 @@ from mtl_jax.test_time_augmentation import TestTimeAugmentation
 
 # An int32 count of pixels must not overflow on the device between two drains to the host.
 _PIXELS_BETWEEN_DRAINS = 2**30
+
+
+class Images(NamedTuple):
+    """What is known of every single image of a global batch, on the host.
+
+    Attributes:
+      valid: [B] bool, False for padding.
+      sums: {task: `metric_sums` of each image alone}, with a leading axis of B.
+    """
+
+    valid: np.ndarray
+    sums: dict[str, Any]
 
 
 class Evaluator:
@@ -36,7 +48,7 @@ class Evaluator:
         self._step = jax.jit(
             self._step_fn,
             in_shardings=(whole, whole, split),
-            out_shardings=(whole, split),
+            out_shardings=(whole, split, whole),
             donate_argnums=0,
         )
 
@@ -46,6 +58,7 @@ class Evaluator:
         batches: Iterable[dict[str, np.ndarray]],
         on_batch: Callable[[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]], None]
         | None = None,
+        on_images: Callable[[Images], None] | None = None,
     ) -> dict[str, float]:
         """Evaluates the whole stream.
 
@@ -54,6 +67,7 @@ class Evaluator:
           batches: this process's slices of all batches, padding marked by `valid`.
           on_batch: called with each local batch and what `postprocess` made of its predictions,
             {task: {name: array}}; for saving and drawing.
+          on_images: called before it with what is known of every image of the global batch.
 
         Returns:
           {'<task>/<metric>': value} for every task, '<task>/loss' (the mean over labelled images of
@@ -70,7 +84,9 @@ class Evaluator:
             on_device = parallel.put_batch(self._mesh, batch)
             if sums is None:
                 sums = self._zeros(variables, on_device)
-            sums, outputs = self._step(sums, variables, on_device)
+            sums, outputs, images = self._step(sums, variables, on_device)
+            if on_images:
+                on_images(jax.device_get(images))
             if on_batch:
                 on_batch(batch, jax.tree.map(_local, outputs))
             pixels += int(np.prod(on_device["image"].shape[:3]))
@@ -88,25 +104,38 @@ class Evaluator:
         return jax.device_put(zeros, parallel.replicated(self._mesh))
 
     def _step_fn(self, sums, variables, batch):
-        new, outputs = self._sums(variables, batch)
-        return jax.tree.map(jnp.add, sums, new), outputs
+        new, outputs, images = self._sums(variables, batch)
+        return jax.tree.map(jnp.add, sums, new), outputs, images
 
     def _sums(self, variables, batch):
+        """(sums over the batch, maps, what is known of every image)."""
+        tasks = self._system.tasks
         predict = functools.partial(self._system.predict, variables)
         plain = predict(batch["image"])
-        merged = self._tta.merge(predict, self._system.tasks, batch["image"], plain)
-        sums, outputs = {}, postprocess_all(self._system.tasks, merged)
-        for name, task in self._system.tasks.items():
-            targets = task.targets(batch)
-            loss, images = _loss_per_image(task, plain[name], targets, batch["valid"])
-            sums[name] = {
-                "metrics": task.metric_sums(
-                    merged[name], targets, batch["valid"], *needed_maps(task, outputs)
-                ),
-                "loss": loss,
-                "images": images,
-            }
-        return sums, outputs
+        merged = self._tta.merge(predict, tasks, batch["image"], plain)
+        targets = {name: task.targets(batch) for name, task in tasks.items()}
+
+        def one(plain, merged, targets, valid):
+            """Evaluates one image, as a batch of its own."""
+            plain, merged, targets, valid = jax.tree.map(
+                lambda array: array[None], (plain, merged, targets, valid)
+            )
+            outputs, found = postprocess_all(tasks, merged), {}
+            for name, task in tasks.items():
+                labelled = task.labelled(targets[name], valid)
+                found[name] = {
+                    "metrics": task.metric_sums(
+                        merged[name], targets[name], valid, *needed_maps(task, outputs)
+                    ),
+                    "loss": task.loss(plain[name], targets[name], valid) * labelled,
+                    "images": labelled.astype(jnp.int32),
+                }
+            return found, jax.tree.map(lambda array: array[0], outputs)
+
+        by_image, outputs = jax.vmap(one)(plain, merged, targets, batch["valid"])
+        sums = jax.tree.map(lambda x: jnp.sum(x, axis=0, dtype=x.dtype), by_image)
+        metric_sums = {name: found["metrics"] for name, found in by_image.items()}
+        return sums, outputs, Images(batch["valid"], metric_sums)
 
     def _metrics(self, totals) -> dict[str, float]:
         result = {}
@@ -119,17 +148,6 @@ class Evaluator:
                 result[f"{name}/{metric}"] = float(value)
         result["loss"] = float(sum(result.get(f"{name}/loss", 0.0) for name in self._system.tasks))
         return result | metrics.composite(result)
-
-
-def _loss_per_image(task, prediction, targets, valid) -> tuple[jax.Array, jax.Array]:
-    """Sum of the losses of single images, and the number of images that have a label."""
-
-    def one(prediction, targets, valid):
-        batch = jax.tree.map(lambda array: array[None], (prediction, targets, valid))
-        return task.loss(*batch), task.labelled(*batch[1:])
-
-    losses, labelled = jax.vmap(one)(prediction, targets, valid)
-    return jnp.sum(losses * labelled), jnp.sum(labelled, dtype=jnp.int32)
 
 
 class PredictionSaver:

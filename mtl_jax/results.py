@@ -1,7 +1,8 @@
-"""evaluation.jsonl and results.json of a run."""
+"""training.jsonl, evaluation.jsonl and results.json of a run."""
 
 import importlib.metadata
 import platform
+import sys
 from typing import Any
 
 import jax
@@ -20,17 +21,37 @@ class SelectionError(ValueError):
 class Results:
     """What is known of a run so far. Only the first process writes."""
 
-    def __init__(self, directory: Workdir, config: Any, info: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        directory: Workdir,
+        config: Any,
+        info: dict[str, Any] | None = None,
+        *,
+        parameters: int | None = None,
+    ):
         """Starts anew, or goes on from the `info` of a checkpoint.
 
-        Evaluations later than that checkpoint will be made again, so they are dropped.
+        What was logged and evaluated later than that checkpoint will be made again, so it is
+        dropped.
+
+        Args:
+          directory: of the run.
+          config: of the run.
+          info: of `info()`, when the checkpoint was saved.
+          parameters: how many the model has.
         """
         self._directory, self._config = directory, config
         info = info or {"step": 0, "train_seconds": 0.0, "images": 0, "weighting": {}}
         self._step = info["step"]
         self._seconds, self._images = info["train_seconds"], info["images"]
         self._weighting = info["weighting"]
+        self._parameters = parameters
+        self._peak_memory = info.get("peak_memory", {})
         self._evaluations = [e for e in directory.read_evaluations() if e["step"] <= self._step]
+        logged = directory.read_training()
+        kept = [entry for entry in logged if entry["step"] <= self._step]
+        if len(kept) < len(logged) and jax.process_index() == 0:
+            directory.write_training(kept)
 
     def info(self) -> dict[str, Any]:
         """What a checkpoint has to remember."""
@@ -39,19 +60,34 @@ class Results:
             "train_seconds": self._seconds,
             "images": self._images,
             "weighting": self._weighting,
+            "peak_memory": self._measure_memory(),
         }
 
     def add_training(
-        self, step: int, *, seconds: float, images: int, weighting: dict[str, dict[str, float]]
+        self,
+        step: int,
+        *,
+        seconds: float,
+        images: int,
+        weighting: dict[str, dict[str, float]],
+        scalars: dict[str, float],
     ) -> None:
-        """Counts the time and images that training took to come to `step`.
+        """Counts the time and images that training took to come to `step`, and logs that step.
 
-        `weighting` is what that step weighed with: {'weight' or a learned quantity: {task: value}}.
+        Args:
+          step: the last one made.
+          seconds: since the step that was logged before.
+          images: likewise.
+          weighting: what that step weighed with: {'weight' or a learned quantity: {task: value}}.
+          scalars: what training.jsonl keeps of these steps.
         """
         self._step = step
         self._seconds += seconds
         self._images += images
         self._weighting = weighting
+        if jax.process_index() == 0:
+            entry = {"step": step, "train_seconds": self._seconds}
+            self._directory.append_training(entry | scalars)
 
     def has_evaluation(self, step: int) -> bool:
         """Whether the model of that step has been evaluated."""
@@ -79,7 +115,8 @@ class Results:
         """Writes results.json and returns what it holds.
 
         `mean_of_last_10` is over the last ten evaluations, or all if they are fewer; `evaluations`
-        says how many there were.
+        says how many there were. `peak_memory`, in bytes, is of the first process: `host` what it
+        held in main memory at most, `device` what its fullest accelerator held, None on a CPU.
         """
         evaluations = self._evaluations
         last_ten = evaluations[-10:]
@@ -100,6 +137,8 @@ class Results:
             "steps": self._step,
             "train_seconds": self._seconds,
             "images_per_second": self._images / self._seconds if self._seconds else None,
+            "parameters": self._parameters,
+            "peak_memory": self._measure_memory(),
             "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
             "processes": jax.process_count(),
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
@@ -108,6 +147,15 @@ class Results:
         if jax.process_index() == 0:
             workdir.write_json(self._directory.results, results)
         return results
+
+    def _measure_memory(self) -> dict[str, int | None]:
+        """The most memory so far, in this process and in those that it goes on from."""
+        now = {"host": _host_bytes(), "device": _device_bytes()}
+        self._peak_memory = {
+            kind: max((n for n in (self._peak_memory.get(kind), found) if n), default=None)
+            for kind, found in now.items()
+        }
+        return self._peak_memory
 
     def _score(self, entry: dict[str, Any]) -> float:
         selection, split = self._config.eval.selection, self._config.eval.split
@@ -138,6 +186,22 @@ class Results:
 def _number(value: float | None) -> float:
     """JSON has no NaN: it is written as null and read as None."""
     return float("nan") if value is None else value
+
+
+def _host_bytes() -> int | None:
+    """The most main memory that this process ever held."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _device_bytes() -> int | None:
+    """The most memory that any accelerator of this process ever held; a CPU does not tell."""
+    found = [device.memory_stats() or {} for device in jax.local_devices()]
+    return max((stats.get("peak_bytes_in_use", 0) for stats in found), default=0) or None
 
 
 def _version(package: str) -> str | None:

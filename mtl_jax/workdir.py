@@ -1,4 +1,7 @@
-"""The work directory of a run: config, label specs, evaluations, results. All writes are atomic."""
+"""The work directory of a run: config, label specs, evaluations, results.
+
+Writes are atomic, but for the lines that are appended to training.jsonl.
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ MAY_DIFFER = (
     "train.log_every",
     "train.profile",
     "eval.images",
+    "eval.worst_images",
     "eval.checkpoint",
     "eval.save_predictions",
     "eval.delta_metrics",
@@ -37,6 +41,8 @@ class Workdir:
         self.label_specs = self.path / "labels.json"
         self.evaluations = self.path / "evaluation.jsonl"
         self.results = self.path / "results.json"
+        self.training = self.path / "training.jsonl"
+        self.best_evaluation = self.path / "best_evaluation.json"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
 
@@ -88,19 +94,24 @@ class Workdir:
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         """All evaluations so far, oldest first; a torn last line is left out."""
-        if not self.evaluations.exists():
-            return []
-        found = []
-        for line in self.evaluations.read_text().splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return found
+        return _read_lines(self.evaluations)
 
     def write_evaluations(self, evaluations: list[dict[str, Any]]) -> None:
         """Replaces the list of evaluations."""
         write_text(self.evaluations, "".join(json.dumps(_finite(e)) + "\n" for e in evaluations))
+
+    def read_training(self) -> list[dict[str, Any]]:
+        """What was logged of training, oldest first; a torn last line is left out."""
+        return _read_lines(self.training)
+
+    def write_training(self, logged: list[dict[str, Any]]) -> None:
+        """Replaces what was logged of training."""
+        write_text(self.training, "".join(json.dumps(_finite(entry)) + "\n" for entry in logged))
+
+    def append_training(self, entry: dict[str, Any]) -> None:
+        """Appends to what was logged of training."""
+        with self.training.open("a") as file:
+            file.write(json.dumps(_finite(entry)) + "\n")
 
     def _read(self, path: Path) -> Any:
         try:
@@ -112,6 +123,18 @@ class Workdir:
             ) from error
         except json.JSONDecodeError as error:
             raise WorkdirError(f"{path} is not valid JSON: {error}.") from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
 
 
 def evaluate_may_differ() -> tuple[str, ...]:

@@ -67,19 +67,20 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
         ),
         **process,
     )
-    batches = pipeline.EvalStream(
+    eval_stream = pipeline.EvalStream(
         builder,
         split=config.eval.split,
         keys=keys,
         batch_size=config.eval.batch_size,
         **process,
-    ).batches
+    )
     return loop.Run(
         config=config,
         system=parts,
         mesh=parallel.make_mesh(jax.devices()[:devices] if jax.process_count() == 1 else None),
         stream=stream,
-        eval_batches=batches,
+        eval_batches=eval_stream.batches,
+        eval_ids=eval_stream.example_ids,
         workdir=where,
         writer=Writer(),
         draw=functools.partial(
