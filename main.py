@@ -4,6 +4,7 @@ python main.py --config=configs/branched.py
 python main.py --mode=evaluate --workdir=runs/branched_streets --config.eval.split=test
 python main.py --config=configs/branched.py --seeds=0,1,2
 python main.py --mode=predict --workdir=runs/branched_streets --input='photos/*.jpg' --output=out/
+python main.py --sweep=configs/sweeps/depth_loss.py
 """
 
 import contextlib
@@ -32,6 +33,8 @@ from mtl_jax import (
     progress,
     results,
     seeds,
+    sweep_runner,
+    sweeps,
     system,
     test_time_augmentation,
     workdir,
@@ -48,6 +51,10 @@ _SEEDS = flags.DEFINE_list(
 _BASELINES = flags.DEFINE_list(
     "baselines", [], "evaluate: work directories of single-task runs, to compute Δm"
 )
+_SWEEP = flags.DEFINE_string("sweep", None, "configs/sweeps/<name>.py[:protocol]: run its rows")
+_SWEEP_LIST = flags.DEFINE_bool("sweep_list", False, "print the rows and their cost; run nothing")
+_SHARD = flags.DEFINE_string("shard", "0/1", "i/n: the i-th of n parts of the sweep, from 0")
+_RATE = flags.DEFINE_float("images_per_second", 0.0, "for --sweep_list: a rate to estimate with")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: the folder to write to")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/mtl_jax", "compiled programs are kept here; '' = nowhere"
@@ -242,6 +249,26 @@ def predict() -> None:
     )
 
 
+def sweep(overrides: list[str]) -> int:
+    """--sweep: every row of a study, each in a process of its own. Returns the exit status."""
+    if _CONFIG.value is not None or _MODE.value != "train":
+        raise UsageError("--sweep takes neither --config nor --mode; its rows say both.")
+    path, _, protocol = _SWEEP.value.partition(":")
+    study = sweeps.load(path, protocol, overrides)
+    runner = sweep_runner.Runner(
+        sweep=study,
+        directory=Path(_WORKDIR.value or Path("runs") / study.name).absolute(),
+        command=(sys.executable, str(Path(__file__).absolute())),
+        arguments=(*overrides, f"--compilation_cache={_CACHE.value}"),
+        seeds=_seeds(),
+    )
+    rows = study.shard(*sweeps.parse_shard(_SHARD.value))
+    if _SWEEP_LIST.value:
+        print(runner.table(rows, _RATE.value))
+        return 0
+    return runner.run(rows)
+
+
 def _workdir(config) -> workdir.Workdir:
     return workdir.Workdir(_WORKDIR.value or Path("runs") / config.name)
 
@@ -365,11 +392,14 @@ def main(argv: list[str]) -> None:
         prediction.PredictionError,
         pretrained.PretrainedError,
         results.SelectionError,
+        sweeps.SweepError,
         workdir.WorkdirError,
     )
     try:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell every step that they take
+        if _SWEEP.value:
+            sys.exit(sweep(argv[1:]))
         if len(argv) > 1:
             raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
         if _CONFIG.value is None:
@@ -391,8 +421,14 @@ def main(argv: list[str]) -> None:
 
 
 def with_saved_config(argv: list[str]) -> list[str]:
-    """Adds the config that --workdir was trained with, unless --config is given."""
+    """Adds the config that --workdir was trained with, unless --config is given.
+
+    For --sweep, moves what is for each row's config out of sight of the flags.
+    """
     given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
+    if "sweep" in given:
+        overrides = [argument for argument in argv if argument.startswith("--config.")]
+        return [*(argument for argument in argv if argument not in overrides), "--", *overrides]
     if "config" in given or "workdir" not in given:
         return argv
     directory = workdir.Workdir(given["workdir"])

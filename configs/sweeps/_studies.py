@@ -1,0 +1,116 @@
+"""What several sweeps share: changes to a config, and the small budget of the Streets protocols."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import branched, common, joint
+from mtl_jax.sweeps import Row
+
+# Report D's code, unlike its text, moves the biases of new layers at 20 times the encoder's rate.
+BIASES = {"optimizer.bias_scale": 20.0}
+
+
+def variant(base: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """A copy of `base` with {'dotted.key': value} set; a value may be a dict."""
+    config = base.copy_and_resolve_references()
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        owner = config
+        for parent in parents:
+            owner = owner[parent]
+        owner[last] = ConfigDict(value) if isinstance(value, Mapping) else value
+    return config
+
+
+def small(config: ConfigDict) -> ConfigDict:
+    """The budget of a row on Streets: 250 steps of 8 crops, evaluated once, at the end."""
+    config.train.batch_size = 8
+    config.train.epochs = 1.0
+    config.train.eval_every_epochs = 1
+    config.schedule.warmup_epochs = 0.05
+    return config
+
+
+def streets_joint(flags: str = "FFF") -> ConfigDict:
+    """The small joint network on Streets, without ASPP and skip."""
+    config = small(joint.get_config())
+    config.model.aspp.enabled = False
+    config.model.decoder.skip = False
+    config.model.encoder.replace_stride_with_dilation = flags
+    return config
+
+
+def joint_baseline(protocol: str) -> ConfigDict:
+    """The joint network without ASPP, skip and dilation, from scratch; on Miniscapes, B's rates."""
+    return streets_joint() if protocol == "streets" else joint.get_config("miniscapes_baseline")
+
+
+def squeeze_excitation(protocol: str) -> ConfigDict:
+    """The branched network with squeeze-and-excitation everywhere; on Miniscapes, on ResNet-50."""
+    if protocol == "streets":
+        config = small(branched.get_config())
+        config.tasks.depth.update({"loss": "l2", "normalization": "standard"})
+    else:
+        config = branched.get_config("miniscapes")
+        config.model.encoder = common.resnet(50, "FFT")
+        config.model.pretrained = "resnet50"
+    config.model.encoder.se = True
+    config.model.se = True
+    return config
+
+
+def with_batch(config: ConfigDict, batch_size: int) -> ConfigDict:
+    """Another batch size with epochs in proportion: the number of steps stays (report A)."""
+    factor = batch_size / config.train.batch_size
+    return variant(
+        config,
+        {
+            "train.batch_size": batch_size,
+            "train.epochs": config.train.epochs * factor,
+            "schedule.warmup_epochs": config.schedule.warmup_epochs * factor,
+        },
+    )
+
+
+def weights(semseg: float, depth: float) -> dict[str, Any]:
+    """Changes to fixed weights of the two tasks."""
+    return {"weighting.weights": {"semseg": semseg, "depth": depth}}
+
+
+def equally_weighted(config: ConfigDict) -> ConfigDict:
+    """Every loss counts once."""
+    config.weighting.name = "fixed"
+    if "weights" in config.weighting:
+        del config.weighting.weights
+    return config
+
+
+def report_a(config: ConfigDict, *, semseg: float = 0.7, depth: float = 0.3) -> ConfigDict:
+    """What report A settled on in place of B's: Adam 2e-4, batch 8, 32 epochs, 0.7 / 0.3."""
+    config = variant(with_batch(config, 8), weights(semseg, depth))
+    config.optimizer.name = "adam"
+    config.schedule.learning_rate = 2e-4
+    return config
+
+
+def only(config: ConfigDict, tasks: Sequence[str]) -> ConfigDict:
+    """Some of a config's tasks; the best checkpoint is chosen by the first one's headline."""
+    config = variant(config, {"tasks": {task: config.tasks[task].to_dict() for task in tasks}})
+    chosen = config.tasks[tasks[0]].type
+    metric, config.eval.selection_mode = {
+        "segmentation": ("miou", "max"),
+        "depth": ("si_log_rmse", "min"),
+        "instances": ("rms", "min"),
+        "normals": ("mean", "min"),
+    }[chosen]
+    config.eval.selection = f"{tasks[0]}/{metric}"
+    return config
+
+
+def pretext(name: str, base: ConfigDict) -> Row:
+    """On Streets, what stands for ImageNet: the same encoder trained on normals and instances."""
+    tasks = {"normals": {"type": "normals"}, "instance": {"type": "instances"}}
+    config = only(variant(base, {"tasks": tasks}), list(tasks))
+    return Row(name, equally_weighted(config))

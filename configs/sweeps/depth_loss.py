@@ -1,0 +1,24 @@
+"""The loss of standardised depth: L2, L1, berHu (report B 4.3).
+
+--sweep=configs/sweeps/depth_loss.py             small network on Streets
+--sweep=configs/sweeps/depth_loss.py:miniscapes  as reported: ResNet-50, ImageNet weights
+"""
+
+from configs.sweeps import _studies
+from mtl_jax.sweeps import Row
+
+PROTOCOLS = ("streets", "miniscapes")
+REPORTED = "miniscapes"
+
+
+def get_rows(protocol: str) -> list[Row]:
+    """One row for each loss."""
+    base = _studies.squeeze_excitation(protocol)
+    return [
+        Row(
+            name=loss,
+            config=_studies.variant(base, {"tasks.depth.loss": loss}),
+            published=(f"B-loss-{loss}", "B-tuned"),
+        )
+        for loss in ("l2", "l1", "berhu")
+    ]

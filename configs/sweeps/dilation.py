@@ -1,0 +1,31 @@
+"""The joint network's last stage strided or dilated (report A, table 3; report B).
+
+--sweep=configs/sweeps/dilation.py             small network on Streets
+--sweep=configs/sweeps/dilation.py:miniscapes  as reported, from ImageNet weights
+
+The flags say of stages 2, 3 and 4 whether they are dilated.
+"""
+
+from configs.sweeps import _studies
+from mtl_jax.sweeps import Row
+
+PROTOCOLS = ("streets", "miniscapes")
+REPORTED = "miniscapes"
+FLAGS = ("FFF", "FFT")
+
+
+def get_rows(protocol: str) -> list[Row]:
+    """Not dilated and dilated; as reports A and B trained."""
+    base = _studies.joint_baseline(protocol)
+    key = "model.encoder.replace_stride_with_dilation"
+    if protocol == "streets":
+        return [Row(flags, _studies.variant(base, {key: flags})) for flags in FLAGS]
+    base.model.pretrained = "resnet34"
+    return [
+        Row(f"{report}_{flags}", _studies.variant(config, {key: flags}), published=(ids + flags,))
+        for report, ids, config in (
+            ("a", "A-T3-", _studies.report_a(base)),
+            ("b", "B-dilation-", base),
+        )
+        for flags in FLAGS
+    ]

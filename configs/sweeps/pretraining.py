@@ -1,0 +1,30 @@
+"""The joint network from scratch and from existing weights (report A, table 2; report B).
+
+--sweep=configs/sweeps/pretraining.py             on Streets, from an encoder trained on two others
+                                                  of its labels: no download
+--sweep=configs/sweeps/pretraining.py:miniscapes  as reported, from ImageNet weights
+"""
+
+from configs.sweeps import _studies
+from mtl_jax.sweeps import Row
+
+PROTOCOLS = ("streets", "miniscapes")
+REPORTED = "miniscapes"
+
+
+def get_rows(protocol: str) -> list[Row]:
+    """From scratch and pre-trained; as reports A and B trained."""
+    base = _studies.joint_baseline(protocol)
+    if protocol == "streets":
+        return [
+            _studies.pretext("pretext", base),
+            Row("scratch", base),
+            Row("pretrained", base, starts_from="pretext"),
+        ]
+    rows = []
+    for report, scratch in (("a", _studies.report_a(base)), ("b", base)):
+        ids = {"a": "A-T2", "b": "B-pretraining"}[report]
+        pretrained = _studies.variant(scratch, {"model.pretrained": "resnet34"})
+        rows.append(Row(f"{report}_scratch", scratch, published=(f"{ids}-scratch",)))
+        rows.append(Row(f"{report}_imagenet", pretrained, published=(f"{ids}-imagenet",)))
+    return rows

@@ -1,0 +1,343 @@
+"""Runs a sweep: one process and one work directory for each row, and what became of each.
+
+<sweep directory>/sweep.json lists the rows, with what distinguishes them, what was published and
+their state; <sweep directory>/<row>/ is a work directory like any other, with log.txt, all that its
+process printed. States are read off the rows' directories, so that nothing is lost where this
+process is killed, or where several of them write the list of one directory.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from mtl_jax import baselines, sweeps, workdir
+from mtl_jax.sweeps import Row, Sweep, SweepError
+from mtl_jax.workdir import Workdir
+
+PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
+LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
+_ERROR_LINES = 15
+_LOADER = Path(__file__).resolve().parents[1] / "configs" / "from_sweep.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """Runs the rows of a sweep in processes of their own.
+
+    Attributes:
+      sweep: what to run.
+      directory: where its rows' directories are.
+      command: what starts main.py, e.g. [python, main.py].
+      arguments: further flags for every row, `--config.<key>=<value>` included.
+      seeds: every row is run with each of them; () = with its config's.
+      say: told what happens.
+    """
+
+    sweep: Sweep
+    directory: Path
+    command: Sequence[str]
+    arguments: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    say: Callable[[str], None] = print
+
+    def run(self, rows: Sequence[Row]) -> int:
+        """Runs those of `rows` that are not done yet, in order.
+
+        Returns:
+          The exit status: 0 if all are done, 1 if one has failed, 128 + a signal's number if that
+          signal has stopped the sweep.
+
+        Raises:
+          SweepError: the directory belongs to another sweep, or cannot be written.
+        """
+        self._claim()
+        with _Signals() as signals:
+            for number, row in enumerate(rows, 1):
+                heading = f"[{number}/{len(rows)}] {row.name}"
+                if self.state(row)[0] == DONE:
+                    self.say(f"{heading}: done before")
+                    continue
+                with _lock(self._path(row)) as lock:
+                    if lock is None:
+                        self.say(f"{heading}: another process runs it; left to that one")
+                        continue
+                    if self.state(row)[0] == DONE:  # meanwhile, by another process
+                        continue
+                    self._run_row(row, heading, lock, signals)
+                if signals.signum is not None:
+                    self.say("Stopped; the same command goes on.")
+                    return 128 + signals.signum
+        states = [self.state(row)[0] for row in rows]
+        self.say(
+            f"{states.count(DONE)} of {len(rows)} rows done, {states.count(FAILED)} failed. "
+            f"All of them: {self.directory / LIST}"
+        )
+        return 0 if states.count(DONE) == len(rows) else 1
+
+    def state(self, row: Row) -> tuple[str, str | None]:
+        """(state, error) of a row."""
+        path = self._path(row)
+        if _finished(row, path, list(self.seeds)):
+            try:
+                Workdir(path).check_config(row.config, may_differ=self._may_differ(row))
+                return DONE, None
+            except workdir.WorkdirError as error:
+                return FAILED, str(error)
+        try:
+            noted = json.loads((path / STATE).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return PENDING, None
+        if noted["state"] == RUNNING:
+            with _lock(path) as lock:  # nobody holds it after a kill
+                return (RUNNING if lock is None else PENDING), None
+        return noted["state"], noted["error"]
+
+    def write_list(self) -> None:
+        """Writes sweep.json."""
+        different = sweeps.differences({row.name: row.config for row in self.sweep.rows})
+        rows = []
+        for row in self.sweep.rows:
+            state, error = self.state(row)
+            overrides = different[row.name]
+            if row.starts_from:
+                overrides |= {"model.pretrained": row.starts_from}
+            rows.append(
+                {
+                    "name": row.name,
+                    "overrides": overrides,
+                    "evaluates": row.evaluates or None,
+                    "published": sweeps.published_results(row.published),
+                    "state": state,
+                    "error": error,
+                }
+            )
+        contents = {
+            "name": self.sweep.name,
+            "protocol": self.sweep.protocol,
+            "arguments": [a for a in self.arguments if a.startswith("--config.")],
+            "rows": rows,
+        }
+        workdir.write_json(self.directory / LIST, contents)
+
+    def table(self, shown: Sequence[Row], images_per_second: float = 0.0) -> str:
+        """Some of the rows as text, with what they cost.
+
+        Args:
+          shown: the rows.
+          images_per_second: to estimate the time with; 0 = the mean of the rows that are done.
+        """
+        rates = {row.name: _measured_rate(self._path(row)) for row in self.sweep.rows}
+        measured = [rate for rate in rates.values() if rate]
+        rate = images_per_second or (sum(measured) / len(measured) if measured else 0.0)
+        different = sweeps.differences({row.name: row.config for row in self.sweep.rows})
+        width = max((len(row.name) for row in shown), default=0)
+        lines, total_images, total_seconds = [], 0, 0.0
+        for row in shown:
+            what = ", ".join(f"{k}={v}" for k, v in different[row.name].items())
+            estimate = None if row.evaluates else sweeps.cost(row.config)
+            if row.evaluates:
+                size, time = f"evaluates {row.evaluates}", ""
+            elif estimate is None:
+                size, time = "unknown size", "?"
+            else:
+                steps, images = estimate
+                size = f"{steps:,} × {images // max(steps, 1)} = {images:,} images"
+                seconds = images / rate if rate else 0.0
+                time = _duration(seconds) if rate else "?"
+                total_images, total_seconds = total_images + images, total_seconds + seconds
+            state = self.state(row)[0]
+            lines.append(f"{row.name:{width}}  {state:7}  {size:36}  {time:>9}  {what}")
+        lines.append(f"{len(shown)} rows, {total_images:,} images to train on")
+        if rate:
+            source = "as given" if images_per_second else f"the mean of {len(measured)} finished"
+            lines[-1] += (
+                f", {_duration(total_seconds)} of training at {rate:.1f} images/s ({source}); "
+                "compilation and evaluations come on top"
+            )
+        else:
+            lines[-1] += ". For the time give --images_per_second, or finish a row."
+        return "\n".join(lines)
+
+    def _path(self, row: Row) -> Path:
+        return self.directory / row.name
+
+    def _may_differ(self, row: Row) -> tuple[str, ...]:
+        allowed = workdir.evaluate_may_differ() if row.evaluates else workdir.MAY_DIFFER
+        return (*allowed, "model.pretrained") if self._trained(row).starts_from else allowed
+
+    def _trained(self, row: Row) -> Row:
+        """The row whose model this one has."""
+        return self.sweep.row(row.evaluates) if row.evaluates else row
+
+    def _claim(self) -> None:
+        Workdir(self.directory).create()
+        file = self.directory / LIST
+        if file.exists():
+            owner = json.loads(file.read_text())["name"]
+            if owner != self.sweep.name:
+                raise SweepError(
+                    f"{self.directory} holds the sweep {owner!r}, not {self.sweep.name!r}. "
+                    "Use another --workdir."
+                )
+        self.write_list()
+
+    def _run_row(self, row: Row, heading: str, lock: TextIO, signals: "_Signals") -> None:
+        path = self._path(row)
+        self._note(row, RUNNING)
+        error = None
+        if row.after and self.state(self.sweep.row(row.after))[0] != DONE:
+            error = f"The row {row.after!r}, which it builds on, is not done."
+        else:
+            self.say(f"{heading}: started; {path / LOG}")
+            if row.evaluates:
+                _borrow(self._path(self.sweep.row(row.evaluates)), path)
+            error = self._run_process(row, lock, signals)
+        if signals.signum is not None:
+            self._note(row, PENDING)
+            return
+        if error is None and self.state(row)[0] != DONE:
+            error = "Its process ended without an error, but it left no results."
+        if error is None and self.state(row)[0] == DONE:
+            (path / STATE).unlink()
+            self.write_list()
+            self.say(f"{heading}: done")
+        else:
+            self._note(row, FAILED, error)
+            self.say(f"{heading}: failed\n{error}")
+
+    def _run_process(self, row: Row, lock: TextIO, signals: "_Signals") -> str | None:
+        """Runs a row to its end. Returns the error, or None."""
+        which = f"{_LOADER}:{self.sweep.path}:{self.sweep.protocol}:{row.name}"
+        command = [*self.command, f"--config={which}", f"--workdir={self._path(row)}"]
+        if row.evaluates:
+            command.append("--mode=evaluate")
+        command += self.arguments
+        if self.seeds:
+            command.append(f"--seeds={','.join(map(str, self.seeds))}")
+        source = self._trained(row).starts_from
+        if source:
+            command.append(f"--config.model.pretrained={self.directory / source}")
+        log = self._path(row) / LOG
+        with log.open("a") as file:
+            begin = file.tell()
+            # In a session of its own, so that Ctrl-C reaches it once, through this process. The
+            # lock outlives this process in it: what still runs is not started a second time.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+            status = signals.wait(process)
+        return _describe(status, log, begin) if status else None
+
+    def _note(self, row: Row, state: str, error: str | None = None) -> None:
+        workdir.write_json(self._path(row) / STATE, {"state": state, "error": error})
+        self.write_list()
+
+
+class _Signals(contextlib.AbstractContextManager):
+    """Hands SIGTERM and Ctrl-C on to the row's process, which saves its state and ends."""
+
+    def __init__(self):
+        self.signum: int | None = None
+        self._process: subprocess.Popen | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self):
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._previous[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_):
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def wait(self, process: subprocess.Popen) -> int:
+        """The process's exit status; negative: the signal that killed it."""
+        self._process = process
+        if self.signum is not None:  # it came while the process was being started
+            process.send_signal(self.signum)
+        try:
+            return process.wait()
+        finally:
+            self._process = None
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        self.signum = signum
+        if self._process is not None:
+            self._process.send_signal(signum)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[TextIO | None]:
+    """Locks a row's directory; None if another process has it."""
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file
+
+
+def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
+    """Whether a row has left what it is run for."""
+    if not row.evaluates:
+        found = _read(path / "results.json")
+        return bool(found.get("finished")) and found.get("seeds", []) == seeds
+    evaluate = row.config.eval
+    found = _read(path / f"evaluation_{evaluate.split}_{evaluate.checkpoint}.json")
+    expected = baselines.evaluated_with(workdir.to_json(row.config))
+    return found.get("evaluated_with") == expected and found.get("seeds", []) == seeds
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _measured_rate(path: Path) -> float | None:
+    return _read(path / "results.json").get("images_per_second")
+
+
+def _borrow(source: Path, path: Path) -> None:
+    """Makes `path` a work directory with the model of `source`, or of each of its seeds."""
+    runs = sorted(source.glob("seed_*")) or [source]
+    for run in runs:
+        target = path / run.relative_to(source)
+        target.mkdir(exist_ok=True)
+        for name in ("config.json", "labels.json"):
+            workdir.write_text(target / name, (run / name).read_text())
+        link = target / "checkpoints"
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(run / "checkpoints", target))
+    if runs != [source]:
+        workdir.write_text(path / "config.json", (source / "config.json").read_text())
+
+
+def _describe(status: int, log: Path, begin: int) -> str:
+    """Why a process failed: how it ended, and the end of what it printed since `begin`."""
+    with log.open(errors="replace") as file:
+        file.seek(begin)
+        lines = [line.rstrip() for line in file if line.strip()]
+    if status < 0:
+        how = f"Killed by {signal.Signals(-status).name}"
+        how += " (out of memory?)" if -status == signal.SIGKILL else ""
+    else:
+        how = f"Exit status {status}"
+    return "\n".join([f"{how}; the end of {log}:", *lines[-_ERROR_LINES:]])
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,297 @@
+"""Sweeps: the rows of one study, each a config of its own, beside what was published for them.
+
+A sweep is a Python file with
+
+* `PROTOCOLS`, names; the first is the default;
+* `REPORTED`, the one of them that the published numbers belong to;
+* `get_rows(protocol) -> list[Row]`.
+
+`mtl_jax.sweep_runner` runs it.
+"""
+
+import csv
+import dataclasses
+import difflib
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from mtl_jax import workdir
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "published_results.csv"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+# Published metric: (our metric, what ours is multiplied by).
+METRICS = {
+    "grader": ("multitask_score", 1.0),
+    "grader_val": ("multitask_score", 1.0),
+    "grader_codalab": ("multitask_score", 1.0),
+    "multitask": ("multitask_score", 1.0),
+    "semseg_miou": ("semseg/miou_all", 100.0),
+    "depth_silogrmse": ("depth/si_log_rmse", 1.0),
+    "miou_per_image_pct": ("semseg/miou_per_image", 100.0),
+    "miou_pct": ("semseg/miou_all", 100.0),
+    "pixel_acc_pct": ("semseg/pixel_accuracy", 100.0),
+    "abs_err": ("depth/abs", 1.0),
+    "rel_err_raw_ratio": ("depth/rel", 1.0),
+    "val_loss": ("loss", 1.0),
+    "val_miou_pct": ("semseg/miou_thesis", 100.0),
+    "semseg_val_miou_approx": ("semseg/miou_thesis", 1.0),
+    "parts_val_miou_approx": ("parts/miou_thesis", 1.0),
+    "label_iou_pct": ("semseg/miou_all", 100.0),
+    "instance_rms": ("instance/rms", 1.0),
+    "depth_rms": ("depth/rmse_per_image", 1.0),
+}
+
+# Examples to train on, by data set: what an estimate can know before the data are there.
+TRAIN_EXAMPLES = {
+    "streets": 2000,
+    "streets/64x128_tiny": 24,
+    "miniscapes": 20000,
+    "cityscapes_mtan/128x256": 2975,
+    "cityscapes/ids_256x512": 2975,
+    "pascal/d1": 11716,
+    "lip/d2": 11716,
+}
+
+
+class SweepError(ValueError):
+    """A sweep cannot be run; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a study.
+
+    Attributes:
+      name: also of its directory.
+      config: the whole config.
+      published: ids in `docs/published_results.csv` that this row stands for.
+      starts_from: an earlier row; its encoder is where this one starts.
+      evaluates: an earlier row; its best checkpoint is evaluated, and nothing is trained.
+    """
+
+    name: str
+    config: ConfigDict
+    published: tuple[str, ...] = ()
+    starts_from: str = ""
+    evaluates: str = ""
+
+    @property
+    def after(self) -> str:
+        """The row that has to be finished before this one; '' if there is none."""
+        return self.starts_from or self.evaluates
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A study in one protocol.
+
+    Attributes:
+      path: of its file.
+      protocol: one of the file's.
+      rows: in the order of the file.
+    """
+
+    path: Path
+    protocol: str
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """<file>_<protocol>."""
+        return f"{self.path.stem}_{self.protocol}"
+
+    def row(self, name: str) -> Row:
+        """The row of that name. Raises SweepError, with the names that there are."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        near = difflib.get_close_matches(name, [row.name for row in self.rows], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SweepError(
+            f"{self.path} has no row {name!r}.{hint} Its rows: "
+            f"{', '.join(row.name for row in self.rows)}."
+        )
+
+    def shard(self, index: int, count: int) -> list[Row]:
+        """The rows of one machine of several: every count-th, with those that build on them."""
+        roots = [row.name for row in self.rows if not row.after]
+        chosen = set(roots[index::count])
+        for row in self.rows:
+            if row.after in chosen:
+                chosen.add(row.name)
+        return [row for row in self.rows if row.name in chosen]
+
+
+def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) -> Sweep:
+    """Reads a sweep's file and makes its rows.
+
+    Args:
+      path: of the file.
+      protocol: one of its `PROTOCOLS`; '' is the first.
+      overrides: `--config.<key>=<value>` as on the command line, for every row.
+
+    Raises:
+      SweepError: there is no such file, protocol, key; or a row is impossible.
+    """
+    path = Path(path).absolute()
+    module = _module(path)
+    protocol = protocol or module.PROTOCOLS[0]
+    if protocol not in module.PROTOCOLS:
+        raise SweepError(
+            f"{path} has no protocol {protocol!r}; expected one of {', '.join(module.PROTOCOLS)}."
+        )
+    rows = []
+    for row in module.get_rows(protocol):
+        config = row.config.copy_and_resolve_references()
+        config.name = f"{path.stem}_{protocol}_{row.evaluates or row.name}"
+        config = _overridden(config, overrides)
+        # What was measured on other data is nothing to compare with.
+        ids = row.published if protocol == module.REPORTED else ()
+        rows.append(dataclasses.replace(row, config=config, published=ids))
+        _check(rows, path)
+    return Sweep(path, protocol, tuple(rows))
+
+
+def _module(path: Path):
+    if not path.is_file():
+        raise SweepError(f"--sweep={path}: there is no such file; see configs/sweeps/.")
+    spec = importlib.util.spec_from_file_location(f"_sweep_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    missing = [name for name in ("PROTOCOLS", "REPORTED", "get_rows") if not hasattr(module, name)]
+    if missing:
+        raise SweepError(f"{path} is no sweep: it has no {', '.join(missing)}.")
+    return module
+
+
+def _check(rows: Sequence[Row], path: Path) -> None:
+    """Whether the last row goes with those before it."""
+    row, before = rows[-1], {row.name: row for row in rows[:-1]}
+    if not _NAME.fullmatch(row.name) or row.name in before:
+        raise SweepError(
+            f"{path}: a row's name is a directory's; expected letters, digits and _ . + -, once "
+            f"each; found {row.name!r}."
+        )
+    if row.starts_from and row.evaluates:
+        raise SweepError(f"{path}: the row {row.name!r} both trains and evaluates another row.")
+    if row.after and (row.after not in before or before[row.after].evaluates):
+        raise SweepError(
+            f"{path}: the row {row.name!r} builds on {row.after!r}, which is no row before it that "
+            "trains."
+        )
+
+
+def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """As main.py reads these flags."""
+    arguments = ["main.py", *overrides]
+    values = flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=arguments
+        )
+        values(arguments)
+    except (flags.Error, KeyError, AttributeError, ValueError, TypeError) as error:
+        raise SweepError(f"{' '.join(overrides)}: {error}") from error
+    return holder.value
+
+
+def parse_shard(value: str) -> tuple[int, int]:
+    """'0/2' ─► (0, 2). Raises SweepError."""
+    found = re.fullmatch(r"(\d+)/(\d+)", value)
+    if found is None or not int(found[1]) < int(found[2]):
+        raise SweepError(f"--shard={value}: expected i/n with i from 0 to n − 1, such as 0/2.")
+    return int(found[1]), int(found[2])
+
+
+def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
+    """{row: {dotted key: value}} of the keys that are not the same in all; a name is no key."""
+    flat = {row: workdir.flatten(workdir.to_json(config)) for row, config in configs.items()}
+    keys = dict.fromkeys(key for values in flat.values() for key in values)
+    first = next(iter(flat.values()))
+    different = [
+        key
+        for key in keys
+        if key != "name" and any(values.get(key) != first.get(key) for values in flat.values())
+    ]
+    return {
+        row: {key: values[key] for key in different if key in values}
+        for row, values in flat.items()
+    }
+
+
+def read_published(path: Path = PUBLISHED) -> dict[str, list[dict[str, str]]]:
+    """{id: [{kind, source, system, setting, metric, value}, ...]} of the published table."""
+    found: dict[str, list[dict[str, str]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            found.setdefault(line.pop("id"), []).append(line)
+    return found
+
+
+def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What was published for a row, and which of our metrics it is.
+
+    Returns:
+      [{id, source, label, metric, value, our_metric, factor}, ...] of all results with these ids.
+      `value` is `factor` times our metric; both are None where no metric of ours says the same.
+    """
+    if not ids:
+        return []
+    table = read_published()
+    results = []
+    for published_id in ids:
+        for line in table[published_id]:
+            if line["kind"] == "result":
+                ours, factor = METRICS.get(line["metric"], (None, None))
+                results.append(
+                    {
+                        "id": published_id,
+                        "source": line["source"],
+                        "label": ": ".join(filter(None, (line["system"], line["setting"]))),
+                        "metric": line["metric"],
+                        "value": float(line["value"]),
+                        "our_metric": ours,
+                        "factor": factor,
+                    }
+                )
+    return results
+
+
+def cost(config: ConfigDict) -> tuple[int, int] | None:
+    """(steps, images) that training takes; None if the data set's size is not known here."""
+    data, train = config.data, config.train
+    sources = [source.dataset for source in data.mixture.values()] or [data.dataset]
+    if any(source not in TRAIN_EXAMPLES for source in sources):
+        return None
+    examples = sum(TRAIN_EXAMPLES[source] for source in sources)
+    for source in data.mixture.values():
+        examples -= TRAIN_EXAMPLES[source.dataset] - _in_split(
+            TRAIN_EXAMPLES[source.dataset], source.get("splits", {}).get("train", "train")
+        )
+    if not data.mixture:
+        examples = _in_split(examples, data.train_split)
+    steps = train.max_steps or int(train.epochs * (examples // train.batch_size))
+    return steps, steps * train.batch_size
+
+
+def _in_split(examples: int, split: str) -> int:
+    """How many of 'train' are in 'train[:50%]', 'train[:400]' or the like."""
+    found = re.fullmatch(r"train(?:\[(?:(\d+)(%?))?:(?:(\d+)(%?))?\])?", split)
+    if found is None:
+        raise SweepError(f"config.data.train_split={split!r}: its size cannot be told.")
+    low, low_percent, high, high_percent = found.groups()
+
+    def bound(value, percent, default):
+        if value is None:
+            return default
+        return round(examples * int(value) / 100) if percent else min(int(value), examples)
+
+    return bound(high, high_percent, examples) - bound(low, low_percent, 0)
