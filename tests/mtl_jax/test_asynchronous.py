@@ -101,7 +101,7 @@ def test_groups_follow_the_rule_over_a_random_stream():
 
 
 def test_the_worked_example_of_the_documentation():
-    """docs/training.md: batches of ten, gradients 1, 10, 100 and 1000, parts' and semantics' sums."""
+    """docs/training.md: batches of ten, whose gradients are 1, 10, 100 and 1000."""
     expected = {  # (counter, sum of gradients handed on) after each batch
         ("common", 20): [(10, 0), (0, 11), (10, 0), (0, 1100)],
         ("semseg", 10): [(6, 0), (3, 11), (3, 0), (8, 0)],
@@ -243,6 +243,27 @@ def test_the_schedules_length_is_the_thesis_s():
     for step in (0, 1, 2, 99_999, 702_899):
         rate = 1e-3 * (1 + np.cos(np.pi * (step // 2) / (1172 * 300)))
         np.testing.assert_allclose(schedule(jnp.int32(step)), rate, rtol=1e-4, atol=1e-10)
+
+
+def test_a_group_that_has_more_images_than_its_share_stays_at_the_end_of_its_schedule():
+    """Of 5 images in an epoch come 1 update, but a part of an epoch may bring 2."""
+    config = thesis_config(schedule__name="polynomial")
+    optimizer, _ = optimizers.build(
+        config,
+        steps_per_epoch=4,
+        total_steps=4,
+        labelled_per_epoch={"common": 45, "semseg": 5, "parts": 40},
+    )
+    params = {"model": {"head_semseg": {"kernel": jnp.float32(1)}}}
+    images = {"common": 8, "semseg": 10, "parts": 0}
+    state = optimizer.init(params)
+    found = []
+    for _ in range(3):
+        updates, state = optimizer.update(params, state, params, images=images)
+        found.append(-float(updates["model"]["head_semseg"]["kernel"]))
+    # Gradient 1 and decay 0.01, with momentum 0.9; at the end the rate is a millionth.
+    velocities = np.array([1, 1.9, 2.71]) * 1.01
+    np.testing.assert_allclose(found, velocities * [0.1, 1e-7, 1e-7], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
