@@ -101,6 +101,8 @@ def convert_item(job: Job, item: Item) -> tuple[Header, dict[str, Any]]:
     where = {key: str(item.files.get(key, item.id)) for key in example}
     for key, array in example.items():
         labels.check(array, job.specs[key], f"{where[key]}, key {key!r}")
+        if job.specs[key].dtype == "int32":
+            _check_range(array, job.specs[key], f"{where[key]}, key {key!r}")
     size = example["image"].shape[:2]
     expected = job.size or size
     reason = "" if job.size else f", the size of {where['image']}"
@@ -124,6 +126,15 @@ def unlabelled(spec: LabelSpec, size: tuple[int, int]) -> np.ndarray:
     shape = size + (spec.channels,) * bool(spec.channels)
     value = spec.fill if spec.invalid is None else spec.invalid
     return np.full(shape, value, spec.dtype)
+
+
+def _check_range(array: np.ndarray, spec: LabelSpec, where: str) -> None:
+    greatest = np.iinfo(id_dtype(spec)).max
+    if array.max() > greatest:
+        raise DatasetError(
+            f"{where}: expected ids up to {greatest}, which is what records hold, found "
+            f"{array.max()}. Number them from 1 in every image."
+        )
 
 
 def encode(array: np.ndarray, spec: LabelSpec) -> bytes | np.ndarray:

@@ -6,6 +6,7 @@ Nothing is unpacked, and nothing is ever written.
 
 import dataclasses
 import functools
+import glob
 import io
 import os
 import pathlib
@@ -113,7 +114,8 @@ class Tree:
         """
         regex = re.compile(pattern_regex(pattern))
         found = {name: file for name, file in self._members.items() if regex.fullmatch(name)}
-        for path in self.root.glob(pattern):
+        # Only the star is special here; pathlib knows more such characters.
+        for path in self.root.glob("*".join(map(glob.escape, pattern.split("*")))):
             if path.is_file():
                 found[path.relative_to(self.root).as_posix()] = File(os.fspath(path))
         return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
