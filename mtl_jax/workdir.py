@@ -104,6 +104,10 @@ class Workdir:
         """What was logged of training, oldest first; a torn last line is left out."""
         return _read_lines(self.training)
 
+    def read_best_evaluation(self) -> dict[str, Any]:
+        """What is known of the images of the best evaluation; {} if there is none yet."""
+        return self._read(self.best_evaluation) if self.best_evaluation.exists() else {}
+
     def write_training(self, logged: list[dict[str, Any]]) -> None:
         """Replaces what was logged of training."""
         write_text(self.training, "".join(json.dumps(_finite(entry)) + "\n" for entry in logged))

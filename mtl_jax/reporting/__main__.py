@@ -1,0 +1,28 @@
+"""python -m mtl_jax.reporting runs/* --output=report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mtl_jax.reporting import report
+from mtl_jax.reporting.runs import ReportError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a report; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m mtl_jax.reporting", description=__doc__)
+    parser.add_argument("runs", nargs="+", help="work directories of runs or sweeps")
+    parser.add_argument("--output", default="report", help="the folder to write to")
+    parser.add_argument("--title", default="Report", help="of the report")
+    given = parser.parse_args(arguments)
+    try:
+        files = report.write(given.runs, given.output, title=given.title)
+    except ReportError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(map(str, files)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Charts as SVG: small, with real text, in colours that are legible on white and on black.
+
+Text and axes are drawn in `INK`, a stand-in that the document replaces by the colour of its text.
+Only Matplotlib's object interface is used, so nothing global changes.
+"""
+
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib import colors, figure, ticker
+from matplotlib.backends import backend_svg
+
+from mtl_jax.reporting.document import INK
+
+# Contrast of at least 3 to white and to nearly black.
+COLOURS = (
+    "#3b7dd8",
+    "#d9731a",
+    "#2e9e5b",
+    "#d64550",
+    "#8b6bd1",
+    "#1b96a8",
+    "#c05a9e",
+    "#8f8a1f",
+    "#a1714f",
+    "#7f8794",
+)
+_DASHES = ("-", "--", ":", "-.")
+_WIDTH, _HEIGHT = 4.4, 2.6  # inches: about the width of a phone
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#808890",
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+      label: in the legend; lines of one label share a colour and one entry.
+      x, y: as many numbers each; NaN leaves a gap.
+      hollow: unconnected hollow marks, for what others have published.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    hollow: bool = False
+
+
+def lines(
+    content: Sequence[Line], *, x_label: str, log_x: bool = False, legend: bool = True
+) -> str:
+    """A chart of lines; of a few points each is marked."""
+    labels = list(dict.fromkeys(line.label for line in content if not line.hollow))
+    labels += [line.label for line in content if line.hollow and line.label not in labels]
+    with matplotlib.rc_context(_STYLE):
+        fig, axes = _figure(_WIDTH, _HEIGHT + (_legend_height(labels) if legend else 0))
+        for line in content:
+            number = labels.index(line.label)
+            colour = COLOURS[number % len(COLOURS)]
+            first = line is next(other for other in content if other.label == line.label)
+            style: dict = {"label": line.label if first else None, "color": colour}
+            if line.hollow:
+                style |= {"linestyle": "", "marker": "D", "markerfacecolor": "none"}
+            else:
+                style["linestyle"] = _DASHES[number // len(COLOURS) % len(_DASHES)]
+                style["marker"] = "o" if len(line.x) <= 20 else ""
+            axes.plot(np.asarray(line.x, float), np.asarray(line.y, float), **style)
+        axes.set_xlabel(x_label, parse_math=False)
+        if log_x:
+            axes.set_xscale("log")
+        if legend:
+            _add_legend(fig, labels)
+        return _svg(fig)
+
+
+def bars(
+    values: Mapping[str, float],
+    *,
+    x_label: str,
+    deviations: Mapping[str, float] | None = None,
+    published: Mapping[str, Sequence[float]] | None = None,
+) -> str:
+    """Horizontal bars, the first on top.
+
+    Args:
+      values: {name: value}; NaN leaves the place empty.
+      x_label: below the axis.
+      deviations: {name: sample standard deviation}, drawn as a line to both sides.
+      published: {name: values}, drawn as hollow marks.
+    """
+    names, deviations, published = list(values), deviations or {}, published or {}
+    height = 0.75 + 0.2 * len(names)
+    legend = ["published"] if any(published.values()) else []
+    with matplotlib.rc_context(_STYLE):
+        fig, axes = _figure(_WIDTH, height + _legend_height(legend))
+        place = np.arange(len(names))
+        axes.barh(place, [values[name] for name in names], height=0.65, color=COLOURS[0])
+        for i, name in enumerate(names):
+            if name in deviations:
+                axes.errorbar(values[name], i, xerr=deviations[name], color=INK, capsize=2)
+            marks = published.get(name, ())
+            axes.plot(marks, [i] * len(marks), "D", color=COLOURS[1], markerfacecolor="none")
+        axes.set_yticks(place, [_shortened(name) for name in names], parse_math=False)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(x_label, parse_math=False)
+        if legend:
+            axes.plot([], [], "D", color=COLOURS[1], markerfacecolor="none", label="published")
+            _add_legend(fig, legend)
+        return _svg(fig)
+
+
+def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
+    """A confusion matrix in percent of each true class.
+
+    Args:
+      counts: [C, C] pixels, rows are true classes.
+      names: C names.
+    """
+    counts = np.asarray(counts, np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    side = 1.6 + 0.3 * len(names)
+    with matplotlib.rc_context(_STYLE | {"axes.grid": False, "font.size": 8}):
+        fig, axes = _figure(side, side)
+        # Opacity says how much, so that it works on any background.
+        picture = np.zeros((*shares.shape, 4))
+        picture[..., :3] = colors.to_rgb(COLOURS[0])
+        picture[..., 3] = shares
+        edges = np.arange(len(names) + 1) - 0.5
+        axes.pcolormesh(edges, edges, picture, edgecolors="#80889030", linewidth=0.4)
+        for i, j in np.argwhere(shares >= 0.005):
+            axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7)
+        place = np.arange(len(names))
+        axes.set_xticks(place, names, rotation=90, parse_math=False)
+        shown = [
+            name if total else f"{name} (absent)"
+            for name, total in zip(names, totals[:, 0], strict=True)
+        ]
+        axes.set_yticks(place, shown, parse_math=False)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_aspect("equal")
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        return _svg(fig)
+
+
+def _figure(width: float, height: float):
+    fig = figure.Figure(figsize=(width, height), layout="constrained")
+    backend_svg.FigureCanvasSVG(fig)
+    fig.patch.set_alpha(0)
+    axes = fig.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
+    return fig, axes
+
+
+def _legend_height(labels: Sequence[str]) -> float:
+    """Room for the legend, in inches."""
+    return 0.17 * -(-len(labels) // _columns(labels)) if labels else 0.0
+
+
+def _columns(labels: Sequence[str]) -> int:
+    longest = max(len(_shortened(label)) for label in labels)
+    return max(1, min(len(labels), int(_WIDTH / (0.35 + 0.075 * longest))))
+
+
+def _add_legend(fig, labels) -> None:
+    if not labels:
+        return
+    handles = {h.get_label(): h for h in fig.axes[0].get_legend_handles_labels()[0]}
+    fig.legend(
+        handles=[handles[label] for label in labels],
+        labels=[_shortened(label) for label in labels],
+        loc="outside lower center",
+        ncols=_columns(labels),
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
+
+
+def _shortened(name: str, most: int = 34) -> str:
+    return name if len(name) <= most else name[: most // 2 - 1] + "…" + name[-most // 2 :]
+
+
+def _svg(fig) -> str:
+    buffer = io.StringIO()
+    # Without date and with a fixed salt the same numbers give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
+        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    # Ids of groups are referred to by nobody, and would occur several times in one page.
+    return re.sub(r'<g id="[^"]*"', "<g", buffer.getvalue())

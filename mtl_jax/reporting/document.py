@@ -1,0 +1,253 @@
+"""A document as a list of blocks, written as Markdown and as HTML."""
+
+import dataclasses
+import html
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mtl_jax.reporting.style import CSS
+from mtl_jax.workdir import write_text
+
+FIGURES, PICTURES = "figures", "pictures"
+
+
+class Strong(str):
+    """A cell of a table that stands out."""
+
+    __slots__ = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """A heading; level 1 is the title."""
+
+    text: str
+    level: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph of plain text."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Text whose lines are kept, such as an error message."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows.
+
+    Attributes:
+      header: one text for each column.
+      rows: as many cells each; a `Strong` one stands out.
+      caption: above it.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def __post_init__(self):
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"Expected {len(self.header)} cells, {self.header}; found {row}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A chart.
+
+    Attributes:
+      name: of its file, without suffix.
+      svg: as `charts` draws it, in `charts.INK` on nothing.
+      title: what it shows.
+      large: it needs the whole width, and is not shrunk on a phone but scrolled.
+    """
+
+    name: str
+    svg: str
+    title: str
+    large: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture made of pixels.
+
+    Attributes:
+      name: of its file, without suffix.
+      png: the file's contents.
+      title: what it shows.
+    """
+
+    name: str
+    png: bytes
+    title: str
+
+
+Block = Heading | Text | Listing | Table | Figure | Picture
+INK = "#010203"  # stands for the text's colour in an SVG, whatever that is where it is shown
+
+
+def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
+    """Writes report.md, report.html and the files that they show.
+
+    Charts are within the HTML, and take its colours; pictures of pixels are files beside it, which
+    a browser loads as they come into view.
+
+    Args:
+      blocks: the document; names of figures and pictures are unique.
+      folder: created if need be.
+
+    Returns:
+      The two files.
+    """
+    for name in ("", FIGURES, PICTURES):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for block in blocks:
+        if isinstance(block, Figure):
+            svg = block.svg.replace(INK, "#222222").replace("<svg ", f"<svg {_ON_WHITE} ", 1)
+            write_text(folder / FIGURES / f"{block.name}.svg", svg)
+        elif isinstance(block, Picture):
+            (folder / PICTURES / f"{block.name}.png").write_bytes(block.png)
+    files = folder / "report.md", folder / "report.html"
+    for file, text in zip(files, (markdown(blocks), as_html(blocks)), strict=True):
+        write_text(file, text)
+    return list(files)
+
+
+_ON_WHITE = 'style="background:#ffffff"'
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """The document as Markdown."""
+    return "\n\n".join(_markdown(block) for block in blocks) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"{'#' * level} {text}"
+        case Text(text):
+            return text
+        case Listing(text):
+            return "```\n" + text.replace("```", "'''") + "\n```"
+        case Table(header, rows, caption):
+            rule = ["---" if is_text else "---:" for is_text in _text_columns(rows)]
+            lines = [header, rule, *rows]
+            table = "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
+            return f"**{caption}**\n\n{table}" if caption else table
+        case Figure(name, _, title):
+            return f"![{title}]({FIGURES}/{name}.svg)"
+        case Picture(name, _, title):
+            return f"![{title}]({PICTURES}/{name}.png)\n\n*{title}*"
+
+
+def _text_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns hold words and not numbers; the first always does."""
+    words = [
+        any(re.match(r"[^\W\d_]|'|\(", cell) for cell in column)
+        for column in zip(*rows, strict=True)
+    ]
+    return [True, *words[1:]]
+
+
+def _markdown_cell(cell: str) -> str:
+    text = cell.replace("|", "\\|").replace("\n", " ")
+    return f"**{text}**" if isinstance(cell, Strong) else text
+
+
+def as_html(blocks: Sequence[Block]) -> str:
+    """The document as one HTML file with its style and charts."""
+    (title,) = [b.text for b in blocks if isinstance(b, Heading) and b.level == 1]
+    sections = [b for b in blocks if isinstance(b, Heading) and b.level in (2, 3)]
+    links = [
+        f'<li class="level{b.level}"><a href="#{_anchor(b.text)}">{html.escape(b.text)}</a></li>'
+        for b in sections
+    ]
+    body = []
+    for number, block in enumerate(blocks):
+        # Figures that follow each other share a grid.
+        is_small = _is_small(block)
+        if is_small and not (number and _is_small(blocks[number - 1])):
+            body.append('<div class="grid">')
+        body.append(_html(block))
+        if is_small and not (number + 1 < len(blocks) and _is_small(blocks[number + 1])):
+            body.append("</div>")
+        if isinstance(block, Heading) and block.level == 1:
+            body.append(f"<nav><ul>{''.join(links)}</ul></nav>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _is_small(block: Block) -> bool:
+    return isinstance(block, Figure) and not block.large
+
+
+def _html(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f'<h{level} id="{_anchor(text)}">{html.escape(text)}</h{level}>'
+        case Text(text):
+            return f"<p>{html.escape(text)}</p>"
+        case Listing(text):
+            return f"<pre>{html.escape(text)}</pre>"
+        case Table(header, rows, caption):
+            return _html_table(header, rows, caption)
+        case Figure(_, svg, title, large):
+            kind = "chart large" if large else "chart"
+            return (
+                f'<figure class="{kind}"><figcaption>{html.escape(title)}</figcaption>'
+                f'<div class="scroll">{_inline(svg, title)}</div></figure>'
+            )
+        case Picture(name, _, title):
+            return (
+                f'<figure class="strip"><figcaption>{html.escape(title)}</figcaption>'
+                f'<div class="scroll"><img loading="lazy" alt="{html.escape(title)}" '
+                f'src="{PICTURES}/{name}.png"></div></figure>'
+            )
+
+
+def _html_table(header, rows, caption) -> str:
+    kinds = ['class="text"' if is_text else "" for is_text in _text_columns(rows)]
+    head = "".join(
+        f'<th scope="col" {kind}>{html.escape(cell)}</th>'
+        for cell, kind in zip(header, kinds, strict=True)
+    )
+    lines = [f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    for row in rows:
+        first, *rest = (
+            f"<strong>{html.escape(cell)}</strong>"
+            if isinstance(cell, Strong)
+            else html.escape(cell)
+            for cell in row
+        )
+        cells = "".join(
+            f"<td {kind}>{cell}</td>" for cell, kind in zip(rest, kinds[1:], strict=True)
+        )
+        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    above = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
+    return f'{above}<div class="scroll"><table>{"".join(lines)}</tbody></table></div>'
+
+
+def _inline(svg: str, title: str) -> str:
+    """The <svg> element alone, in the colour of the text around it."""
+    element = svg[svg.index("<svg ") :].replace(INK, "currentColor")
+    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+
+
+def _anchor(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

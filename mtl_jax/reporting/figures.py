@@ -1,0 +1,237 @@
+"""The charts and pictures of runs and studies."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.image_metrics import WORST
+from mtl_jax.reporting import charts
+from mtl_jax.reporting.charts import Line
+from mtl_jax.reporting.document import Block, Figure, Picture, Text
+from mtl_jax.reporting.runs import BEST, Run, Study
+from mtl_jax.reporting.tables import number
+from mtl_jax.workdir import Workdir
+
+_TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
+
+
+def file_name(*parts: str) -> str:
+    """Letters, digits and _ . - only."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "_".join(parts))
+
+
+def learning_curves(study: Study) -> list[Figure]:
+    """Metrics of the evaluations, and the training loss, of all runs over the epochs."""
+    found = []
+    for metric in [*study.directions(), "loss"]:
+        lines = [
+            line
+            for run in study.runs
+            for part in run.each
+            for line in _curve(run.name, part.workdir.read_evaluations(), metric)
+        ]
+        if any(len(line.x) > 1 for line in lines):
+            svg = charts.lines(lines, x_label="epoch")
+            title = f"{metric} of the evaluations" if metric == "loss" else metric
+            found.append(Figure(file_name(study.name, "curve", metric), svg, title))
+    lines = [
+        line
+        for run in study.runs
+        for part in run.each
+        for line in _curve(run.name, part.workdir.read_training(), "loss")
+    ]
+    if lines:
+        svg = charts.lines(lines, x_label="epoch")
+        found.append(Figure(file_name(study.name, "curve_training"), svg, "weighted training loss"))
+    return found
+
+
+def _curve(label: str, entries: Iterable[Mapping[str, Any]], key: str) -> list[Line]:
+    """A line, or none if nothing was logged under that key."""
+    points = [
+        (entry["epoch"], _number(values[key]))
+        for entry in entries
+        if key in (values := entry.get("metrics", entry))
+    ]
+    return [Line(label, *zip(*points, strict=True))] if points else []
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def training(run: Run) -> list[Block]:
+    """Losses of training and evaluation, weights and the rest of what was logged of one run."""
+    (part, *others) = run.each
+    logged, evaluations = part.workdir.read_training(), part.workdir.read_evaluations()
+    if not logged and not evaluations:
+        return []
+    keys = dict.fromkeys(key for entry in logged for key in entry if key not in _TRAINING_ONLY)
+    found: list[Block] = []
+    if not logged:
+        found.append(Text("Training was not logged: there is no training.jsonl."))
+    if others:
+        found.append(Text(f"Curves are of {part.name}."))
+    for task in part.tasks:
+        lines = _curve("training", logged, f"loss/{task}")
+        lines += _curve("evaluation", evaluations, f"{task}/loss")
+        if lines:
+            svg = charts.lines(lines, x_label="epoch")
+            found.append(Figure(file_name(run.name, "loss", task), svg, f"{task}: loss"))
+    by_quantity: dict[str, list[str]] = {}
+    for key in keys:
+        quantity, _, task = key.partition("/")
+        if task and quantity != "loss":
+            by_quantity.setdefault(quantity, []).append(task)
+    for quantity, names in by_quantity.items():
+        lines = [line for name in names for line in _curve(name, logged, f"{quantity}/{name}")]
+        title = {"weight": "weights of the losses"}.get(quantity, quantity.replace("_", " "))
+        svg = charts.lines(lines, x_label="epoch")
+        found.append(Figure(file_name(run.name, quantity), svg, title))
+    for key in ("learning_rate", "gradient_norm"):
+        lines = _curve(key.replace("_", " "), logged, key)
+        if lines:
+            svg = charts.lines(lines, x_label="epoch", legend=False)
+            found.append(Figure(file_name(run.name, key), svg, key.replace("_", " ")))
+    return found
+
+
+def comparison(study: Study) -> list[Figure]:
+    """The most important metrics, and those published, of all runs that have them.
+
+    Lines over a number that the study varies, such as the learning rate, or else bars.
+    """
+    if len(study.runs) < 2:
+        return []
+    metrics = dict.fromkeys(study.directions())
+    metrics |= dict.fromkeys(
+        line["our_metric"] for run in study.runs for line in run.published if line["our_metric"]
+    )
+    over = varied(study.runs)
+    found = []
+    for metric in metrics:
+        known = [run for run in study.runs if metric in run.values(BEST).mean]
+        if not known:
+            continue
+        svg = _over(known, metric, *over) if over else _bars(known, metric)
+        title = f"{metric}, best evaluation"
+        found.append(Figure(file_name(study.name, "compared", metric), svg, title))
+    return found
+
+
+def varied(runs: Sequence[Run]) -> tuple[str, dict[str, str]] | None:
+    """(dotted key of the number that a study varies, {run: what else tells it apart}), or None.
+
+    Of several the one with most values, and of those with equally many the first. What follows from
+    it, such as epochs in proportion to the batch size, tells nothing apart.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    values = {key: [_hashable(run.overrides.get(key)) for run in runs] for key in keys}
+    numeric = [
+        key
+        for key in keys
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values[key])
+    ]
+    if not numeric:
+        return None
+    chosen = max(numeric, key=lambda key: len(set(values[key])))
+    other = [
+        key
+        for key in keys
+        if key != chosen
+        and len(set(zip(values[chosen], values[key], strict=True))) > len(set(values[chosen]))
+    ]
+    groups = [
+        ", ".join(f"{key.rpartition('.')[2]}={run.overrides.get(key)}" for key in other)
+        for run in runs
+    ]
+    if len(set(values[chosen])) < 3 or len(set(groups)) * 2 > len(runs):
+        return None
+    return chosen, {run.name: group for run, group in zip(runs, groups, strict=True)}
+
+
+def _hashable(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str]) -> str:
+    content = []
+    for group in dict.fromkeys(groups[run.name] for run in runs):
+        own = sorted(
+            (run for run in runs if groups[run.name] == group), key=lambda run: run.overrides[key]
+        )
+        x = [run.overrides[key] for run in own]
+        y = [run.values(BEST).mean[metric] for run in own]
+        content.append(Line(group or "ours", x, y))
+        points = [(run.overrides[key], v) for run in own for v in _published(run, metric)]
+        if points:
+            label = f"{group}, published" if group else "published"
+            content.append(Line(label, *zip(*points, strict=True), hollow=True))
+    x = list(itertools.chain.from_iterable(line.x for line in content))
+    log_x = min(x) > 0 and max(x) >= 30 * min(x)
+    label = ".".join(key.split(".")[-2:])
+    return charts.lines(content, x_label=label, log_x=log_x, legend=len(content) > 1)
+
+
+def _bars(runs: Sequence[Run], metric: str) -> str:
+    values = {run.name: run.values(BEST) for run in runs}
+    return charts.bars(
+        {name: v.mean[metric] for name, v in values.items()},
+        x_label=metric,
+        deviations={name: v.std[metric] for name, v in values.items() if metric in v.std},
+        published={run.name: _published(run, metric) for run in runs},
+    )
+
+
+def _published(run: Run, metric: str) -> list[float]:
+    """What was published for a run, in our unit."""
+    return [p["value"] / p["factor"] for p in run.published if p["our_metric"] == metric]
+
+
+def failures(run: Run) -> list[Block]:
+    """IoU by class, confusion matrix, examples and the worst images of one run."""
+    (part, *others) = run.each
+    found: list[Block] = []
+    best = part.workdir.read_best_evaluation()
+    if others:
+        found.append(Text(f"Classes and pictures are of {part.name}."))
+    for task, counts in best.get("confusion", {}).items():
+        names = part.tasks[task].class_names
+        metrics = part.values(BEST).mean
+        iou = {name: 100 * metrics.get(f"{task}/iou/{name}", np.nan) for name in names}
+        iou = dict(sorted(iou.items(), key=lambda item: -np.nan_to_num(item[1], nan=-1.0)))
+        svg = charts.bars(iou, x_label="IoU in percent")
+        found.append(Figure(file_name(run.name, "iou", task), svg, f"{task}: IoU by class"))
+        svg = charts.confusion(np.asarray(counts), names)
+        title = f"{task}: confusion matrix, percent of each true class"
+        found.append(Figure(file_name(run.name, "confusion", task), svg, title, large=True))
+    found += _pictures(run.name, part.workdir, best)
+    return found
+
+
+def _pictures(name: str, workdir: Workdir, best: Mapping[str, Any]) -> list[Picture]:
+    found = []
+    for file in sorted(workdir.predictions.glob("example_*.png")):
+        title = f"Example {file.stem.removeprefix('example_')} of the evaluation split"
+        found.append(Picture(file_name(name, file.stem), file.read_bytes(), title))
+    for metric, direction in best.get("directions", {}).items():
+        task = metric.partition("/")[0]
+        values = dict(zip(best["images"]["id"], best["images"][metric], strict=True))
+        known = [value for value in values.values() if value is not None]
+        for rank, image in enumerate(best["worst"][task]):
+            file = workdir.predictions / f"{WORST}_{task}_{rank}.png"
+            among = "lowest" if direction == "max" else "highest"
+            title = (
+                f"{_ordinal(rank)}{among} {metric} of {len(known)} images: {number(values[image])} "
+                f"(median {number(float(np.median(known)))}), {image}"
+            )
+            found.append(Picture(file_name(name, file.stem), file.read_bytes(), title))
+    return found
+
+
+def _ordinal(rank: int) -> str:
+    return ("", "second ", "third ")[rank] if rank < 3 else f"{rank + 1}th "

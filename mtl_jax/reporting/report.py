@@ -1,0 +1,91 @@
+"""What a report tells, in order."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mtl_jax.reporting import document, figures, runs, tables
+from mtl_jax.reporting.document import Block, Heading, Listing, Text
+from mtl_jax.reporting.runs import BEST, Run, Study
+
+
+def write(paths: Iterable[str | Path], folder: str | Path, *, title: str = "Report") -> list[Path]:
+    """Writes a report on runs and sweeps.
+
+    Args:
+      paths: work directories of runs, of runs of several seeds, and of sweeps.
+      folder: for report.md, report.html and the figures and pictures that they show.
+      title: of the report.
+
+    Returns:
+      The two files.
+
+    Raises:
+      ReportError: none of the paths holds a run.
+    """
+    studies, remarks = runs.collect(paths)
+    return document.write(blocks(studies, remarks, title), Path(folder))
+
+
+def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str) -> list[Block]:
+    """The report as a document.
+
+    Args:
+      studies: what to report on.
+      remarks: what was passed over, and why.
+      title: of the report.
+    """
+    found: list[Block] = [Heading(title, 1), *map(Text, remarks)]
+    for study in studies:
+        found += _study(study)
+        for run in study.runs:
+            found += _run(run, study)
+    return found
+
+
+def _study(study: Study) -> list[Block]:
+    found: list[Block] = [Heading(study.name, 2)]
+    found += tables.states(study)
+    found += tables.results(study)
+    found += tables.published(study)
+    found += tables.delta_m(study)
+    found += figures.comparison(study)
+    found += tables.settings(study)
+    found += tables.cost(study)
+    found += tables.stored_evaluations(study)
+    curves = figures.learning_curves(study)
+    if curves:
+        found += [Heading(f"{study.name}: learning curves", 3), *curves]
+    classes = tables.classes(study)
+    if classes and len(study.runs) > 1:
+        found += [Heading(f"{study.name}: classes", 3), *classes]
+    return found
+
+
+def _run(run: Run, study: Study) -> list[Block]:
+    found: list[Block] = []
+    if run.error:
+        found.append(Listing(run.error))
+    found += tables.all_metrics(run)
+    found += figures.training(run)
+    found += figures.failures(run)
+    if not found:
+        return []
+    heading = run.name if len(study.runs) > 1 or study.name != run.name else "Details"
+    return [Heading(f"{heading}", 3), Text(_describe(run)), *found]
+
+
+def _describe(run: Run) -> str:
+    """One sentence on what it is."""
+    config = run.config
+    if not config:
+        return f"{run.state.capitalize()}."
+    what = [f"{config['model']['architecture']} on {config['data']['dataset'] or 'a mixture'}"]
+    what.append(f"tasks {', '.join(run.tasks)}")
+    what.append(f"weighting {config['weighting']['name']}")
+    if run.seeds:
+        what.append(f"seeds {', '.join(run.seeds)}")
+    values = run.values(BEST)
+    selection = config["eval"]["selection"]
+    if selection in values.mean:
+        what.append(f"best by {selection}, {tables.number(values.mean[selection])}")
+    return f"{run.state.capitalize()}: {'; '.join(what)}."

@@ -1,0 +1,233 @@
+"""Reads what runs and sweeps left in their directories; computes nothing."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtl_jax import tasks
+from mtl_jax.workdir import Workdir, WorkdirError, flatten, from_json
+
+BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
+REPORTS = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}
+SWEEP = "sweep.json"
+
+
+class ReportError(ValueError):
+    """There is nothing to report on; the message says what was looked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Metrics of one report of a run.
+
+    Attributes:
+      mean: {metric: value}; over seeds if there are several. Not finite is left out.
+      std: sample standard deviations over the seeds, where there are several.
+      step: the step or, with seeds, steps that were evaluated; None for a mean over evaluations.
+    """
+
+    mean: Mapping[str, float]
+    std: Mapping[str, float]
+    step: int | list[int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A row of a report.
+
+    Attributes:
+      name: unique within its study.
+      workdir: where it is kept.
+      config: as plain JSON values; {} if it has not begun.
+      label_specs: {key: LabelSpec as a dict}; {} likewise.
+      results: what results.json holds; {} without.
+      seeds: {seed: its run}, if there are several.
+      overrides: {dotted key: value}, what tells the row from its neighbours.
+      published: what was published for it: {source, label, metric, value, our_metric, factor} each.
+      state: 'done', 'running', 'failed', 'pending' or the like.
+      error: of a failed one.
+    """
+
+    name: str
+    workdir: Workdir
+    config: Mapping[str, Any]
+    label_specs: Mapping[str, Any]
+    results: Mapping[str, Any]
+    seeds: Mapping[str, "Run"]
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    published: Sequence[Mapping[str, Any]] = ()
+    state: str = ""
+    error: str = ""
+
+    @functools.cached_property
+    def tasks(self) -> dict[str, tasks.Task]:
+        """{name: Task}; {} if it has not begun."""
+        if not self.config:
+            return {}
+        return tasks.build(ConfigDict(from_json(self.config["tasks"])), self.label_specs)
+
+    @functools.cached_property
+    def stored(self) -> dict[str, dict[str, Any]]:
+        """{'<split>_<checkpoint>': what --mode=evaluate left}."""
+        prefix = "evaluation_"
+        files = sorted(self.workdir.path.glob(f"{prefix}*.json"))
+        return {file.stem.removeprefix(prefix): _read(file) for file in files}
+
+    @property
+    def each(self) -> list["Run"]:
+        """The runs of its seeds, or itself."""
+        return list(self.seeds.values()) or [self]
+
+    def values(self, report: str) -> Values:
+        """Its metrics by one of `REPORTS`; a row that only evaluates has one set."""
+        found = self.results.get(report)
+        if found and report == MEAN:
+            return Values(_finite(found), _finite(self.results.get(f"{MEAN}_std", {})))
+        if not found and not self.results and len(self.stored) == 1 and report == BEST:
+            (found,) = self.stored.values()
+        if not found:
+            return Values({}, {})
+        return Values(_finite(found["metrics"]), _finite(found.get("std", {})), found["step"])
+
+    def directions(self) -> dict[str, str]:
+        """{metric: 'max' or 'min'} of what matters most: what selects, and each task's headline."""
+        known = self.values(BEST).mean
+        evaluate = self.config.get("eval", {})
+        found = {evaluate.get("selection"): evaluate.get("selection_mode")}
+        for name, task in self.tasks.items():
+            metric, direction = task.headline
+            found[f"{name}/{metric}"] = direction
+        return {metric: direction for metric, direction in found.items() if metric in known}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Runs that are compared with each other: a sweep, or what was named together."""
+
+    name: str
+    runs: Sequence[Run]
+
+    def directions(self) -> dict[str, str]:
+        """Of all its runs; see `Run.directions`."""
+        together: dict[str, str] = {}
+        for run in self.runs:
+            together |= run.directions()
+        return together
+
+
+def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
+    """Reads runs, runs of several seeds, and sweeps.
+
+    Args:
+      paths: their directories.
+
+    Returns:
+      (a study for each sweep, and one of all other runs; what was passed over, and why).
+
+    Raises:
+      ReportError: none of the paths holds a run or a sweep.
+    """
+    studies, single, remarks = [], [], []
+    for path in map(Path, paths):
+        try:
+            if (path / SWEEP).exists():
+                studies.append(_sweep(path))
+            elif (path / "config.json").exists():
+                single.append(_run(path.name, path))
+            else:
+                remarks.append(f"{path} holds neither a run (config.json) nor a sweep ({SWEEP}).")
+        except (WorkdirError, ReportError) as error:
+            remarks.append(f"{path} is left out: {error}")
+    if single:
+        studies.insert(0, Study("Runs", _told_apart(single)))
+    if not studies:
+        raise ReportError(
+            "\n".join(["There is no run to report on.", *remarks])
+            + "\nGive the work directories of runs, or of sweeps: runs/*"
+        )
+    return studies, remarks
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{run: {dotted key: value}} of the keys that are not the same in all of them.
+
+    Args:
+      configs: {run: its config as plain JSON values}.
+    """
+    flat = {name: flatten(dict(config)) for name, config in configs.items()}
+    keys = dict.fromkeys(key for values in flat.values() for key in values)
+    different = [
+        key
+        for key in keys
+        if key != "name" and len({json.dumps(v.get(key)) for v in flat.values()}) > 1
+    ]
+    return {
+        name: {key: values[key] for key in different if key in values}
+        for name, values in flat.items()
+    }
+
+
+def _sweep(path: Path) -> Study:
+    description = _read(path / SWEEP)
+    try:
+        rows = [
+            dataclasses.replace(
+                _run(row["name"], path / row["name"], begun=row["state"] != "pending"),
+                overrides=row["overrides"],
+                published=row["published"],
+                state=row["state"],
+                error=row.get("error") or "",
+            )
+            for row in description["rows"]
+        ]
+        return Study(description["name"], rows)
+    except KeyError as error:
+        raise ReportError(f"{path / SWEEP} has no {error}.") from error
+
+
+def _run(name: str, path: Path, *, begun: bool = True) -> Run:
+    """Reads one work directory; a row of a sweep may fail before it has written anything."""
+    directory = Workdir(path)
+    config, labels = (_read(file) for file in (directory.config, directory.label_specs))
+    seeds = {
+        folder.name.removeprefix("seed_"): _run(folder.name, folder)
+        for folder in sorted(path.glob("seed_*"), key=lambda p: (len(p.name), p.name))
+    }
+    if seeds and not labels:
+        labels = next(iter(seeds.values())).label_specs
+    results = _read(directory.results)
+    state = "done" if results.get("finished") else "running" if begun else "pending"
+    return Run(name, directory, config, labels, results, seeds, state=state)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Names that differ, by as much of the path as it takes, and what differs in the configs."""
+    depth = 1
+    while len(names := {"/".join(run.workdir.path.parts[-depth:]) for run in runs}) < len(runs):
+        if depth > max(len(run.workdir.path.parts) for run in runs):
+            raise ReportError(f"The same directory is named twice, of {', '.join(sorted(names))}.")
+        depth += 1
+    runs = [
+        dataclasses.replace(run, name="/".join(run.workdir.path.parts[-depth:])) for run in runs
+    ]
+    different = differences({run.name: run.config for run in runs})
+    return [dataclasses.replace(run, overrides=different[run.name]) for run in runs]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise ReportError(f"{path} is not valid JSON: {error}.") from error
+
+
+def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """JSON has no NaN: it is written as null."""
+    return {name: value for name, value in metrics.items() if value is not None}

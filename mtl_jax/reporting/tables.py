@@ -1,0 +1,330 @@
+"""The tables that compare the runs of a study."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mtl_jax import baselines, metrics
+from mtl_jax.reporting.document import Block, Strong, Table, Text
+from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, Run, Study
+from mtl_jax.workdir import flatten
+
+NONE = "–"
+_GOOD = {"max": "↑", "min": "↓"}
+_SHORT = {"semseg": "semantics"}
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """'0.5123', or a dash for what is not known."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value and abs(value) < 1e-3:
+        return f"{value:.{digits - 2}e}"
+    # Digits before the point are never rounded.
+    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    return f"{value:.{max(0, min(decimals, digits))}f}"
+
+
+def plus_minus(mean: float | None, deviation: float | None) -> str:
+    """'0.5123 ± 0.0045'; the deviation, to the digits of the mean, only where there is one."""
+    text = number(mean)
+    if deviation is None or text == NONE or not math.isfinite(deviation):
+        return text
+    decimals = len(text.partition(".")[2])
+    return f"{text} ± {deviation:.{decimals}f}"
+
+
+def results(study: Study) -> list[Table]:
+    """Every run's most important metrics, by each of the three reports; the best stand out."""
+    directions = study.directions()
+    if not directions:
+        return []
+    several = any(max(_evaluations(run)) > 1 for run in study.runs)
+    return [_results_by(study, report, directions) for report in (REPORTS if several else (BEST,))]
+
+
+def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Table:
+    found = {run.name: run.values(report) for run in study.runs}
+    champions = {
+        metric: _champion({name: v.mean.get(metric) for name, v in found.items()}, direction)
+        for metric, direction in directions.items()
+    }
+    rows = []
+    for run in study.runs:
+        values, cells = found[run.name], [run.name, _extent(run, report)]
+        for metric in directions:
+            text = plus_minus(values.mean.get(metric), values.std.get(metric))
+            cells.append(Strong(text) if run.name in champions[metric] else text)
+        rows.append(cells)
+    header = [f"{metric} {_GOOD[direction]}" for metric, direction in directions.items()]
+    if report == MEAN:
+        extent, caption = "evaluations", "Mean of the last ten evaluations"
+    else:
+        extent, caption = "at step", f"{REPORTS[report].capitalize()} evaluation"
+    if any(run.seeds for run in study.runs):
+        caption += ": mean ± sample standard deviation over the seeds"
+    return Table(["run", extent, *header], rows, caption)
+
+
+def _extent(run: Run, report: str) -> str:
+    """How far the run had come, or of how many evaluations the mean is."""
+    if report == MEAN:
+        counts = {min(10, count) for count in _evaluations(run)}
+    else:
+        step = run.values(report).step
+        counts = set(step) if isinstance(step, list) else {step}
+    counts = sorted(count for count in counts if count)
+    return ", ".join(f"{count:,}" for count in counts) or NONE
+
+
+def _evaluations(run: Run) -> list[int]:
+    found = run.results.get("evaluations", 0)
+    return found if isinstance(found, list) else [found]
+
+
+def _champion(values: Mapping[str, float | None], direction: str) -> set[str]:
+    """Who is best of at least two; several where they are equal."""
+    known = {name: value for name, value in values.items() if value is not None}
+    if len(known) < 2:
+        return set()
+    best = (max if direction == "max" else min)(known.values())
+    return {name for name, value in known.items() if value == best}
+
+
+def states(study: Study) -> list[Block]:
+    """What has become of the runs that are not done; nothing if all are."""
+    missing = [run for run in study.runs if run.state != "done"]
+    if not missing:
+        return []
+    rows = [[run.name, run.state, run.error.strip() or NONE] for run in missing]
+    return [Table(["run", "state", "error"], rows, "Not done")]
+
+
+def settings(study: Study) -> list[Table]:
+    """What tells the runs apart."""
+    keys = list(dict.fromkeys(key for run in study.runs for key in run.overrides))
+    if not keys:
+        return []
+    rows = [
+        [
+            run.name,
+            *(_setting(run.overrides[key]) if key in run.overrides else NONE for key in keys),
+        ]
+        for run in study.runs
+    ]
+    # A table of many columns is hardest to read; what differs is then told of each run.
+    return [Table(["run", *keys], rows, "What differs")] if len(keys) <= 12 else []
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return "(" + ", ".join(map(_setting, value)) + ")"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def published(study: Study) -> list[Table]:
+    """Our results beside what was published for the same row."""
+    rows = []
+    for run in study.runs:
+        for line in run.published:
+            ours, factor = line["our_metric"], line["factor"]
+            cells = [run.name, line["source"], line["label"], line["metric"]]
+            cells.append(number(line["value"]))
+            if ours is None:
+                rows.append([*cells, "not measured", *[NONE] * 4])
+                continue
+            values = {report: run.values(report) for report in REPORTS}
+            own = {report: v.mean.get(ours) for report, v in values.items()}
+            scaled = {r: None if v is None else factor * v for r, v in own.items()}
+            std = values[BEST].std.get(ours)
+            best = scaled[BEST]
+            cells += [ours if factor == 1 else f"{factor:g} × {ours}"]
+            cells.append(plus_minus(best, None if std is None else factor * std))
+            cells.append(NONE if best is None else _signed(best - line["value"]))
+            rows.append([*cells, number(scaled[LAST]), number(scaled[MEAN])])
+    header = ["run", "source", "published row", "metric", "published", "our metric", "ours, best"]
+    header += ["difference", "ours, last", "ours, mean of last ten"]
+    return [Table(header, rows, "Ours beside published")] if rows else []
+
+
+def _signed(difference: float) -> str:
+    text = number(abs(difference))
+    return f"{'−' if difference < 0 else '+'}{text}"
+
+
+def cost(study: Study) -> list[Table]:
+    """Parameters, throughput, time and memory of every run."""
+    rows = []
+    for run in study.runs:
+        parts = [part.results for part in run.each if part.results]
+        if not parts:
+            continue
+        memory = [part.get("peak_memory") or {} for part in parts]
+        rows.append(
+            [
+                run.name,
+                _each((part.get("parameters") for part in parts), "{:,}".format),
+                _each((part.get("steps") for part in parts), "{:,}".format),
+                _each((part.get("images_per_second") for part in parts), "{:.1f}".format),
+                _each((part.get("train_seconds") for part in parts), duration),
+                _each((found.get("host") for found in memory), _bytes),
+                _each((found.get("device") for found in memory), _bytes),
+                _each((part.get("devices") for part in parts), str),
+            ]
+        )
+    header = ["run", "parameters", "steps", "images per second", "training time"]
+    header += ["peak memory, host", "peak memory, device", "devices"]
+    return [Table(header, rows, "Cost")] if rows else []
+
+
+def _each(values: Iterable[Any], form) -> str:
+    """One text, or from the least to the most where seeds differ."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NONE
+    texts = list(dict.fromkeys(form(value) for value in sorted(known)))
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """'1:02:03' hours, minutes, seconds."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+def delta_m(study: Study) -> list[Block]:
+    """Δm of every run of several tasks against the single-task runs of the study."""
+    several = [run for run in study.runs if len(run.tasks) > 1]
+    rows, remarks = [], []
+    for run in several:
+        try:
+            own, against = baselines_of(run, study.runs)
+        except baselines.BaselineError as error:
+            remarks.append(f"There is no Δm of {run.name}: {error}")
+            continue
+        if not against:
+            continue
+        chosen = tuple(run.config["eval"].get("delta_metrics", ()))
+        for report in REPORTS:
+            together: dict[str, float] = {}
+            for name, baseline in against.items():
+                values = baseline.values(report).mean
+                together |= {k: v for k, v in values.items() if k.startswith(f"{name}/")}
+            found = run.values(report).mean
+            try:
+                delta = baselines.delta_m(found, together, own, chosen)
+            except baselines.BaselineError as error:
+                remarks.append(f"There is no Δm of {run.name}, {REPORTS[report]}: {error}")
+                continue
+            names = ", ".join(dict.fromkeys(baseline.name for baseline in against.values()))
+            rows.append([run.name, REPORTS[report], *(_percent(d) for d in delta.values()), names])
+    protocols = [f"{name} [%]" for name in metrics.DELTA_PROTOCOLS]
+    blocks: list[Block] = []
+    if rows:
+        caption = "Δm; positive is good, but for mean_over_metrics, where negative is good"
+        blocks.append(Table(["run", "report", *protocols, "against"], rows, caption))
+    return blocks + [Text(remark) for remark in dict.fromkeys(remarks)]
+
+
+def baselines_of(run: Run, others: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Run]]:
+    """The tasks of a run that have labels, and the single-task run to compare each with.
+
+    That is the run of this task alone, on the same data, evaluated in the same way, with the same
+    encoder. No runs are returned if some task has none.
+
+    Raises:
+      BaselineError: some task has several.
+    """
+    labelled = {
+        name: task for name, task in run.tasks.items() if f"{name}/loss" in run.values(BEST).mean
+    }
+    found: dict[str, Run] = {}
+    for name in labelled:
+        fitting = [
+            other
+            for other in others
+            if list(other.tasks) == [name] and _comparable(other) == _comparable(run)
+        ]
+        if len(fitting) > 1:
+            raise baselines.BaselineError(
+                f"{len(fitting)} runs of {name!r} alone could be compared with: "
+                f"{', '.join(other.name for other in fitting)}."
+            )
+        found |= {name: other for other in fitting}
+    return labelled, found if len(found) == len(labelled) else {}
+
+
+def _comparable(run: Run) -> dict[str, Any]:
+    """What two runs must share for Δm to make sense."""
+    same = baselines.evaluated_with(run.config) | {"eval.split": run.config["eval"]["split"]}
+    encoder = flatten(dict(run.config["model"].get("encoder", {})))
+    start = run.config["model"].get("pretrained", "")
+    return same | encoder | {"model.pretrained": start, "finished": run.results.get("finished")}
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def stored_evaluations(study: Study) -> list[Table]:
+    """What --mode=evaluate has left in the directories."""
+    directions = study.directions()
+    rows = []
+    for run in study.runs:
+        for found in run.stored.values():
+            how = run.config.get("eval", {})
+            used = {
+                key.removeprefix("eval."): value
+                for key, value in found.get("evaluated_with", {}).items()
+                if key.startswith("eval.") and value != flatten({"eval": dict(how)}).get(key)
+            }
+            settings = ", ".join(f"{key}={_setting(value)}" for key, value in used.items())
+            values, std = found["metrics"], found.get("std", {})
+            rows.append(
+                [
+                    run.name,
+                    found["split"],
+                    settings or "as in training",
+                    *(plus_minus(values.get(metric), std.get(metric)) for metric in directions),
+                ]
+            )
+    header = ["run", "split", "evaluated with", *(f"{m} {_GOOD[d]}" for m, d in directions.items())]
+    return [Table(header, rows, "Evaluated with --mode=evaluate")] if rows else []
+
+
+def classes(study: Study) -> list[Table]:
+    """IoU in percent by class, of the best evaluation; a table for each task that has classes."""
+    tables = []
+    found = {run.name: run.values(BEST) for run in study.runs}
+    names = dict.fromkeys(m for values in found.values() for m in values.mean if "/iou/" in m)
+    for task in dict.fromkeys(name.partition("/")[0] for name in names):
+        own = [name for name in names if name.startswith(f"{task}/iou/")]
+        rows = []
+        for metric in own:
+            values = {run: v.mean.get(metric) for run, v in found.items()}
+            champion = _champion(values, "max")
+            cells = []
+            for run, value in values.items():
+                text = NONE if value is None else f"{100 * value:.1f}"
+                cells.append(Strong(text) if run in champion else text)
+            rows.append([metric.removeprefix(f"{task}/iou/"), *cells])
+        caption = f"{task}: IoU by class in percent, best evaluation"
+        tables.append(Table(["class", *found], rows, caption))
+    return tables
+
+
+def all_metrics(run: Run) -> list[Table]:
+    """Every metric of one run but the IoU of single classes, by all three reports."""
+    values = {report: run.values(report) for report in REPORTS}
+    values = {report: found for report, found in values.items() if found.mean}
+    names = dict.fromkeys(m for v in values.values() for m in v.mean if "/iou/" not in m)
+    rows = [
+        [name, *(plus_minus(v.mean.get(name), v.std.get(name)) for v in values.values())]
+        for name in names
+    ]
+    header = ["metric", *(REPORTS[report] for report in values)]
+    return [Table(header, rows, "All metrics")] if rows else []
