@@ -136,10 +136,11 @@ def _train(config, directory) -> dict[str, Any]:
             ),
         )
     found = run.train()
-    best = found["best"]
+    best, last, selection = found["best"], found["last"], found["selection"]
     progress.say(
-        f"Best {found['selection']} {best['metrics'][found['selection']]:.4g} at step "
-        f"{best['step']}. Everything is in {directory.path}."
+        f"Best {selection} {best['metrics'][selection]:.4g} at step {best['step']}, last "
+        f"{last['metrics'][selection]:.4g}, mean of the last {min(10, found['evaluations'])} "
+        f"{found['mean_of_last_10'][selection]:.4g}. Everything is in {directory.path}."
     )
     return found
 

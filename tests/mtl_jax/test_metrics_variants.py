@@ -18,6 +18,7 @@ def _split():
     labels[rng.random(labels.shape) < 0.3] = VOID
     labels[2] = VOID
     predictions = np.where(rng.random(labels.shape) < 0.6, labels % C, anything)
+    predictions[::2] = np.minimum(predictions[::2], 2)  # not every class occurs in every image
     valid = np.arange(8) != 7
     return labels.astype(np.int32), predictions.astype(np.int32), valid
 
