@@ -8,7 +8,7 @@ import numpy as np
 from conftest import TINY
 
 from configs import branched, common
-from input_pipeline import datasets, pipeline, transforms
+from input_pipeline import datasets, mixture, pipeline, transforms
 from mtl_jax import loop, parallel, prediction, system, workdir
 
 
@@ -52,7 +52,10 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
     """What main.py puts together."""
     where = workdir.Workdir(directory)
     where.create()
-    builder = datasets.load(config.data.dataset, data_dir=config.data.data_dir)
+    if config.data.mixture:
+        builder = mixture.load(config.data.mixture, data_dir=config.data.data_dir, manual_dir="")
+    else:
+        builder = datasets.load(config.data.dataset, data_dir=config.data.data_dir)
     specs = {key: spec.as_dict() for key, spec in builder.label_specs.items()}
     parts = system.build(config, specs)
     keys = ["image", *(task.key for task in parts.tasks.values())]
