@@ -168,6 +168,21 @@ def test_dwa_sees_the_epochs_mean_losses(trainers):
     np.testing.assert_allclose([logs[4]["weights"][task] for task in TASKS], expected, rtol=1e-5)
 
 
+def test_dwa_over_an_epoch_without_a_label_of_a_task(trainers):
+    trainer = trainers("dwa")
+    logs = [trainer.step(batch(seed, ("parts",) if seed in (2, 3) else ())) for seed in range(5)]
+    sums = [
+        [logs[k]["losses"][task] + np.float64(logs[k + 1]["losses"][task]) for task in TASKS]
+        for k in (0, 2)
+    ]
+    ratios = np.divide(sums[1], sums[0])
+    ratios[TASKS.index("parts")] = 1.0
+    expected = 3 * np.exp(ratios / 2) / np.exp(ratios / 2).sum()
+    np.testing.assert_allclose([logs[4]["weights"][task] for task in TASKS], expected, rtol=1e-5)
+    kept = trainer.state.weighting["losses"]["parts"]
+    np.testing.assert_allclose(kept, sums[0][TASKS.index("parts")] / 2, rtol=1e-5)
+
+
 def test_rlw_draws_anew_at_each_step(trainers):
     trainer = trainers("rlw")
     weights = [trainer.step(batch(0))["weights"]["depth"] for _ in range(4)]
