@@ -86,7 +86,9 @@ def items(
     Returns:
       The items 0, 1, ...
     """
-    found = {key: tree.stems(f"{SPLITS[split]}/{folder}/*.npy") for key, folder in folders.items()}
+    patterns = {key: f"{SPLITS[split]}/{folder}/*.npy" for key, folder in folders.items()}
+    found = {key: tree.stems(pattern) for key, pattern in patterns.items()}
+    problems.add("no files", *(patterns[key] for key in found if not found[key]))
     names = checks.partners(problems, split, found)
     odd = [name for name in names if not (name.isdecimal() and str(int(name)) == name)]
     problems.add(f"split {split!r}: not called 0.npy, 1.npy, ...", *odd)

@@ -208,6 +208,8 @@ class Builder(release.ReleaseBuilder):
             key: tree.stems(f"{top}/{pattern}") or tree.stems(pattern)
             for key, (top, pattern) in _FILES.items()
         }
+        patterns = {key: f"{top}/{pattern}" for key, (top, pattern) in _FILES.items()}
+        problems.add("no files", *(patterns[key] for key in files if not files[key]))
         names = checks.partners(problems, "train and validation", files)
         frames = [Item(name, {key: files[key][name] for key in files}) for name in names]
         first_of_validation = f"{_TRAINING:06d}"

@@ -16,6 +16,12 @@ from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 
 _FOLDERS = {"train": "train", "validation": "val"}
+# By key: the folder and the endings.
+_FILES = {
+    "image": ("rgb", (".jpg", ".png")),
+    "semseg": ("semseg", (".png",)),
+    "depth": ("depth", (".png",)),
+}
 _OFFICIAL_COUNTS = {"train": 20000, "validation": 2500}
 
 NEAREST, FARTHEST = 4.0, 300.0  # metres
@@ -103,10 +109,11 @@ class Builder(release.ReleaseBuilder):
         items = {}
         for split, folder in _FOLDERS.items():
             files = {
-                "image": tree.stems(f"{folder}/rgb/*", suffixes=(".jpg", ".png")),
-                "semseg": tree.stems(f"{folder}/semseg/*.png"),
-                "depth": tree.stems(f"{folder}/depth/*.png"),
+                key: tree.stems(f"{folder}/{name}/*", suffixes=endings)
+                for key, (name, endings) in _FILES.items()
             }
+            empty = [f"{folder}/{_FILES[key][0]}" for key in files if not files[key]]
+            problems.add("no files in", *empty)
             names = checks.partners(problems, split, files)
             # 2 before 10, although nothing pads the numbers.
             names.sort(key=lambda name: (len(name), name))

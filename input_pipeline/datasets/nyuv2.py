@@ -134,7 +134,7 @@ class Builder(release.ReleaseBuilder):
     classMapping40.mat of the code of Gupta, Arbeláez, Malik (CVPR 2013).
     mtan_288x384: it holds train/ and val/ of the preprocessed NYUv2 of
     https://github.com/lorenmt/mtan, each with image/, label/, depth/ and normal/.
-    Licence: the data set's page states none; it asks to cite the paper. For research.
+    Licence: none that we know of; the data set's page asks to cite the paper.
     """
     description = """
     1449 photographs of indoor scenes from a Kinect, 795 to train and 654 to test, with semantic

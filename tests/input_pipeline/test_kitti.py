@@ -170,5 +170,7 @@ def test_half_a_release_is_refused(release):
     with pytest.raises(DatasetError, match="without 'camera': 000159"):
         small_releases.find("kitti", release)
     shutil.rmtree(release / "data_semantics")
+    with pytest.raises(DatasetError, match=r"no files .*: data_semantics/training/semantic/\*_10"):
+        small_releases.find("kitti", release)
     with pytest.raises(DatasetError, match=r"without 'semseg' \(3 of them\): 000000, 000159"):
         small_releases.find("kitti", release)

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import small_releases
@@ -98,4 +100,7 @@ def test_half_a_release_is_refused(release):
         small_releases.find("miniscapes", release, partial=False)
     (release / "val" / "semseg" / "1.png").unlink()
     with pytest.raises(DatasetError, match="split 'validation': without 'semseg': 1"):
+        small_releases.find("miniscapes", release)
+    shutil.rmtree(release / "val")
+    with pytest.raises(DatasetError, match=r"no files in .*: val/rgb, val/semseg, val/depth"):
         small_releases.find("miniscapes", release)
