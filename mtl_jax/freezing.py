@@ -52,8 +52,7 @@ class Freezing:
             owners = {optimizers.group_of(path, self.tasks)}
             owners |= {ENCODER} if names[1] == ENCODER else set()
             found.update(owners)
-            in_scope = self.batch_norm == "all" or self.batch_norm in owners
-            return bool(owners & set(self.parts)) or (of_batch_norm and in_scope)
+            return bool(owners & set(self.parts)) or (of_batch_norm and self._keeps(names[1]))
 
         mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
         if absent := set(self.parts) - found:
@@ -80,15 +79,16 @@ class Freezing:
 
         def intercept(call, args, kwargs, context):
             module = context.module
-            if isinstance(module, layers.BatchNorm) and context.method_name == "__call__":
-                in_encoder = module.path[0] == ENCODER
-                kwargs = kwargs | {"train": kwargs["train"] and not self._keeps(in_encoder)}
+            called = isinstance(module, layers.BatchNorm) and context.method_name == "__call__"
+            if called and self._keeps(module.path[0]):
+                kwargs = kwargs | {"train": False}
             return call(*args, **kwargs)
 
         return nn.intercept_methods(intercept)
 
-    def _keeps(self, in_encoder: bool) -> bool:
-        return self.batch_norm == "all" or in_encoder
+    def _keeps(self, module: str) -> bool:
+        """Whether the BatchNorms within a top-level module stay."""
+        return self.batch_norm == "all" or (self.batch_norm == ENCODER and module == ENCODER)
 
 
 def build(config, tasks: Sequence[str]) -> Freezing:

@@ -109,7 +109,7 @@ def is_batch_norm(params: Any) -> Any:
 
 
 def scale_by_part(
-    scales: dict[str, float], bias_scale: float = 0.0
+    scales: Mapping[str, float], bias_scale: float = 0.0
 ) -> optax.GradientTransformation:
     """Multiplies each parameter's update by its part's factor.
 
@@ -201,21 +201,7 @@ def build(
     if thresholds:
         _check_thresholds(thresholds, labelled_per_epoch, config.train.batch_size)
         epochs = total_steps / steps_per_epoch
-        schedules = {
-            group: _schedule_in_updates(config.schedule, labelled_per_epoch[group] / images, epochs)
-            for group, images in thresholds.items()
-        }
-        transforms = {
-            group: asynchronous.update_every(
-                images, group, make_optimizer(config.optimizer, schedules[group])
-            )
-            for group, images in thresholds.items()
-        }
-        batches_per_update = thresholds[COMMON] / config.train.batch_size
-
-        def schedule(step):
-            return schedules[COMMON](jnp.asarray(step // batches_per_update, jnp.int32))
-
+        transforms, schedule = _by_group(config, thresholds, labelled_per_epoch, epochs)
     else:
         schedule = make_schedule(
             config.schedule, steps_per_epoch=steps_per_epoch, total_steps=total_steps
@@ -235,6 +221,27 @@ def build(
         )
 
     return optax.partition(transforms | {_FROZEN: optax.set_to_zero()}, labels), schedule
+
+
+def _by_group(
+    config, thresholds: Mapping[str, int], labelled_per_epoch: Mapping[str, int], epochs: float
+) -> tuple[dict[str, optax.GradientTransformation], Schedule]:
+    """{group: its transformation}, and the learning rate of 'common' by batches."""
+    schedules = {
+        group: _schedule_in_updates(config.schedule, labelled_per_epoch[group] / images, epochs)
+        for group, images in thresholds.items()
+    }
+    transforms = {
+        group: asynchronous.update_every(
+            images, group, make_optimizer(config.optimizer, schedules[group])
+        )
+        for group, images in thresholds.items()
+    }
+
+    def schedule(step):
+        return schedules[COMMON](step * config.train.batch_size // thresholds[COMMON])
+
+    return transforms, schedule
 
 
 def _schedule_in_updates(config, updates_per_epoch: float, epochs: float) -> Schedule:
