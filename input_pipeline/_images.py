@@ -6,7 +6,7 @@ Every reader takes a path or a `sources.File`, and the key that is read, for mes
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,9 @@ from input_pipeline.sources import File
 
 Readable = str | os.PathLike | File
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
 # Pillow reports broken files with all of these, depending on the format and the damage.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
@@ -26,7 +29,7 @@ class Photo(NamedTuple):
 
     Attributes:
       pixels: uint8 [H, W, 3].
-      contents: of the PNG or JPEG file.
+      contents: of the PNG or JPEG file; of another kind of file, those of a PNG.
     """
 
     pixels: np.ndarray
@@ -45,8 +48,9 @@ def read_rgb(file: Readable, *, key: str = "image") -> np.ndarray:
 def read_photo(file: Readable, *, key: str = "image") -> Photo:
     """As `read_rgb`, with the contents of the file."""
     contents = _file(file).read()
-    pixels = _decode(file, contents, key, modes=("RGB",), expected="an 8-bit RGB image")
-    return Photo(pixels.astype(np.uint8), contents)
+    pixels = _decode(file, contents, key, bits={"RGB": (8,)}, expected="an 8-bit RGB image")
+    stored = contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes for certain
+    return Photo(pixels, contents if stored else png(pixels))
 
 
 def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
@@ -69,8 +73,10 @@ def read_ids(file: Readable, *, key: str) -> np.ndarray:
     Raises:
       DatasetError: the file is missing, does not decode, or does not hold 8-bit ids.
     """
+    # Grey of fewer bits would be stretched to 0 ... 255; indices of a palette are not.
+    bits = {"L": (8,), "P": (1, 2, 4, 8)}
     expected = "one channel of 8-bit ids (grey or palette PNG)"
-    return _decode(file, _file(file).read(), key, modes=("L", "P"), expected=expected)
+    return _decode(file, _file(file).read(), key, bits=bits, expected=expected)
 
 
 def read_uint16(file: Readable, *, key: str) -> np.ndarray:
@@ -79,9 +85,9 @@ def read_uint16(file: Readable, *, key: str) -> np.ndarray:
     Raises:
       DatasetError: the file is missing, does not decode, or does not hold one channel of 16 bits.
     """
-    # Older versions of Pillow open 16-bit PNGs as 'I', 32 bits; 8 bits are 'L' in every version.
-    modes, expected = ("I;16", "I"), "one channel of 16 bits (16-bit grey PNG)"
-    return _decode(file, _file(file).read(), key, modes=modes, expected=expected).astype(np.uint16)
+    # Older versions of Pillow open 16-bit PNGs as 'I', which is 32 bits.
+    bits, expected = {"I;16": (16,), "I": (16,)}, "one channel of 16 bits (16-bit grey PNG)"
+    return _decode(file, _file(file).read(), key, bits=bits, expected=expected).astype(np.uint16)
 
 
 def read_npy(file: Readable, *, key: str) -> np.ndarray:
@@ -157,8 +163,9 @@ def _file(file: Readable) -> File:
 
 
 def _decode(
-    file: Readable, contents: bytes, key: str, *, modes: tuple[str, ...], expected: str
+    file: Readable, contents: bytes, key: str, *, bits: Mapping[str, tuple[int, ...]], expected: str
 ) -> np.ndarray:
+    """Decodes an image whose mode is a key of `bits`, and, of PNGs, whose bits per channel fit."""
     try:
         with Image.open(io.BytesIO(contents)) as image:
             image.load()
@@ -167,10 +174,14 @@ def _decode(
             f"{file}, key {key!r}: expected {expected}, but the file does not decode "
             f"({type(error).__name__}: {error}). Copy it again from the release."
         ) from error
-    if image.mode not in modes:
+    # Pillow does not tell that it made 8 bits of 16, but byte 24 of a PNG is the number of bits.
+    # Of other formats, only those of 8 bits are unambiguous.
+    depth = contents[24] if contents.startswith(_PNG) else None
+    if (8 if depth is None else depth) not in bits.get(image.mode, ()):
         raise DatasetError(
             f"{file}, key {key!r}: expected {expected}, found mode {image.mode!r} "
-            f"({image.width}×{image.height}, {image.format})."
+            f"({image.width}×{image.height}, {image.format}"
+            f"{'' if depth is None else f' of {depth} bits'})."
         )
     return np.array(image)
 

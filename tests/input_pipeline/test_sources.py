@@ -1,7 +1,9 @@
 import io
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -116,6 +118,44 @@ def test_palette_pngs_are_read_as_indices(tmp_path):
     picture.save(tmp_path / "p.png")
     assert Image.open(tmp_path / "p.png").mode == "P"
     np.testing.assert_array_equal(_images.read_ids(tmp_path / "p.png", key="semseg"), ids)
+
+
+def raw_png(bits, colour, rows, width):
+    """A PNG of any number of bits, which Pillow does not write."""
+
+    def chunk(kind, contents):
+        checksum = struct.pack(">I", zlib.crc32(kind + contents))
+        return struct.pack(">I", len(contents)) + kind + contents + checksum
+
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_other_numbers_of_bits_are_refused_where_pillow_would_change_the_values(tmp_path):
+    (tmp_path / "grey4.png").write_bytes(raw_png(4, 0, [b"\x01\x23"] * 2, 4))
+    assert np.asarray(Image.open(tmp_path / "grey4.png")).max() == 3 * 17  # the trap
+    with pytest.raises(DatasetError, match=r"grey4.png, key 'x': .*mode 'L' .*PNG of 4 bits"):
+        _images.read_ids(tmp_path / "grey4.png", key="x")
+    (tmp_path / "rgb16.png").write_bytes(raw_png(16, 2, [bytes(range(12))], 2))
+    assert np.asarray(Image.open(tmp_path / "rgb16.png")).dtype == np.uint8  # the trap
+    with pytest.raises(DatasetError, match=r"rgb16.png, key 'image': .*PNG of 16 bits"):
+        _images.read_rgb(tmp_path / "rgb16.png")
+    Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "32.tif")
+    with pytest.raises(DatasetError, match=r"32.tif, key 'x': .*found mode 'I'"):
+        _images.read_uint16(tmp_path / "32.tif", key="x")
+
+
+def test_photographs_are_kept_as_the_bytes_that_every_decoder_knows(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    for name in ("a.png", "a.jpg", "a.webp"):
+        Image.fromarray(pixels).save(tmp_path / name)
+        photo = _images.read_photo(tmp_path / name)
+        np.testing.assert_array_equal(photo.pixels, np.asarray(Image.open(tmp_path / name)))
+        assert (photo.contents == (tmp_path / name).read_bytes()) == (name != "a.webp")
+        stored = np.asarray(Image.open(io.BytesIO(photo.contents)))
+        np.testing.assert_array_equal(stored, photo.pixels)
 
 
 def test_nearest_resizing_is_that_of_pillow_for_any_type():
