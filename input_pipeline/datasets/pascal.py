@@ -202,7 +202,7 @@ class Builder(release.ReleaseBuilder):
         problems = checks.Problems(manual_dir)
         config = self.builder_config.name
         lists = _read_lists(tree, problems, _SOURCES[config], partial=partial)
-        problems.raise_if_any(f"{self.name}/{config} needs them.")
+        problems.raise_if_any()
         files = {
             source: {key: tree.stems(pattern) for key, pattern in _FILES[source].items()}
             for source in _SOURCES[config]
