@@ -30,6 +30,7 @@ COLOURS = (
     "#7f8794",
 )
 _DASHES = ("-", "--", ":", "-.")
+_METADATA = ("Creator", "Date", "Format", "Type")
 _WIDTH, _HEIGHT = 4.4, 2.6  # inches: about the width of a phone
 _STYLE = {
     "svg.fonttype": "none",
@@ -210,8 +211,8 @@ def _shortened(name: str, most: int = 34) -> str:
 
 def _svg(fig) -> str:
     buffer = io.StringIO()
-    # Without date and with a fixed salt the same numbers give the same file.
+    # Without metadata and with a fixed salt the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        fig.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     # Ids of groups are referred to by nobody, and would occur several times in one page.
     return re.sub(r'<g id="[^"]*"', "<g", buffer.getvalue())

@@ -38,8 +38,8 @@ th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
 thead th { background: var(--raised); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 400; }
 .text { text-align: left; }
-tr > :first-child { position: sticky; left: 0; text-align: left; background: var(--paper);
-  max-width: 16rem; white-space: normal; overflow-wrap: anywhere; }
+tr > :first-child { position: sticky; left: 0; min-width: 7.5rem; text-align: left;
+  max-width: 16rem; background: var(--paper); white-space: normal; overflow-wrap: anywhere; }
 thead tr > :first-child { background: var(--raised); }
 pre { padding: .75rem 1rem; background: var(--raised); border-radius: .5rem; overflow-x: auto;
   font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -106,11 +106,7 @@ def settings(study: Study) -> list[Table]:
     if not keys:
         return []
     rows = [
-        [
-            run.name,
-            *(_setting(run.overrides[key]) if key in run.overrides else NONE for key in keys),
-        ]
-        for run in study.runs
+        [run.name, *(_setting(run.overrides.get(key, NONE)) for key in keys)] for run in study.runs
     ]
     # A table of many columns is hardest to read; what differs is then told of each run.
     return [Table(["run", *keys], rows, "What differs")] if len(keys) <= 12 else []
@@ -254,7 +250,8 @@ def baselines_of(run: Run, others: Sequence[Run]) -> tuple[dict[str, Any], dict[
                 f"{len(fitting)} runs of {name!r} alone could be compared with: "
                 f"{', '.join(other.name for other in fitting)}."
             )
-        found |= {name: other for other in fitting}
+        if fitting:
+            found[name] = fitting[0]
     return labelled, found if len(found) == len(labelled) else {}
 
 

@@ -1,0 +1,340 @@
+"""Reports say what the files of runs say, and are whole and readable documents."""
+
+import html.parser
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import finished_runs
+import numpy as np
+import pytest
+
+from mtl_jax import seeds, workdir
+from mtl_jax.reporting import __main__ as command
+from mtl_jax.reporting import charts, document, figures, report, runs, tables
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Checks that elements are closed in order, and collects what they refer to."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.links, self.ids, self.text = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.sources += [attributes[k] for k in ("src", "srcset", "data") if k in attributes]
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.ids += [attributes["id"]] if "id" in attributes else []
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def _rows(table):
+    return {row[0]: row[1:] for row in table.rows}
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A run of both tasks, and one of each alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    finished_runs.run(folder / "both", miou=0.55, si_log_rmse=27.0)
+    finished_runs.run(folder / "semseg", tasks=("semseg",), miou=0.5)
+    finished_runs.run(folder / "depth", tasks=("depth",), si_log_rmse=30.0)
+    return [folder / name for name in ("both", "semseg", "depth")]
+
+
+@pytest.fixture(scope="module")
+def written(three, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return folder, report.write(three, folder, title="Three <runs> & more")
+
+
+def test_html_is_well_formed_and_needs_no_network(written):
+    folder, (_, page) = written
+    text = page.read_text()
+    reader = Reader()
+    reader.feed(text)
+    assert not reader.open
+    assert "Three &lt;runs&gt; &amp; more" in text
+    assert reader.sources
+    for source in reader.sources:
+        assert (folder / source).is_file(), source
+    for link in reader.links:
+        assert link.startswith("#"), link
+    own = [link[1:] for link in reader.links if not re.fullmatch(r"#[mp][0-9a-f]+", link)]
+    assert set(own) <= set(reader.ids)
+    assert len(set(own)) == len(own)
+    assert "<script" not in text
+    outside = set(re.findall(r"https?://[^\s\"'<]+", text))
+    assert all(u.startswith("http://www.w3.org/") for u in outside), outside  # names of XML
+    assert document.INK not in text
+    assert "currentColor" in text
+
+
+def test_markdown_refers_to_files_that_exist(written):
+    folder, (page, _) = written
+    text = page.read_text()
+    files = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert {f.split("/")[0] for f in files} == {"figures", "pictures"}
+    assert len(set(files)) == len(files)
+    for file in files:
+        assert (folder / file).is_file(), file
+        if file.endswith(".svg"):
+            svg = (folder / file).read_text()
+            ET.fromstring(svg)
+            assert document.INK not in svg
+    for line in text.splitlines():
+        if line.startswith("| both"):
+            assert line.count(" | ") >= 1
+
+
+def test_results_and_who_is_best(three):
+    (study,), _ = runs.collect(three)
+    best, last, mean = tables.results(study)
+    assert list(best.header[2:]) == ["multitask_score ↑", "depth/si_log_rmse ↓", "semseg/miou ↑"]
+    rows = _rows(best)
+    assert rows["both"] == ["20", "75.00", "27.00", "0.5500"]
+    assert rows["semseg"] == ["20", "–", "–", "0.5000"]
+    strong = {name: [isinstance(c, document.Strong) for c in row] for name, row in rows.items()}
+    # The only one of its kind is not the best of any.
+    assert strong["both"] == [False, False, True, True]
+    assert not any(strong["semseg"] + strong["depth"])
+    assert last.caption == "Last evaluation"
+    assert _rows(mean)["both"][0] == "2"
+    (cost,) = tables.cost(study)
+    assert _rows(cost)["both"] == [
+        "1,234,567",
+        "20",
+        "12.3",
+        "1:02:03",
+        "3.00 GiB",
+        "–",
+        "1 × cpu",
+    ]
+
+
+def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
+    (study,), _ = runs.collect(three)
+    (table,) = tables.delta_m(study)
+    assert [row[1] for row in table.rows] == list(runs.REPORTS.values())
+    # Both are better by 10 %.
+    assert table.rows[0][2] == "+10.00"
+    # 1 / 4 and not 1 / 2 of each improvement, for two of four tabled metrics are equal.
+    by_tasks = (np.mean([10.0, 0.0]) + np.mean([0.0, 0.0])) / 2
+    assert table.rows[0][3] == f"{by_tasks:+.2f}"
+    assert table.rows[0][4] == "−2.50"
+    assert table.rows[0][5] == "depth, semseg"
+    again = finished_runs.run(tmp_path / "again", tasks=("depth",), seed=1)
+    (study,), _ = runs.collect([*three, again])
+    (remark,) = tables.delta_m(study)
+    assert "2 runs of 'depth' alone" in remark.text
+    other = finished_runs.run(tmp_path / "other", tasks=("depth",), eval__crop_multiple=32)
+    (study,), _ = runs.collect([*three[:2], other])
+    assert tables.delta_m(study) == []
+
+
+def test_seeds_are_one_row_with_deviations(tmp_path):
+    parent = workdir.Workdir(tmp_path / "several")
+    parent.create()
+    parent.claim(finished_runs.config())
+    values = {0: 0.5, 1: 0.54, 2: 0.58}
+    for seed, miou in values.items():
+        finished_runs.run(parent.path / f"seed_{seed}", miou=miou, seed=seed)
+    found = {
+        seed: json.loads((parent.path / f"seed_{seed}" / "results.json").read_text())
+        for seed in values
+    }
+    workdir.write_json(parent.results, seeds.aggregate(found))
+    (study,), _ = runs.collect([parent.path])
+    (run,) = study.runs
+    assert list(run.seeds) == ["0", "1", "2"]
+    best, *_ = tables.results(study)
+    assert "±" in best.caption
+    assert _rows(best)["several"][3] == "0.5400 ± 0.0400"
+    (cost,) = tables.cost(study)
+    assert _rows(cost)["several"][0] == "1,234,567"
+    curves = figures.learning_curves(study)
+    assert len(curves[0].svg.split("several")) == 2  # three lines, one entry in the legend
+    report.write([parent.path], tmp_path / "report")
+
+
+def _study(tmp_path):
+    """Two optimizers at three rates, published; a row that failed and one that has not begun."""
+    folder = tmp_path / "study"
+    rows = []
+    for optimizer in ("adam", "sgd"):
+        for rate in (0.001, 0.01, 0.1):
+            name = f"{optimizer}_{rate}"
+            miou = 0.5 + rate + 0.01 * (optimizer == "adam")
+            changes = {"optimizer.name": optimizer, "schedule.learning_rate": rate}
+            finished_runs.run(
+                folder / name, miou=miou, **{k.replace(".", "__"): v for k, v in changes.items()}
+            )
+            rows.append({"name": name, "overrides": changes})
+    rows[0]["published"] = [
+        finished_runs.published("semseg_miou", 60.0, "semseg/miou_all", 100.0),
+        finished_runs.published("train_loss", 0.2, None, None),
+    ]
+    for name, state, error in (
+        ("bad|row", "failed", "Exit <1>\n``` | x"),
+        ("later", "pending", None),
+    ):
+        overrides = {"optimizer.name": "adam", "schedule.learning_rate": 1.0}
+        rows.append({"name": name, "overrides": overrides, "state": state, "error": error})
+    return finished_runs.sweep(folder, rows)
+
+
+def test_a_sweep_beside_what_was_published(tmp_path):
+    (study,), remarks = runs.collect([_study(tmp_path)])
+    assert not remarks
+    assert study.name == "study_streets"
+    (table,) = tables.published(study)
+    ours, other = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert ours["our metric"] == "100 × semseg/miou_all"
+    assert ours["published"] == "60.00"
+    assert ours["ours, best"] == "51.10"
+    assert ours["difference"] == "−8.900"
+    assert ours["ours, last"] == ours["ours, mean of last ten"] == "51.10"
+    assert other["our metric"] == "not measured"
+    (states,) = tables.states(study)
+    assert [row[1] for row in states.rows] == ["failed", "pending"]
+    (settings,) = tables.settings(study)
+    assert _rows(settings)["sgd_0.01"] == ["sgd", "0.01"]
+    folder = tmp_path / "report"
+    markdown, page = report.write([tmp_path / "study"], folder)
+    reader = Reader()
+    reader.feed(page.read_text())
+    assert not reader.open
+    assert "bad\\|row" in markdown.read_text()
+    assert "Exit <1>" in " ".join(reader.text)
+
+
+def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
+    (study,), _ = runs.collect([_study(tmp_path)])
+    key, groups = figures.varied(study.runs)
+    assert key == "schedule.learning_rate"
+    assert groups["adam_0.1"] == "name=adam"
+    assert groups["sgd_0.1"] == "name=sgd"
+    found = {figure.title: figure.svg for figure in figures.comparison(study)}
+    svg = found["semseg/miou_all, best evaluation"]
+    assert "name=adam, published" in svg
+    assert "name=sgd, published" not in svg
+
+
+def _overrides(*rows):
+    return [
+        runs.Run(str(i), None, {}, {}, {}, {}, overrides=overrides)
+        for i, overrides in enumerate(rows)
+    ]
+
+
+def test_what_a_study_varies():
+    batch = [{"train.batch_size": b, "train.epochs": 2.0 * b} for b in (2, 4, 8)]
+    key, groups = figures.varied(_overrides(*batch))
+    assert key == "train.batch_size"
+    assert set(groups.values()) == {""}
+    assert figures.varied(_overrides({"a": "x"}, {"a": "y"}, {"a": "z"})) is None
+    assert figures.varied(_overrides({"a": 1}, {"a": 2})) is None  # two points are no line
+    assert figures.varied(_overrides({"a": True}, {"a": False}, {"a": True})) is None
+    assert figures.varied(_overrides({"a": 1}, {"a": 2}, {})) is None
+    # Nothing but single points.
+    assert figures.varied(_overrides(*({"a": i, "b": c} for i, c in enumerate("xyz")))) == (
+        "a",
+        {"0": "", "1": "", "2": ""},
+    )
+
+
+def test_failures_name_the_worst_images(three):
+    (study,), _ = runs.collect(three)
+    blocks = figures.failures(study.runs[0])
+    titles = [b.title for b in blocks if isinstance(b, document.Picture)]
+    assert titles[0] == "Example 0 of the evaluation split"
+    assert titles[1] == ("lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1")
+    assert titles[4].startswith("second highest depth/si_log_rmse of 5 images: 40.00")
+    iou, matrix = (b for b in blocks if isinstance(b, document.Figure))
+    assert iou.title == "semseg: IoU by class"
+    texts = [e.text for e in ET.fromstring(matrix.svg).iter() if e.tag.endswith("text")]
+    assert {"90", "10", "25", "75", "train (absent)"} <= set(texts)
+
+
+def test_charts_are_the_same_twice_and_in_the_colour_of_the_text():
+    line = charts.Line("a", [1, 2, 3], [0.1, np.nan, 0.3])
+    made = [charts.lines([line], x_label="epoch") for _ in range(2)]
+    assert made[0] == made[1]
+    assert document.INK in made[0]
+    bars = charts.bars({"a": 1.0, "b": np.nan}, x_label="x", published={"a": [2.0]})
+    assert "published" in bars
+    many = [charts.Line(f"run {i}", [0, 1], [i, i]) for i in range(25)]
+    ET.fromstring(charts.lines(many, x_label="epoch"))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.51234, "0.5123"),
+        (12.3456, "12.35"),
+        (123456.7, "123457"),
+        (0.0, "0.000"),
+        (0.00001234, "1.23e-05"),
+        (-3.5, "-3.500"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers(value, text):
+    assert tables.number(value) == text
+
+
+def test_deviations_have_the_digits_of_their_mean():
+    assert tables.plus_minus(0.51234, 0.0456) == "0.5123 ± 0.0456"
+    assert tables.plus_minus(51.234, 0.456) == "51.23 ± 0.46"
+    assert tables.plus_minus(0.5, float("nan")) == "0.5000"
+
+
+def test_differences_of_configs():
+    found = runs.differences(
+        {"a": {"x": {"y": 1}, "z": [1], "name": "a"}, "b": {"x": {"y": 2}, "z": [1], "w": 0}}
+    )
+    assert found == {"a": {"x.y": 1}, "b": {"x.y": 2, "w": 0}}
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    paths = [tmp_path / "x" / "run", tmp_path / "y" / "run"]
+    for i, path in enumerate(paths):
+        finished_runs.run(path, seed=i)
+    (study,), _ = runs.collect(paths)
+    assert [run.name for run in study.runs] == ["x/run", "y/run"]
+    assert [run.overrides for run in study.runs] == [{"seed": 0}, {"seed": 1}]
+    with pytest.raises(runs.ReportError, match="named twice"):
+        runs.collect([paths[0], paths[0]])
+
+
+def test_what_is_no_run_is_said(three, tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    assert command.main([str(three[0]), str(tmp_path / "notes"), f"--output={tmp_path}/r"]) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert "notes holds neither a run" in (tmp_path / "r" / "report.md").read_text()
+    assert command.main([str(tmp_path / "notes"), f"--output={tmp_path}/q"]) == 1
+    assert "There is no run to report on" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
+    (three[0] / "results.json").replace(three[0] / "kept")
+    (three[0] / "results.json").write_text("{")
+    try:
+        with pytest.raises(runs.ReportError, match=r"results\.json is not valid JSON"):
+            runs.collect([three[0]])
+    finally:
+        (three[0] / "kept").replace(three[0] / "results.json")
