@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Job:
       name: of data set, configuration and version: another name, another result.
       convert: Item ─► arrays by key; a key that the example does not have is left out, and 'image'
         may be a `Photo`. It is called in other processes, so it has to be a function or an instance
-        of a class at the top of a module; its `repr` has to tell its settings.
+        of a class at the top of a module; the `repr` of an instance has to tell its settings.
       specs: of all keys.
       size: (height, width) that every example has to have, or None.
     """
@@ -73,7 +74,12 @@ class Job:
     def key(self, item: Item) -> str:
         """Names the result: a hash of the item, of the settings and of the state of the files."""
         files = {key: (str(file), file.stamp()) for key, file in sorted(item.files.items())}
-        described = repr((self.name, self.convert, self.size, item.id, files, item.data))
+        settings = repr(self.convert)
+        if isinstance(self.convert, types.FunctionType):
+            settings = f"{self.convert.__module__}.{self.convert.__qualname__}"
+        described = repr((self.name, settings, self.size, item.id, files, item.data))
+        if " at 0x" in described:
+            raise TypeError(f"{described}: an address in memory names nothing in the next run.")
         return hashlib.sha256(described.encode()).hexdigest()[:32]
 
 
@@ -98,20 +104,8 @@ def convert_item(job: Job, item: Item) -> tuple[Header, dict[str, Any]]:
     contents = None
     if isinstance(example["image"], _images.Photo):
         example["image"], contents = example["image"]
-    where = {key: str(item.files.get(key, item.id)) for key in example}
-    for key, array in example.items():
-        labels.check(array, job.specs[key], f"{where[key]}, key {key!r}")
-        if job.specs[key].dtype == "int32":
-            _check_range(array, job.specs[key], f"{where[key]}, key {key!r}")
+    _check(example, job, item)
     size = example["image"].shape[:2]
-    expected = job.size or size
-    reason = "" if job.size else f", the size of {where['image']}"
-    for key, array in example.items():
-        if array.shape[:2] != expected:
-            raise DatasetError(
-                f"{where[key]}, key {key!r}: expected {expected[0]}×{expected[1]} (height×width)"
-                f"{reason}, found {array.shape[0]}×{array.shape[1]}."
-            )
     encoded = {"id": item.id}
     for key, spec in job.specs.items():
         array = example[key] if key in example else unlabelled(spec, size)
@@ -126,6 +120,22 @@ def unlabelled(spec: LabelSpec, size: tuple[int, int]) -> np.ndarray:
     shape = size + (spec.channels,) * bool(spec.channels)
     value = spec.fill if spec.invalid is None else spec.invalid
     return np.full(shape, value, spec.dtype)
+
+
+def _check(example: Mapping[str, np.ndarray], job: Job, item: Item) -> None:
+    """Checks every array of an example, and that all are of one size."""
+    where = {key: str(item.files.get(key, item.id)) for key in example}
+    size = job.size or example["image"].shape[:2]
+    reason = "" if job.size else f", the size of {where['image']}"
+    for key, array in example.items():
+        labels.check(array, job.specs[key], f"{where[key]}, key {key!r}")
+        if job.specs[key].dtype == "int32":
+            _check_range(array, job.specs[key], f"{where[key]}, key {key!r}")
+        if array.shape[:2] != size:
+            raise DatasetError(
+                f"{where[key]}, key {key!r}: expected {size[0]}×{size[1]} (height×width)"
+                f"{reason}, found {array.shape[0]}×{array.shape[1]}."
+            )
 
 
 def _check_range(array: np.ndarray, spec: LabelSpec, where: str) -> None:

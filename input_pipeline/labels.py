@@ -5,7 +5,6 @@ data set with a further key needs no change outside its own file.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -183,27 +182,6 @@ def check(array: np.ndarray, spec: LabelSpec, where: str) -> None:
         )
     elif spec.dtype == "float32":
         _check_values(array, spec, where)
-
-
-def check_example(example: Mapping[str, Any], specs: Mapping[str, LabelSpec], where: str) -> None:
-    """Checks every array of an example, and that all are of one size.
-
-    Args:
-      example: arrays by key; keys without a spec (`id`) are passed over.
-      specs: of every key that the data set has; a key may be absent from the example.
-      where: the example or its file, for the message.
-
-    Raises:
-      DatasetError: see `check`; or the arrays differ in height or width.
-    """
-    sizes = {}
-    for key, spec in specs.items():
-        if key in example:
-            check(example[key], spec, f"{where}, key {key!r}")
-            sizes[key] = np.shape(example[key])[:2]
-    if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{key} {h}×{w}" for key, (h, w) in sizes.items())
-        raise DatasetError(f"{where}: the arrays differ in size (height×width): {found}.")
 
 
 def _check_ids(array: np.ndarray, spec: LabelSpec, where: str) -> None:

@@ -102,6 +102,19 @@ class FolderSpec:
     overlap: bool = False
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        found = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in found:
+                raise yaml.YAMLError(f"{key!r} is there twice, {key_node.start_mark}")
+            found.append(key)
+        return super().construct_mapping(node, deep)
+
+
 class _Section:
     """A mapping of the YAML, whose every access is checked and whose errors say where."""
 
@@ -165,7 +178,7 @@ def read(file: str | os.PathLike) -> FolderSpec:
     file = os.fspath(file)
     try:
         with open(file, encoding="utf-8") as stream:
-            contents = yaml.safe_load(stream)
+            contents = yaml.load(stream, _Loader)
     except OSError as error:
         raise DatasetError(
             f"{file}: there is no such file. The data set 'folder/PATH' is described by the YAML "

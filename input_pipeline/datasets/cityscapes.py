@@ -100,7 +100,7 @@ def instances(raw: np.ndarray, where: str) -> np.ndarray:
     """Instance ids as in the files, class · 1000 + number, 0 = none: uint16 [H, W].
 
     Args:
-      raw: uint16 [H, W]; a value below 1000 is a class, or a group of things that nobody told apart.
+      raw: uint16 [H, W]; below 1000 is a class, or a group of things that nobody told apart.
       where: for the message.
 
     Raises:

@@ -1,6 +1,11 @@
 import collections
 import functools
 import io
+import os
+import pickle
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -102,6 +107,56 @@ def test_other_settings_are_other_results(tmp_path):
     other = conversion.Item(item.id, item.files, ("number", 1))
     keys = [job.key(item) for job in jobs] + [JOB.key(other)]
     assert len(set(keys)) == 5
+
+
+def a_function(item):
+    """A converter that is no instance."""
+    return toy_release.Convert()(item)
+
+
+def test_the_name_of_a_result_is_the_same_in_the_next_run(tmp_path):
+    item = conversion.Item("7", {}, ("number", 1))
+    code = (
+        "import test_conversion as t, toy_release\n"
+        "from input_pipeline import conversion\n"
+        "item = conversion.Item('7', {}, ('number', 1))\n"
+        "print(t.job_of(t.a_function).key(item), t.JOB.key(item))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert output.split() == [job_of(a_function).key(item), JOB.key(item)]
+    with pytest.raises(TypeError, match="an address in memory"):
+        job_of(functools.partial(a_function)).key(item)
+
+
+def test_a_killed_conversion_goes_on_where_it_stopped(tmp_path):
+    items = toy_release.write(tmp_path, 12)
+    work = tmp_path / "work"
+    slow = toy_release.Convert("", tuple((item.id, "wait") for item in items))
+    pickled = tmp_path / "job"
+    pickled.write_bytes(pickle.dumps((job_of(slow), items)))
+    code = (
+        "import pathlib, pickle\n"
+        "from input_pipeline import conversion\n"
+        f"job, items = pickle.loads(pathlib.Path({str(pickled)!r}).read_bytes())\n"
+        f"conversion.convert(job, items, {str(work)!r}, processes=2)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    while process.poll() is None and len(results(work)) < 4:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    kept = results(work)
+    assert 4 <= len(kept) < 12
+    files = conversion.convert(job_of(slow), items, work)
+    assert [conversion.read_example(file)["id"] for file in files] == [item.id for item in items]
+    assert results(work).items() >= kept.items()
+
+
+def results(work):
+    """{file: when it was written}."""
+    return {file: file.stat().st_mtime_ns for file in work.glob("*") if not file.suffix}
 
 
 def test_half_a_result_has_no_name(tmp_path, monkeypatch):

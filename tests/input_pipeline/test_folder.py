@@ -269,6 +269,8 @@ def test_examples_without_a_file_or_a_split_are_named(root):
         ('["a*"]', "a", "splits: expected for each split a list of patterns"),
         ("splits:", "splitz:", "splitz is not known. Did you mean 'splits'"),
         ("keys:", "keys: [", "is not YAML"),
+        ("  heat:", "  depth:", "'depth' is there twice.*line 12"),
+        ("30: right", "20: right", "20 is there twice"),
     ],
 )
 def test_a_wrong_yaml_is_answered_with_the_place(tmp_path, old, new, message):
