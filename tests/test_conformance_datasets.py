@@ -12,11 +12,16 @@ BUILDERS = {
     name: importlib.import_module(f"input_pipeline.datasets.{name}").Builder
     for name in datasets.names()
 }
-CONFIGS = {
-    name: [f"{name}/{config.name}" for config in builder.BUILDER_CONFIGS]
+CONFIGS = [
+    f"{name}/{config.name}"
     for name, builder in BUILDERS.items()
-} | {"folder": ["folder/docs/examples/potholes.yaml"]}
-RELEASES = [name for name in CONFIGS if issubclass(BUILDERS[name], release.ReleaseBuilder)]
+    for config in builder.BUILDER_CONFIGS
+] + ["folder/docs/examples/potholes.yaml"]
+RELEASES = [
+    config
+    for config in CONFIGS
+    if issubclass(BUILDERS[config.partition("/")[0]], release.ReleaseBuilder)
+]
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def builder(request, tmp_path, monkeypatch):
     return datasets._builder(request.param, str(tmp_path))[1]
 
 
-@pytest.mark.parametrize("builder", sum(CONFIGS.values(), []), indirect=True)
+@pytest.mark.parametrize("builder", CONFIGS, indirect=True)
 def test_specs_and_features_are_of_the_same_keys(builder):
     specs = builder.label_specs
     assert next(iter(specs)) == "image"
@@ -46,7 +51,7 @@ def test_specs_and_features_are_of_the_same_keys(builder):
             assert (spec.flip_negate, spec.vector_xy) == ((0,), (0, 1)), key
 
 
-@pytest.mark.parametrize("builder", sum(map(CONFIGS.get, RELEASES), []), indirect=True)
+@pytest.mark.parametrize("builder", RELEASES, indirect=True)
 def test_releases_convert_in_other_processes_and_name_what_is_missing(builder, tmp_path):
     job = conversion.Job(builder.info.full_name, builder.convert, builder.specs, builder.size)
     item = conversion.Item("0", {})
