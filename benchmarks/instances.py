@@ -33,20 +33,9 @@ def examples(builder, keys: list[str], count: int) -> Iterator[dict[str, np.ndar
         yield batch
 
 
-def noisy(ids: np.ndarray, stddev: float, grain: int, seed: int) -> np.ndarray:
-    """Exact offsets [1, H, W, 2] of instance ids, plus noise.
-
-    Args:
-      ids: [1, H, W] int32.
-      stddev: of the noise at every pixel, in pixels.
-      grain: the noise is drawn on a grid so many times coarser and enlarged without smoothing, as
-        the errors of a network are alike at neighbouring pixels.
-      seed: of the noise.
-    """
-    _, height, width = ids.shape
-    shape = (-(-height // grain), -(-width // grain), 2)
-    noise = np.random.default_rng(seed).normal(scale=stddev, size=shape)
-    noise = noise.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
+def noisy(ids: np.ndarray, stddev: float, seed: int) -> np.ndarray:
+    """Exact offsets [1, H, W, 2] of instance ids [1, H, W], plus noise of so many pixels."""
+    noise = np.random.default_rng(seed).normal(scale=stddev, size=(*ids.shape, 2))
     return (np.asarray(centroid_offsets(ids)) + noise).astype(np.float32)
 
 
@@ -120,7 +109,6 @@ def main() -> None:
     parser.add_argument("--data_dir", default="")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--noise", default="0,1,2,4", help="standard deviations in pixels")
-    parser.add_argument("--grain", type=int, default=4, help="pixels that share their noise")
     parser.add_argument("--workdir", default="", help="a run whose predictions are decoded instead")
     parser.add_argument("--decoders", default="vote,OPTICS")
     flags = parser.parse_args()
@@ -128,11 +116,11 @@ def main() -> None:
         inputs = {flags.workdir: list(predicted(flags.workdir, flags.images))}
     else:
         builder = datasets.load(flags.dataset, data_dir=flags.data_dir)
-        all_ids = [batch["instance"] for batch in examples(builder, ["image", "instance"], flags.images)]
+        batches = examples(builder, ["image", "instance"], flags.images)
+        all_ids = [batch["instance"] for batch in batches]
         inputs = {
             f"σ = {level} px": [
-                (ids, noisy(ids, float(level), flags.grain, i), ids > 0)
-                for i, ids in enumerate(all_ids)
+                (ids, noisy(ids, float(level), i), ids > 0) for i, ids in enumerate(all_ids)
             ]
             for level in flags.noise.split(",")
         }

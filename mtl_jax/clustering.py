@@ -16,13 +16,15 @@ import numpy as np
 MIN_VOTES = 5.0
 
 # Votes are smoothed with a binomial kernel: [1, 2, 1] / 4, so many times along each axis.
-_PASSES = 2
+_PASSES = 4
 _KERNEL_CENTRE = (math.comb(2 * _PASSES, _PASSES) / 4**_PASSES) ** 2
 _KERNEL_STDDEV = 1 / math.sqrt(2 * math.pi * _KERNEL_CENTRE)
-# In standard deviations of a centre's votes: how far they are counted to find that deviation, and
-# how far no second centre is looked for. Beyond, a centre has to rise above the tails of others.
+# In standard deviations of a centre's votes: how far they are counted to find that deviation, how
+# far no second centre is looked for, and how far votes go to the centre. Beyond `_CLEARED`, another
+# centre has to rise above `_TAIL` times the tail of this one.
 _COUNTED = 2.0
-_CLEARED = 3.0
+_CLEARED = 2.5
+_REACH = 4.0
 _TAIL = 2.0
 
 
@@ -32,8 +34,8 @@ def vote(offsets: jax.Array, things: jax.Array, *, min_votes: float = MIN_VOTES)
     Votes are counted in bins of one pixel and smoothed. The local maxima are taken as centres,
     highest first, if they have `min_votes` and stand clear of those taken before; how wide a centre
     spreads is read off its own votes, so sharp predictions keep centres apart that are 4 pixels
-    from each other, and blurred ones are not cut to pieces. Every thing pixel goes to the nearest
-    centre.
+    from each other, and blurred ones are not cut to pieces. A pixel goes to the centre nearest to
+    its vote, if that is within the centre's reach.
 
     Args:
       offsets: [B, H, W, 2] float32, (dy, dx) from the centre to the pixel, in pixels.
@@ -43,7 +45,7 @@ def vote(offsets: jax.Array, things: jax.Array, *, min_votes: float = MIN_VOTES)
 
     Returns:
       [B, H, W] int32 instance ids from 1, by height of the centre; 0 where there is no thing, or
-      where an image has no centre at all.
+      where it points to no centre.
     """
     return jax.vmap(lambda o, t: _vote(o, t, min_votes * _KERNEL_CENTRE))(offsets, things)
 
@@ -78,14 +80,15 @@ def _vote(offsets: jax.Array, things: jax.Array, least: float) -> jax.Array:
         top = density[row, column]
         distance = jnp.square(vote_rows - row) + jnp.square(vote_columns - column)
         variance = _variance(jnp.where(known.free, distance, jnp.inf), top)
-        nearer = things & (distance < known.distance)
+        within_reach = things & (distance <= _REACH**2 * variance)
+        nearer = within_reach & (distance < known.distance)
         around = jnp.square(rows - row) + jnp.square(columns - column)
         tail = _TAIL * top / jnp.square(1 + around / (2 * variance))
         clear = around > _CLEARED**2 * variance
         score = jnp.where(clear & (known.score - tail >= least), known.score - tail, -jnp.inf)
         return _Centres(
             ids=jnp.where(nearer, known.count + 1, known.ids),
-            distance=jnp.minimum(distance, known.distance),
+            distance=jnp.where(nearer, distance, known.distance),
             free=known.free & (distance > _CLEARED**2 * variance),
             # The centre itself, whatever rounding made of its distance, is never taken again.
             score=score.at[row, column].set(-jnp.inf),

@@ -16,7 +16,7 @@ def _scene():
     """Three boxes, one of them in front of another one."""
     ids = np.zeros(SIZE, np.int32)
     ids[2:14, 2:22] = 1
-    ids[4:12, 14:19] = 2
+    ids[4:12, 18:23] = 2
     ids[20:30, 40:53] = 3
     return ids
 
