@@ -1,0 +1,336 @@
+"""Rows in processes of their own: failing, killed, stopped, resumed, shared out.
+
+Most tests replace main.py by a script that does at once what the row's name says.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from mtl_jax import sweep_runner, sweeps
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SWEEP = """
+from configs import common
+from mtl_jax.sweeps import Row
+
+PROTOCOLS = ("one",)
+REPORTED = "one"
+
+
+def row(name, rate=0.01, **options):
+    config = common.base()
+    config.schedule.learning_rate = rate
+    return Row(name, config, **options)
+
+
+def get_rows(protocol):
+    return [{}]
+"""
+
+# What the processes of the rows do.
+STAND_IN = """
+import json, os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from configs import from_sweep
+from mtl_jax import baselines, workdir
+
+flags = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
+config = from_sweep.get_config(flags["config"].partition(":")[2])
+config.model.pretrained = flags.get("config.model.pretrained", "")
+name = flags["config"].rpartition(":")[2]
+where = workdir.Workdir(flags["workdir"])
+print("hello from", name, flush=True)
+if flags.get("mode") == "evaluate":
+    where.check_config(config, may_differ=workdir.evaluate_may_differ())
+    assert (where.checkpoints / "model").read_text() == "trained"
+    found = {{"evaluated_with": baselines.evaluated_with(workdir.to_json(config))}}
+    workdir.write_json(where.path / "evaluation_validation_best.json", found)
+    sys.exit()
+where.claim(config)
+with (where.path / "starts").open("a") as file:
+    file.write("x")
+if "bad" in name:
+    sys.exit("SomeError: it cannot be done")
+if "killed" in name:
+    os.kill(os.getpid(), signal.SIGKILL)
+if "slow" in name and (where.path / "starts").read_text() == "x":
+    while not (where.path / "go").exists():
+        time.sleep(0.02)
+if "lazy" in name:
+    sys.exit()
+where.checkpoints.mkdir()
+(where.checkpoints / "model").write_text("trained")
+workdir.write_json(where.label_specs, {{}})
+found = {{"finished": True, "images_per_second": 10.0}}
+if "seeds" in flags:
+    found["seeds"] = [int(seed) for seed in flags["seeds"].split(",")]
+workdir.write_json(where.results, found)
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes a runner of given rows in tmp_path/runs; `said` has what it said."""
+
+    def make(rows: str, **options):
+        (tmp_path / "study.py").write_text(SWEEP.format(rows))
+        (tmp_path / "main.py").write_text(STAND_IN.format(root=str(ROOT)))
+        said = []
+        runner = sweep_runner.Runner(
+            sweep=sweeps.load(tmp_path / "study.py"),
+            directory=tmp_path / "runs",
+            command=(sys.executable, str(tmp_path / "main.py")),
+            say=said.append,
+            **options,
+        )
+        return runner, said
+
+    return make
+
+
+def listed(runner) -> dict[str, dict]:
+    return {
+        row["name"]: row
+        for row in json.loads((runner.directory / "sweep.json").read_text())["rows"]
+    }
+
+
+def states(runner) -> dict[str, str]:
+    return {name: row["state"] for name, row in listed(runner).items()}
+
+
+def starts(runner, row: str) -> int:
+    return len((runner.directory / row / "starts").read_text())
+
+
+def test_one_row_fails_and_the_others_go_on(make):
+    runner, said = make(
+        "row('good'), row('bad', rate=1.0), row('killed'), row('lazy'), row('last')"
+    )
+    assert runner.run(runner.sweep.rows) == 1
+    assert states(runner) == {
+        "good": "done",
+        "bad": "failed",
+        "killed": "failed",
+        "lazy": "failed",
+        "last": "done",
+    }
+    rows = listed(runner)
+    assert "Exit status 1" in rows["bad"]["error"]
+    assert rows["bad"]["error"].endswith("SomeError: it cannot be done")
+    assert "Killed by SIGKILL (out of memory?)" in rows["killed"]["error"]
+    assert "hello from killed" in rows["killed"]["error"]
+    assert "left no results" in rows["lazy"]["error"]
+    assert rows["good"]["error"] is None
+    assert rows["bad"]["overrides"] == {"schedule.learning_rate": 1.0}
+    assert "2 of 5 rows done, 3 failed" in said[-1]
+
+
+def test_a_rerun_tries_what_failed_and_leaves_what_is_done(make):
+    runner, said = make("row('good'), row('bad')")
+    runner.run(runner.sweep.rows)
+    runner.run(runner.sweep.rows)
+    assert starts(runner, "good") == 1
+    assert starts(runner, "bad") == 2
+    assert "[1/2] good: done before" in said
+    assert "hello" in (runner.directory / "good" / "log.txt").read_text()
+
+
+def test_the_error_is_of_the_last_attempt(make):
+    runner, _ = make("row('bad')")
+    runner.run(runner.sweep.rows)
+    runner.run(runner.sweep.rows)
+    assert listed(runner)["bad"]["error"].count("SomeError") == 1
+    assert (runner.directory / "bad" / "log.txt").read_text().count("SomeError") == 2
+
+
+def test_rows_that_build_on_another(make):
+    runner, _ = make(
+        "row('first'), row('second', starts_from='first'), row('third', evaluates='second'), "
+        "row('bad'), row('fifth', starts_from='bad')"
+    )
+    assert runner.run(runner.sweep.rows) == 1
+    assert states(runner) == {
+        "first": "done",
+        "second": "done",
+        "third": "done",
+        "bad": "failed",
+        "fifth": "failed",
+    }
+    saved = json.loads((runner.directory / "second" / "config.json").read_text())
+    assert saved["model"]["pretrained"] == str(runner.directory / "first")
+    rows = listed(runner)
+    assert rows["second"]["overrides"] == {"model.pretrained": "first"}
+    assert rows["third"]["evaluates"] == "second"
+    assert "'bad', which it builds on, is not done" in rows["fifth"]["error"]
+    runner.run(runner.sweep.rows)
+    assert starts(runner, "second") == 1
+
+
+def test_results_of_another_config_are_not_taken_for_the_rows(make):
+    runner, _ = make("row('good')")
+    runner.run(runner.sweep.rows)
+    changed, _ = make("row('good', rate=0.5)")
+    assert changed.run(changed.sweep.rows) == 1
+    assert "schedule.learning_rate: 0.01 in the directory" in listed(changed)["good"]["error"]
+
+
+def test_another_sweep_in_the_directory(make):
+    runner, _ = make("row('good')")
+    runner.run(runner.sweep.rows)
+    file = runner.directory / "sweep.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"name": "other_one"}))
+    with pytest.raises(sweeps.SweepError, match="holds the sweep 'other_one', not 'study_one'"):
+        runner.run(runner.sweep.rows)
+
+
+def test_more_seeds_than_before_are_not_done(make):
+    runner, _ = make("row('good')", seeds=(0, 1))
+    assert runner.run(runner.sweep.rows) == 0
+    more, _ = make("row('good')", seeds=(0, 1, 2))
+    assert more.state(more.sweep.rows[0])[0] == "pending"
+
+
+def test_two_shards_of_one_directory(make):
+    runner, _ = make("row('a'), row('b'), row('c'), row('d', starts_from='a')")
+    assert runner.run(runner.sweep.shard(0, 2)) == 0
+    assert states(runner) == {"a": "done", "b": "pending", "c": "done", "d": "done"}
+    assert runner.run(runner.sweep.shard(1, 2)) == 0
+    assert set(states(runner).values()) == {"done"}
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.02)
+
+
+def test_a_signal_is_handed_on_and_the_rerun_goes_on(make):
+    runner, said = make("row('slow'), row('next')")
+
+    def interrupt():
+        wait_for(runner.directory / "slow" / "starts")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    before = signal.getsignal(signal.SIGTERM)
+    assert runner.run(runner.sweep.rows) == 128 + signal.SIGTERM
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert states(runner) == {"slow": "pending", "next": "pending"}
+    assert "the same command goes on" in said[-1]
+    assert runner.run(runner.sweep.rows) == 0
+    assert starts(runner, "slow") == 2
+
+
+@pytest.mark.slow
+def test_a_row_that_outlives_its_killed_sweep_is_not_started_twice(make, tmp_path):
+    runner, said = make("row('slow'), row('next')")
+    script = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT)!r})
+        from mtl_jax import sweep_runner, sweeps
+        sweep = sweeps.load({str(tmp_path / "study.py")!r})
+        command = (sys.executable, {str(tmp_path / "main.py")!r})
+        sweep_runner.Runner(sweep, Path({str(runner.directory)!r}), command).run(sweep.rows)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    wait_for(runner.directory / "slow" / "starts")
+    parent.kill()
+    parent.wait()
+    slow = runner.sweep.row("slow")
+    assert runner.state(slow)[0] == "running"
+    assert runner.run(runner.sweep.rows) == 1
+    assert "[1/2] slow: another process runs it; left to that one" in said
+    assert states(runner) == {"slow": "running", "next": "done"}
+    (runner.directory / "slow" / "go").touch()
+    wait_for(runner.directory / "slow" / "results.json")
+    assert runner.run(runner.sweep.rows) == 0
+    assert starts(runner, "slow") == 1
+
+
+def test_a_killed_row_is_pending(make):
+    runner, _ = make("row('good')")
+    path = runner.directory / "good"
+    path.mkdir(parents=True)
+    (path / "row.json").write_text('{"state": "running", "error": null}')
+    assert runner.state(runner.sweep.rows[0]) == ("pending", None)
+
+
+def test_the_list_of_rows_and_their_cost(make):
+    runner, _ = make("row('a'), row('b', evaluates='a'), row('c', rate=0.5)")
+    text = runner.table(runner.sweep.rows)
+    assert "give --images_per_second" in text
+    # 2,000 scenes in batches of 4 for 16 epochs, at 10 images/s.
+    assert "a  pending  8,000 × 4 = 32,000 images" in text
+    assert "evaluates a" in text
+    assert not runner.directory.exists()
+    given = runner.table(runner.sweep.rows, 10.0)
+    assert "53 min" in given
+    assert "64,000 images" in given
+    assert "1 h 47 min of training at 10.0 images/s (as given)" in given
+    runner.run(runner.sweep.rows[:1])
+    measured = runner.table(runner.sweep.rows)
+    assert "at 10.0 images/s (the mean of 1 finished)" in measured
+    assert "a  done" in measured
+
+
+# --- main.py -------------------------------------------------------------------------------------
+
+
+def call(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=tiny.environment(1),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_by_main(streets_dir, tmp_path):
+    overrides = [a for a in tiny.arguments(streets_dir) if a.startswith("--config.")]
+    command = [
+        "--sweep=configs/sweeps/branched.py",
+        f"--workdir={tmp_path}",
+        f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
+        *overrides,
+        "--config.train.max_steps=2",
+    ]
+    done = call(*command, "--shard=1/2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
+    assert [row["state"] for row in rows] == ["pending", "done"]
+    results = json.loads((tmp_path / "branched" / "results.json").read_text())
+    assert results["steps"] == 2
+    shown = call(*command, "--sweep_list")
+    assert "(the mean of 1 finished)" in shown.stdout
+
+
+def test_mistakes_of_main():
+    for arguments, expected in (
+        (["--sweep=configs/sweeps/none.py"], "no such file"),
+        (["--sweep=configs/sweeps/mtan.py", "--shard=2/2"], "such as 0/2"),
+        (["--sweep=configs/sweeps/mtan.py", "--mode=evaluate"], "neither --config nor --mode"),
+    ):
+        done = call(*arguments)
+        assert done.returncode == 1
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
