@@ -174,6 +174,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
 def _figure(width: float, height: float):
     fig = figure.Figure(figsize=(width, height), layout="constrained")
     backend_svg.FigureCanvasSVG(fig)
+    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.04)
     fig.patch.set_alpha(0)
     axes = fig.add_subplot()
     axes.patch.set_alpha(0)
@@ -211,6 +212,8 @@ def _shortened(name: str, most: int = 34) -> str:
 
 def _svg(fig) -> str:
     buffer = io.StringIO()
+    # Ticks follow from the layout and the layout from their labels: the second time it is right.
+    fig.draw_without_rendering()
     # Without metadata and with a fixed salt the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))

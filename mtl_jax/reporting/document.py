@@ -235,6 +235,7 @@ def _html_table(header, rows, caption) -> str:
             else html.escape(cell)
             for cell in row
         )
+        first = re.sub(r"(?<=\w[/_])(?=\w)", "<wbr>", first)
         cells = "".join(
             f"<td {kind}>{cell}</td>" for cell, kind in zip(rest, kinds[1:], strict=True)
         )

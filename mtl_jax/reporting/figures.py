@@ -216,7 +216,7 @@ def failures(run: Run) -> list[Block]:
 def _pictures(name: str, workdir: Workdir, best: Mapping[str, Any]) -> list[Picture]:
     found = []
     for file in sorted(workdir.predictions.glob("example_*.png")):
-        title = f"Example {file.stem.removeprefix('example_')} of the evaluation split"
+        title = f"Example {file.stem.removeprefix('example_')} of the last evaluation"
         found.append(Picture(file_name(name, file.stem), file.read_bytes(), title))
     for metric, direction in best.get("directions", {}).items():
         task = metric.partition("/")[0]

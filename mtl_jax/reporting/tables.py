@@ -125,7 +125,7 @@ def published(study: Study) -> list[Table]:
         for line in run.published:
             ours, factor = line["our_metric"], line["factor"]
             cells = [run.name, line["source"], line["label"], line["metric"]]
-            cells.append(number(line["value"]))
+            cells.append(f"{line['value']:g}")
             if ours is None:
                 rows.append([*cells, "not measured", *[NONE] * 4])
                 continue

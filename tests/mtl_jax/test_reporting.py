@@ -205,7 +205,7 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     (table,) = tables.published(study)
     ours, other = (dict(zip(table.header, row, strict=True)) for row in table.rows)
     assert ours["our metric"] == "100 × semseg/miou_all"
-    assert ours["published"] == "60.00"
+    assert ours["published"] == "60"
     assert ours["ours, best"] == "51.10"
     assert ours["difference"] == "−8.900"
     assert ours["ours, last"] == ours["ours, mean of last ten"] == "51.10"
@@ -262,7 +262,7 @@ def test_failures_name_the_worst_images(three):
     (study,), _ = runs.collect(three)
     blocks = figures.failures(study.runs[0])
     titles = [b.title for b in blocks if isinstance(b, document.Picture)]
-    assert titles[0] == "Example 0 of the evaluation split"
+    assert titles[0] == "Example 0 of the last evaluation"
     assert titles[1] == ("lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1")
     assert titles[4].startswith("second highest depth/si_log_rmse of 5 images: 40.00")
     iou, matrix = (b for b in blocks if isinstance(b, document.Figure))

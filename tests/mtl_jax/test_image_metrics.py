@@ -1,0 +1,150 @@
+"""Metrics of single images: against NumPy, whatever the batches, and what is drawn."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from mtl_jax import evaluation, image_metrics, metrics, parallel, tasks
+
+N, H, W = 7, 6, 8
+CLASSES = 3
+SPECS = {
+    "semseg": {
+        "kind": "classes",
+        "class_names": ("a", "b", "c"),
+        "palette": ((0, 0, 0), (1, 1, 1), (2, 2, 2)),
+    },
+    "depth": {
+        "kind": "depth",
+        "unit": "m",
+        "valid_range": (1.0, 80.0),
+        "mean": 0.0,
+        "stddev": 1.0,
+        "invalid": 0.0,
+    },
+}
+TASKS = tasks.build(
+    {"semseg": {"type": "segmentation"}, "depth": {"type": "depth", "normalization": "none"}}, SPECS
+)
+
+
+def _predict(variables, image):
+    """The first channel decides the class, the second is the depth."""
+    logits = jax.nn.one_hot(image[..., 0] % CLASSES, CLASSES)
+    return {"semseg": logits + variables["nothing"], "depth": image[..., 1:2].astype(np.float32)}
+
+
+SYSTEM = types.SimpleNamespace(tasks=TASKS, predict=_predict)
+
+
+@pytest.fixture(scope="module")
+def split():
+    rng = np.random.default_rng(3)
+    data = {
+        "image": rng.integers(1, 80, (N, H, W, 3), dtype=np.uint8),
+        "semseg": rng.choice([0, 1, 255], (N, H, W)).astype(np.int32),
+        "depth": rng.choice([0.0, 5.0, 30.0], (N, H, W)).astype(np.float32),
+    }
+    data["semseg"][2] = 255  # unlabelled
+    right = data["semseg"][4] != 255
+    data["image"][4, ..., 0] = np.where(right, 3 + data["semseg"][4], 4)
+    return data
+
+
+def _batches(split, size):
+    for start in range(0, N, size):
+        index = np.arange(start, start + size)
+        batch = {key: value[np.minimum(index, N - 1)] for key, value in split.items()}
+        yield batch | {"valid": index < N}
+
+
+def _draw(batch, outputs):
+    """A picture that tells which image it is of, and of which maps."""
+    assert len(batch["valid"]) == len(outputs["semseg"]["semseg"]) == 1
+    return {"x": np.concatenate([batch["image"][0], outputs["semseg"]["semseg"][0][..., None]], -1)}
+
+
+def _collect(split, size, *, keep=2, devices=1):
+    found = image_metrics.ImageMetrics(TASKS, _draw, keep=keep)
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    evaluate = evaluation.Evaluator(SYSTEM, mesh)
+    variables = {"nothing": np.float32(0)}
+    whole = evaluate(variables, _batches(split, size), found.on_batch, found.on_images)
+
+    def ids(step):
+        return [f"id{step * size + i}" for i in range(size)]
+
+    return found, whole, found.summary(ids)
+
+
+def _expected(split):
+    miou, si_log = [], []
+    for i in range(N):
+        truth, guess = split["semseg"][i], split["image"][i, ..., 0] % CLASSES
+        known = truth != 255
+        both = [np.sum(known & (truth == c) & (guess == c)) for c in range(CLASSES)]
+        either = [np.sum(known & ((truth == c) | (guess == c))) for c in range(CLASSES)]
+        iou = [x / y for x, y in zip(both, either, strict=True) if y]
+        miou.append(np.mean(iou) if iou else None)
+        known = split["depth"][i] > 0
+        error = np.log(split["depth"][i][known]) - np.log(split["image"][i, ..., 1][known] * 1.0)
+        si_log.append(100 * np.std(error))
+    return miou, si_log
+
+
+@pytest.mark.parametrize(("size", "devices"), [(3, 1), (4, 4), (7, 1)])
+def test_metrics_of_every_image(split, size, devices):
+    _, whole, summary = _collect(split, size, devices=devices)
+    images = summary["images"]
+    miou, si_log = _expected(split)
+    assert images["id"] == [f"id{i}" for i in range(N)]
+    assert np.isnan(images["semseg/miou"][2])
+    del miou[2], images["semseg/miou"][2]
+    np.testing.assert_allclose(images["semseg/miou"], miou, rtol=1e-12)
+    np.testing.assert_allclose(images["depth/si_log_rmse"], si_log, rtol=1e-4)
+    assert summary["directions"] == {"semseg/miou": "max", "depth/si_log_rmse": "min"}
+    assert whole["depth/si_log_rmse"] == pytest.approx(np.mean(si_log), rel=1e-5)
+
+
+def test_confusion_is_that_of_the_split(split):
+    _, whole, summary = _collect(split, 3)
+    assert list(summary["confusion"]) == ["semseg"]
+    known = split["semseg"] != 255
+    expected = np.zeros((CLASSES, CLASSES), np.int64)
+    np.add.at(expected, (split["semseg"][known], (split["image"][..., 0] % CLASSES)[known]), 1)
+    np.testing.assert_array_equal(summary["confusion"]["semseg"], expected)
+    iou = metrics.iou_from_confusion(expected)
+    assert whole["semseg/iou/b"] == pytest.approx(iou[1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_the_worst_are_drawn(split, size):
+    found, _, summary = _collect(split, size)
+    miou, si_log = _expected(split)
+    order = {
+        "semseg": sorted((i for i in range(N) if miou[i] is not None), key=lambda i: miou[i]),
+        "depth": sorted(range(N), key=lambda i: -si_log[i]),
+    }
+    pictures = found.pictures()
+    assert len(pictures) == 4
+    for task, indices in order.items():
+        assert summary["worst"][task] == [f"id{i}" for i in indices[:2]]
+        for rank, i in enumerate(indices[:2]):
+            picture = pictures[f"worst_{task}_{rank}"]
+            np.testing.assert_array_equal(picture[..., :3], split["image"][i])
+            np.testing.assert_array_equal(picture[..., 3], split["image"][i, ..., 0] % CLASSES)
+
+
+def test_of_equals_the_first_is_the_worst(split):
+    same = {key: np.repeat(value[:1], N, axis=0) for key, value in split.items()}
+    _, _, summary = _collect(same, 3)
+    assert summary["worst"] == {"semseg": ["id0", "id1"], "depth": ["id0", "id1"]}
+
+
+def test_none_may_be_kept(split):
+    found, _, summary = _collect(split, 3, keep=0)
+    assert found.pictures() == {}
+    assert summary["worst"] == {"semseg": [], "depth": []}
+    assert len(summary["images"]["id"]) == N
