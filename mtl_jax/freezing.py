@@ -28,14 +28,17 @@ class Freezing:
         own layers are meant.
       batch_norm: whose BatchNorms stay: '' nobody's, 'encoder', or 'all'.
       tasks: of the run.
+      unlabelled: those of which the data set has no labels. Their own layers stay, if they have
+        any: without a gradient, weight decay alone would move them, by Adam to zero at full speed.
     """
 
     parts: tuple[str, ...] = ()
     batch_norm: str = ""
     tasks: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.parts or self.batch_norm)
+        return bool(self.parts or self.batch_norm or self.unlabelled)
 
     def mask(self, params: Any) -> Any:
         """A tree of bools like `params`, {'model': ..., 'weighting': ...}: what gets no update.
@@ -44,6 +47,7 @@ class Freezing:
           ValueError: the network has no parameter of one of `parts`.
         """
         found = set()
+        still = {*self.parts, *self.unlabelled}
 
         def stays(path, of_batch_norm: bool) -> bool:
             names = optimizers.names_of(path)
@@ -52,7 +56,7 @@ class Freezing:
             owners = {optimizers.group_of(path, self.tasks)}
             owners |= {ENCODER} if names[1] == ENCODER else set()
             found.update(owners)
-            return bool(owners & set(self.parts)) or (of_batch_norm and self._keeps(names[1]))
+            return bool(owners & still) or (of_batch_norm and self._keeps(names[1]))
 
         mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
         if absent := set(self.parts) - found:
@@ -91,8 +95,13 @@ class Freezing:
         return self.batch_norm == "all" or (self.batch_norm == ENCODER and module == ENCODER)
 
 
-def build(config, tasks: Sequence[str]) -> Freezing:
+def build(config, tasks: Sequence[str], unlabelled: Sequence[str] = ()) -> Freezing:
     """Reads `config.train.freeze` and `config.train.freeze_batch_norm`.
+
+    Args:
+      config: `config.train`.
+      tasks: of the run.
+      unlabelled: those of them that have no labels.
 
     Raises:
       ValueError: an unknown part or scope.
@@ -108,4 +117,4 @@ def build(config, tasks: Sequence[str]) -> Freezing:
             f"config.train.freeze_batch_norm={config.freeze_batch_norm!r}; expected one of "
             f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
         )
-    return Freezing(parts, config.freeze_batch_norm, tuple(tasks))
+    return Freezing(parts, config.freeze_batch_norm, tuple(tasks), tuple(unlabelled))

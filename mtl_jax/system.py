@@ -72,6 +72,7 @@ def build(config, label_specs: dict[str, dict]) -> System:
     """
     all_tasks = tasks.build(config.tasks, label_specs)
     channels = {name: task.channels for name, task in all_tasks.items()}
+    unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
     return System(
         model=architectures.build(config.model, channels),
         tasks=all_tasks,
@@ -79,5 +80,5 @@ def build(config, label_specs: dict[str, dict]) -> System:
         image_mean=tuple(config.model.image_mean),
         image_std=tuple(config.model.image_std),
         deep_supervision=config.train.deep_supervision,
-        freezing=freezing.build(config.train, tuple(all_tasks)),
+        freezing=freezing.build(config.train, tuple(all_tasks), unlabelled),
     )

@@ -8,7 +8,9 @@ import mixed_systems
 import numpy as np
 import pytest
 
-from mtl_jax import freezing
+from configs import branched
+from input_pipeline import labels
+from mtl_jax import freezing, system
 
 
 def moved(before, after) -> set[str]:
@@ -146,3 +148,20 @@ def test_a_part_that_the_network_lacks_is_refused():
     shared = {"model": {"encoder": {"kernel": 1.0}, "decoder": {"kernel": 1.0}}, "weighting": {}}
     with pytest.raises(ValueError, match=r"\['parts'\].*it has \['common', 'encoder'\]"):
         freezing.Freezing(parts=("parts",), tasks=("semseg", "parts")).mask(shared)
+
+
+def test_layers_of_a_task_without_labels_stay():
+    """Weight decay would bring them to zero, and with them what another run has learned."""
+    config = branched.get_config()
+    specs = {"semseg": mixed_systems.SPECS["semseg"].as_dict()}
+    config.tasks.depth.range = (1.0, 80.0)
+    found = system.build(config, specs).freezing
+    assert found.unlabelled == ("depth",)
+    names = ("encoder", "aspp_depth", "decoder_depth", "decoder_semseg")
+    params = {"model": {name: {"kernel": 1.0} for name in names}, "weighting": {}}
+    stays = found.mask(params)["model"]
+    assert [name for name in names if stays[name]["kernel"]] == ["aspp_depth", "decoder_depth"]
+    shared = {"model": {"encoder": {"kernel": 1.0}, "decoder": {"kernel": 1.0}}, "weighting": {}}
+    assert not any(jax.tree.leaves(found.mask(shared)))  # nothing is the task's alone
+    both = specs | {"depth": labels.depth((1.0, 80.0)).as_dict()}
+    assert not system.build(config, both).freezing
