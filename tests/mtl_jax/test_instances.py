@@ -100,6 +100,14 @@ def test_loss_equals_float64(dtype):
     np.testing.assert_allclose(found, np.abs(error)[mask].sum() / (mask.sum() + 1e-4), rtol=1e-5)
 
 
+def test_loss_of_a_single_pixel_shows_the_constant():
+    ids = np.zeros((1, 2, 2), np.int32)
+    ids[0, 1, 1] = 4  # its offset is 0
+    targets = _offsets_task().targets({"image": np.zeros((1, 2, 2, 3), np.uint8), "instance": ids})
+    loss = _offsets_task().loss(jnp.full((1, 2, 2, 2), 3.0), targets, VALID[:1])
+    np.testing.assert_allclose(loss, 6 / 1.0001, rtol=1e-6)
+
+
 def test_gradient_comes_from_instances_alone():
     task, batch = _offsets_task(), _batch()
     targets = task.targets(batch)
