@@ -76,8 +76,6 @@ def camvid(config: ConfigDict) -> None:
     """As the embedded default, on photographs."""
     small(config)
     common.camvid(config)
-    config.train.epochs = 24
-    config.train.eval_every_epochs = 6
 
 
 def folder(config: ConfigDict) -> None:

@@ -200,6 +200,8 @@ def camvid(config: ConfigDict) -> None:
     config.data.dataset = "camvid"
     config.data.augment = augment(crop=(176, 240), scale=(0.75, 1.5), flip=0.5)
     config.tasks = semantics_and_depth(mean=27.0727, stddev=29.1264, range=(4.0, 300.0))
+    config.train.epochs = 24
+    config.train.eval_every_epochs = 6
     config.eval.crop_multiple = 4
     config.eval.selection = "semseg/miou"
 
