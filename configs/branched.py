@@ -83,8 +83,7 @@ def folder(config: ConfigDict) -> None:
     small(config)
     config.data.dataset = "folder/docs/examples/potholes.yaml"  # seen from where main.py is
     config.data.augment = common.augment(crop=(192, 320), scale=(0.75, 1.5), flip=0.5)
-    # Mean and spread of the disparity are those of the records.
-    config.tasks = common.semantics_and_depth(loss="l1")
+    config.tasks = common.semantics_and_depth(loss="l1", normalization="minmax")
     config.train.epochs = 40
     config.train.eval_every_epochs = 10
 

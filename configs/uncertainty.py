@@ -32,6 +32,7 @@ def streets(config: ConfigDict) -> None:
     branched.streets(config)
     del config.model.aspp, config.model.se
     model(config, common.resnet(18, "FTT", width=16), channels=32)
+    config.tasks.instance = ConfigDict({"type": "instances", "semantics": "semseg"})
     weighting(config)
     # Three layers at σ = 0.01 would keep so short a run near zero.
     config.model.decoder.init = "kaiming_normal_fan_in"
