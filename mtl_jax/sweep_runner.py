@@ -24,6 +24,7 @@ from mtl_jax.workdir import Workdir
 PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
 LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
 _ERROR_LINES = 15
+_SAME_RUN = tuple(key for key in workdir.MAY_DIFFER if not key.startswith("eval."))
 _LOADER = Path(__file__).resolve().parents[1] / "configs" / "from_sweep.py"
 
 
@@ -190,6 +191,12 @@ class Runner:
 
     def _run_row(self, row: Row, heading: str, lock: TextIO, signals: "_Signals") -> None:
         path = self._path(row)
+        twin = self._twin(row)
+        if twin:
+            _take_over(twin, path, row)
+            self.write_list()
+            self.say(f"{heading}: done in {twin}; taken from there")
+            return
         self._note(row, RUNNING)
         error = None
         if row.after and self.state(self.sweep.row(row.after))[0] != DONE:
@@ -211,6 +218,21 @@ class Runner:
         else:
             self._note(row, FAILED, error)
             self.say(f"{heading}: failed\n{error}")
+
+    def _twin(self, row: Row) -> Path | None:
+        """The same run, finished, of another sweep beside this one: studies have rows in common."""
+        if row.after or (self._path(row) / "config.json").exists():
+            return None
+        files = set(self.directory.parent.glob(f"*/{LIST}")) - {self.directory / LIST}
+        for file in sorted(files):
+            for other in json.loads(file.read_text())["rows"]:
+                path = file.parent / other["name"]
+                if other["evaluates"] or not _finished(row, path, list(self.seeds)):
+                    continue
+                with contextlib.suppress(workdir.WorkdirError):
+                    Workdir(path).check_config(row.config, may_differ=(*_SAME_RUN, "name"))
+                    return path
+        return None
 
     def _run_process(self, row: Row, lock: TextIO, signals: "_Signals") -> str | None:
         """Runs a row to its end. Returns the error, or None."""
@@ -323,6 +345,15 @@ def _borrow(source: Path, path: Path) -> None:
             link.symlink_to(os.path.relpath(run / "checkpoints", target))
     if runs != [source]:
         workdir.write_text(path / "config.json", (source / "config.json").read_text())
+
+
+def _take_over(source: Path, path: Path, row: Row) -> None:
+    """Makes `path` the work directory of `source`, by links, under its own name."""
+    for entry in source.iterdir():
+        if entry.name not in (STATE, LOCK, LOG, "config.json"):
+            (path / entry.name).symlink_to(os.path.relpath(entry, path))
+    (path / LOG).write_text(f"Taken from {source}.\n")
+    Workdir(path).claim(row.config)
 
 
 def _describe(status: int, log: Path, begin: int) -> str:

@@ -3,6 +3,7 @@
 Most tests replace main.py by a script that does at once what the row's name says.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -44,7 +45,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from configs import from_sweep
-from mtl_jax import baselines, workdir
+from mtl_jax import workdir
 
 flags = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
 config = from_sweep.get_config(flags["config"].partition(":")[2])
@@ -53,6 +54,7 @@ name = flags["config"].rpartition(":")[2]
 where = workdir.Workdir(flags["workdir"])
 print("hello from", name, flush=True)
 if flags.get("mode") == "evaluate":
+    from mtl_jax import baselines
     where.check_config(config, may_differ=workdir.evaluate_may_differ())
     assert (where.checkpoints / "model").read_text() == "trained"
     found = {{"evaluated_with": baselines.evaluated_with(workdir.to_json(config))}}
@@ -203,6 +205,29 @@ def test_more_seeds_than_before_are_not_done(make):
     assert more.state(more.sweep.rows[0])[0] == "pending"
 
 
+def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_path):
+    runner, _ = make("row('good'), row('other', rate=0.5)")
+    runner.run(runner.sweep.rows)
+    (tmp_path / "second.py").write_text(
+        SWEEP.format(
+            "row('same', rate=0.5), row('merged', rate=0.5, evaluates='same'), row('new', 2.0)"
+        )
+    )
+    second, said = make("row('good')")
+    second = dataclasses.replace(
+        second, sweep=sweeps.load(tmp_path / "second.py"), directory=tmp_path / "runs_2"
+    )
+    assert second.run(second.sweep.rows) == 0
+    assert set(states(second).values()) == {"done"}
+    source = runner.directory / "other"
+    assert f"[1/3] same: done in {source}; taken from there" in said
+    assert (second.directory / "same" / "results.json").resolve() == source / "results.json"
+    assert starts(runner, "other") == 1
+    saved = json.loads((second.directory / "same" / "config.json").read_text())
+    assert saved["name"] == "second_one_same"
+    assert starts(second, "new") == 1
+
+
 def test_two_shards_of_one_directory(make):
     runner, _ = make("row('a'), row('b'), row('c'), row('d', starts_from='a')")
     assert runner.run(runner.sweep.shard(0, 2)) == 0
@@ -327,7 +352,6 @@ def test_a_sweep_by_main(streets_dir, tmp_path):
 def test_mistakes_of_main():
     for arguments, expected in (
         (["--sweep=configs/sweeps/none.py"], "no such file"),
-        (["--sweep=configs/sweeps/mtan.py", "--shard=2/2"], "such as 0/2"),
         (["--sweep=configs/sweeps/mtan.py", "--mode=evaluate"], "neither --config nor --mode"),
     ):
         done = call(*arguments)
