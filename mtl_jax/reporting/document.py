@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ class Figure:
     """A chart.
 
     Attributes:
-      name: of its file, without suffix.
+      name: of its file, without number and suffix.
       svg: as `charts` draws it, in `charts.INK` on nothing.
       title: what it shows.
       large: it needs the whole width, and is not shrunk on a phone but scrolled.
@@ -82,7 +83,7 @@ class Picture:
     """A picture made of pixels.
 
     Attributes:
-      name: of its file, without suffix.
+      name: of its file, without number and suffix.
       png: the file's contents.
       title: what it shows.
     """
@@ -103,24 +104,38 @@ def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
     a browser loads as they come into view.
 
     Args:
-      blocks: the document; names of figures and pictures are unique.
-      folder: created if need be.
+      blocks: the document.
+      folder: created if need be; the files of an earlier report in it are removed.
 
     Returns:
       The two files.
     """
+    files = folder / "report.md", folder / "report.html"
     for name in ("", FIGURES, PICTURES):
         (folder / name).mkdir(parents=True, exist_ok=True)
+        for old in (folder / name).glob("[0-9]*_*") if name and files[0].exists() else ():
+            old.unlink()
+    blocks = _numbered(blocks)
     for block in blocks:
         if isinstance(block, Figure):
             svg = block.svg.replace(INK, "#222222").replace("<svg ", f"<svg {_ON_WHITE} ", 1)
             write_text(folder / FIGURES / f"{block.name}.svg", svg)
         elif isinstance(block, Picture):
             (folder / PICTURES / f"{block.name}.png").write_bytes(block.png)
-    files = folder / "report.md", folder / "report.html"
     for file, text in zip(files, (markdown(blocks), as_html(blocks)), strict=True):
         write_text(file, text)
     return list(files)
+
+
+def _numbered(blocks: Sequence[Block]) -> list[Block]:
+    """Numbers the files, so that no two have one name, and a folder shows them in order."""
+    count = itertools.count()
+    return [
+        dataclasses.replace(block, name=f"{next(count):03d}_{block.name}")
+        if isinstance(block, Figure | Picture)
+        else block
+        for block in blocks
+    ]
 
 
 _ON_WHITE = 'style="background:#ffffff"'
@@ -167,10 +182,10 @@ def _markdown_cell(cell: str) -> str:
 def as_html(blocks: Sequence[Block]) -> str:
     """The document as one HTML file with its style and charts."""
     (title,) = [b.text for b in blocks if isinstance(b, Heading) and b.level == 1]
-    sections = [b for b in blocks if isinstance(b, Heading) and b.level in (2, 3)]
     links = [
-        f'<li class="level{b.level}"><a href="#{_anchor(b.text)}">{html.escape(b.text)}</a></li>'
-        for b in sections
+        f'<li class="level{b.level}"><a href="#{i}">{html.escape(b.text)}</a></li>'
+        for i, b in enumerate(blocks)
+        if isinstance(b, Heading) and b.level > 1
     ]
     body = []
     for number, block in enumerate(blocks):
@@ -178,7 +193,7 @@ def as_html(blocks: Sequence[Block]) -> str:
         is_small = _is_small(block)
         if is_small and not (number and _is_small(blocks[number - 1])):
             body.append('<div class="grid">')
-        body.append(_html(block))
+        body.append(_html(block, number))
         if is_small and not (number + 1 < len(blocks) and _is_small(blocks[number + 1])):
             body.append("</div>")
         if isinstance(block, Heading) and block.level == 1:
@@ -197,10 +212,10 @@ def _is_small(block: Block) -> bool:
     return isinstance(block, Figure) and not block.large
 
 
-def _html(block: Block) -> str:
+def _html(block: Block, number: int) -> str:
     match block:
         case Heading(text, level):
-            return f'<h{level} id="{_anchor(text)}">{html.escape(text)}</h{level}>'
+            return f'<h{level} id="{number}">{html.escape(text)}</h{level}>'
         case Text(text):
             return f"<p>{html.escape(text)}</p>"
         case Listing(text):
@@ -248,7 +263,3 @@ def _inline(svg: str, title: str) -> str:
     """The <svg> element alone, in the colour of the text around it."""
     element = svg[svg.index("<svg ") :].replace(INK, "currentColor")
     return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
-
-
-def _anchor(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

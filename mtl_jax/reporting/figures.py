@@ -199,7 +199,7 @@ def failures(run: Run) -> list[Block]:
     best = part.workdir.read_best_evaluation()
     if others:
         found.append(Text(f"Classes and pictures are of {part.name}."))
-    for task, counts in best.get("confusion", {}).items():
+    for task, counts in best.get("confusion", {}).items() if part.tasks else ():
         names = part.tasks[task].class_names
         metrics = part.values(BEST).mean
         iou = {name: 100 * metrics.get(f"{task}/iou/{name}", np.nan) for name in names}

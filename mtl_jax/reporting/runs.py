@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax import tasks
+from mtl_jax.tasks import Task, build
 from mtl_jax.workdir import Workdir, WorkdirError, flatten, from_json
 
 BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
@@ -47,10 +47,11 @@ class Run:
       label_specs: {key: LabelSpec as a dict}; {} likewise.
       results: what results.json holds; {} without.
       seeds: {seed: its run}, if there are several.
+      tasks: {name: Task}; {} if it has not begun.
       overrides: {dotted key: value}, what tells the row from its neighbours.
       published: what was published for it: {source, label, metric, value, our_metric, factor} each.
       state: 'done', 'running', 'failed', 'pending' or the like.
-      error: of a failed one.
+      error: why it has failed, or cannot be read as a whole.
     """
 
     name: str
@@ -59,17 +60,11 @@ class Run:
     label_specs: Mapping[str, Any]
     results: Mapping[str, Any]
     seeds: Mapping[str, "Run"]
+    tasks: Mapping[str, Task]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
     state: str = ""
     error: str = ""
-
-    @functools.cached_property
-    def tasks(self) -> dict[str, tasks.Task]:
-        """{name: Task}; {} if it has not begun."""
-        if not self.config:
-            return {}
-        return tasks.build(ConfigDict(from_json(self.config["tasks"])), self.label_specs)
 
     @functools.cached_property
     def stored(self) -> dict[str, dict[str, Any]]:
@@ -88,8 +83,10 @@ class Run:
         found = self.results.get(report)
         if found and report == MEAN:
             return Values(_finite(found), _finite(self.results.get(f"{MEAN}_std", {})))
-        if not found and not self.results and len(self.stored) == 1 and report == BEST:
-            (found,) = self.stored.values()
+        if not self.results and report == BEST:
+            split = self.config.get("eval", {}).get("split")
+            fitting = [stored for stored in self.stored.values() if stored["split"] == split]
+            found = fitting[0] if len(fitting) == 1 else None
         if not found:
             return Values({}, {})
         return Values(_finite(found["metrics"]), _finite(found.get("std", {})), found["step"])
@@ -145,6 +142,13 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
             remarks.append(f"{path} is left out: {error}")
     if single:
         studies.insert(0, Study("Runs", _told_apart(single)))
+    names = [study.name for study in studies]
+    studies = [
+        dataclasses.replace(study, name=f"{study.name} ({names[:i].count(study.name) + 1})")
+        if names.count(study.name) > 1
+        else study
+        for i, study in enumerate(studies)
+    ]
     if not studies:
         raise ReportError(
             "\n".join(["There is no run to report on.", *remarks])
@@ -175,23 +179,25 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 def _sweep(path: Path) -> Study:
     description = _read(path / SWEEP)
     try:
-        rows = [
-            dataclasses.replace(
-                _run(row["name"], path / row["name"], begun=row["state"] != "pending"),
-                overrides=row["overrides"],
-                published=row["published"],
-                state=row["state"],
-                error=row.get("error") or "",
-            )
-            for row in description["rows"]
-        ]
-        return Study(description["name"], rows)
+        return Study(description["name"], [_row(path, row) for row in description["rows"]])
     except KeyError as error:
         raise ReportError(f"{path / SWEEP} has no {error}.") from error
 
 
-def _run(name: str, path: Path, *, begun: bool = True) -> Run:
-    """Reads one work directory; a row of a sweep may fail before it has written anything."""
+def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
+    """A row of a sweep, which may have failed before it had written anything."""
+    run = _run(row["name"], sweep / row["name"])
+    return dataclasses.replace(
+        run,
+        overrides=row["overrides"],
+        published=row["published"],
+        state=row["state"],
+        error="\n".join(filter(None, (row["error"], run.error))),
+    )
+
+
+def _run(name: str, path: Path) -> Run:
+    """Reads one work directory."""
     directory = Workdir(path)
     config, labels = (_read(file) for file in (directory.config, directory.label_specs))
     seeds = {
@@ -201,8 +207,14 @@ def _run(name: str, path: Path, *, begun: bool = True) -> Run:
     if seeds and not labels:
         labels = next(iter(seeds.values())).label_specs
     results = _read(directory.results)
-    state = "done" if results.get("finished") else "running" if begun else "pending"
-    return Run(name, directory, config, labels, results, seeds, state=state)
+    built, error = {}, ""
+    if config:
+        try:
+            built = build(ConfigDict(from_json(config["tasks"])), labels)
+        except ValueError as problem:
+            error = f"Its tasks cannot be built: {problem}"
+    state = "done" if results.get("finished") else "not finished"
+    return Run(name, directory, config, labels, results, seeds, built, state=state, error=error)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:

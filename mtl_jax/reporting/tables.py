@@ -83,12 +83,11 @@ def _evaluations(run: Run) -> list[int]:
 
 
 def _champion(values: Mapping[str, float | None], direction: str) -> set[str]:
-    """Who is best of at least two; several where they are equal."""
+    """Who is best; several where some are equal, nobody where all are."""
     known = {name: value for name, value in values.items() if value is not None}
-    if len(known) < 2:
-        return set()
-    best = (max if direction == "max" else min)(known.values())
-    return {name for name, value in known.items() if value == best}
+    best = (max if direction == "max" else min)(known.values(), default=None)
+    champions = {name for name, value in known.items() if value == best}
+    return champions if len(champions) < len(known) else set()
 
 
 def states(study: Study) -> list[Block]:

@@ -13,7 +13,7 @@ from mtl_jax import seeds, workdir
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import charts, document, figures, report, runs, tables
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "wbr"}
 
 
 class Reader(html.parser.HTMLParser):
@@ -237,7 +237,7 @@ def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
 
 def _overrides(*rows):
     return [
-        runs.Run(str(i), None, {}, {}, {}, {}, overrides=overrides)
+        runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
         for i, overrides in enumerate(rows)
     ]
 
@@ -321,6 +321,35 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
     assert [run.overrides for run in study.runs] == [{"seed": 0}, {"seed": 1}]
     with pytest.raises(runs.ReportError, match="named twice"):
         runs.collect([paths[0], paths[0]])
+
+
+def test_a_run_that_cannot_be_read_as_a_whole_is_reported_so(tmp_path):
+    path = finished_runs.run(tmp_path / "old")
+    (path / "labels.json").write_text("{}")
+    markdown, _ = report.write([path], tmp_path / "report")
+    text = markdown.read_text()
+    assert "Its tasks cannot be built: config.tasks.depth" in text
+    assert "| old | 20 | 70.00 |" in text
+
+
+def test_two_reports_in_one_folder(tmp_path):
+    """Rows of the same name in two sweeps of the same name; then only one of them."""
+    for name, miou in (("x", 0.5), ("y", 0.6)):
+        (tmp_path / name).mkdir()
+        finished_runs.run(tmp_path / name / "row", miou=miou)
+        finished_runs.sweep(tmp_path / name, [{"name": "row"}])
+    folder = tmp_path / "report"
+    markdown, _ = report.write([tmp_path / "x", tmp_path / "y"], folder)
+    text = markdown.read_text()
+    assert "## study_streets (1)" in text
+    assert "## study_streets (2)" in text
+    svg = [(folder / file).read_text() for file in re.findall(r"\((figures/.*iou.*)\)", text)]
+    assert len(set(svg)) == len(svg)
+    (folder / "notes.txt").touch()
+    before = len(list(folder.rglob("*")))
+    report.write([tmp_path / "x"], folder)
+    assert len(list(folder.rglob("*"))) - 5 == (before - 5) / 2
+    assert (folder / "notes.txt").exists()
 
 
 def test_what_is_no_run_is_said(three, tmp_path, capsys):
