@@ -17,7 +17,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 import jax
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -93,7 +92,7 @@ def _train(config, directory) -> dict[str, Any]:
     """Trains one run; returns what its results.json holds."""
     from clu import metric_writers
 
-    from input_pipeline import pipeline, transforms
+    from input_pipeline import from_config
 
     directory.create()
     builder, specs = _dataset(config)
@@ -101,16 +100,7 @@ def _train(config, directory) -> dict[str, Any]:
     workdir.write_json(directory.label_specs, specs)
     with _usage_errors():
         parts = system.build(config, specs)
-        augment = {k: v for k, v in config.data.augment.items() if not _is_off(k, v)}
-        stream = pipeline.TrainStream(
-            builder,
-            split=config.data.train_split,
-            keys=_keys(parts),
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            augmentation=transforms.Augmentation(**augment),
-            **_process(),
-        )
+        stream = from_config.train_stream(builder, config, _keys(parts), **_process())
     for key in stream.missing:
         progress.say(f"The data have no {key!r}: that task is not trained.")
     writers = []
@@ -121,7 +111,7 @@ def _train(config, directory) -> dict[str, Any]:
         {k: v for k, v in workdir.flatten(workdir.to_json(config)).items() if _is_scalar(v)}
     )
     with _usage_errors():
-        eval_stream = _eval_stream(config, builder, parts)
+        eval_stream = from_config.eval_stream(builder, config, _keys(parts), **_process())
         run = loop.Run(
             config=config,
             system=parts,
@@ -150,8 +140,8 @@ def evaluate() -> None:
     config = _CONFIG.value
     directory = _workdir(config)
     compared = [workdir.Workdir(path) for path in _BASELINES.value]
-    like, checkpoint = workdir.to_json(config), config.eval.checkpoint
-    against = baselines.read(compared, like, checkpoint)  # fails now rather than after the work
+    like = workdir.to_json(config)
+    baselines.read(compared, like, config.eval.checkpoint)  # fails now rather than after the work
     if _seeds():
         runs = [_evaluate(*run) for _, *run in _per_seed(config, directory)]
         result, tasks = runs[0]
@@ -162,26 +152,20 @@ def evaluate() -> None:
     else:
         result, tasks = _evaluate(config, directory)
     if compared:
-        chosen = config.eval.delta_metrics
-        delta = {checkpoint: baselines.delta_m(result["metrics"], against, tasks, chosen)}
-        report = "mean_of_last_10"
-        try:
-            own, theirs = (baselines.read(d, like, report) for d in ([directory], compared))
-            delta[report] = baselines.delta_m(own, theirs, tasks, chosen)
-        except baselines.BaselineError as error:
-            progress.say(f"There is no Δm of {report}: {error}")
-        for report, found in delta.items():
-            progress.say(baselines.describe(found, report))
-        result["delta_m"] = delta
+        result["delta_m"] = baselines.compare(
+            result["metrics"], directory, compared, like, tasks, report=progress.say
+        )
     progress.say(f"All metrics: {_write_evaluation(config, directory, result)}")
 
 
 def _evaluate(config, directory) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what evaluation_<split>_<checkpoint>.json holds, tasks) of one run."""
+    from input_pipeline import from_config
+
     parts = _trained(config, directory)
     builder, _ = _dataset(config)
     with _usage_errors():
-        stream = _eval_stream(config, builder, parts)
+        stream = from_config.eval_stream(builder, config, _keys(parts), **_process())
         mesh = parallel.make_mesh()
         parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
         tta = test_time_augmentation.build(config.eval.tta, multiple_of=config.eval.crop_multiple)
@@ -276,36 +260,11 @@ def _workdir(config) -> workdir.Workdir:
 
 def _dataset(config):
     """The prepared builder, and its label specs as plain dicts."""
-    from input_pipeline import datasets, mixture
+    from input_pipeline import from_config
 
-    data = config.data
-    where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
-    if data.mixture and data.dataset:
-        raise UsageError(
-            f"config.data.dataset={data.dataset!r} and config.data.mixture "
-            f"({', '.join(data.mixture)}) both name the data; leave one of them empty."
-        )
     with _usage_errors():
-        if data.mixture:
-            builder = mixture.load(data.mixture, **where)
-        else:
-            builder = datasets.load(data.dataset, **where)
+        builder = from_config.load(config.data)
     return builder, {key: spec.as_dict() for key, spec in builder.label_specs.items()}
-
-
-def _eval_stream(config, builder, parts):
-    from input_pipeline import pipeline
-
-    size = tuple(config.eval.image_size)
-    return pipeline.EvalStream(
-        builder,
-        split=config.eval.split,
-        keys=_keys(parts),
-        batch_size=config.eval.batch_size,
-        image_size=size if any(size) else None,
-        crop_multiple=config.eval.crop_multiple,
-        **_process(),
-    )
 
 
 def _seeds() -> tuple[int, ...]:
@@ -349,11 +308,6 @@ def _keys(parts) -> list[str]:
 
 def _process() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-
-def _is_off(key: str, value) -> bool:
-    """Configs keep one type per key, so (0, 0) and (1, 1) stand for None."""
-    return (key, tuple(np.atleast_1d(value))) in (("crop", (0, 0)), ("scale", (1.0, 1.0)))
 
 
 def _is_scalar(value) -> bool:

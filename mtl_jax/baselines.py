@@ -1,7 +1,7 @@
 """Δm of a run against stored runs, such as the same network trained for one task at a time."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_jax import metrics
@@ -154,6 +154,45 @@ def delta_m(
         }
     except ValueError as error:
         raise BaselineError(str(error)) from error
+
+
+def compare(
+    found: Mapping[str, float],
+    own: Workdir,
+    baselines: Sequence[Workdir],
+    config: Mapping[str, Any],
+    tasks: Mapping[str, Any],
+    *,
+    report: Callable[[str], None],
+) -> dict[str, dict[str, float]]:
+    """Δm of the checkpoint that was evaluated, and of the mean of the last 10 evaluations.
+
+    Args:
+      found: metrics of the checkpoint.
+      own: where the run is kept.
+      baselines: of single-task runs.
+      config: the run's config as plain JSON values.
+      tasks: {name: Task}.
+      report: is told what was found, or why there is no Δm of the last 10.
+
+    Returns:
+      {'best' or 'latest': {protocol: percent}, and 'mean_of_last_10' where that can be had}.
+
+    Raises:
+      BaselineError: as of `read` and `delta_m`.
+    """
+    checkpoint, chosen = config["eval"]["checkpoint"], config["eval"]["delta_metrics"]
+    against = read(baselines, config, checkpoint)
+    deltas = {checkpoint: delta_m(found, against, tasks, chosen)}
+    last_ten = "mean_of_last_10"
+    try:
+        mean, against = (read(runs, config, last_ten) for runs in ([own], baselines))
+        deltas[last_ten] = delta_m(mean, against, tasks, chosen)
+    except BaselineError as error:
+        report(f"There is no Δm of {last_ten}: {error}")
+    for name, delta in deltas.items():
+        report(describe(delta, name))
+    return deltas
 
 
 def describe(found: Mapping[str, float], report: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from conftest import TINY
 
 from configs import branched, common
-from input_pipeline import datasets, mixture, pipeline, transforms
+from input_pipeline import from_config
 from mtl_jax import loop, parallel, prediction, system, workdir
 
 
@@ -52,31 +52,12 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
     """What main.py puts together."""
     where = workdir.Workdir(directory)
     where.create()
-    if config.data.mixture:
-        builder = mixture.load(config.data.mixture, data_dir=config.data.data_dir, manual_dir="")
-    else:
-        builder = datasets.load(config.data.dataset, data_dir=config.data.data_dir)
+    builder = from_config.load(config.data)
     specs = {key: spec.as_dict() for key, spec in builder.label_specs.items()}
     parts = system.build(config, specs)
     keys = ["image", *(task.key for task in parts.tasks.values())]
-    augment = config.data.augment
-    stream = pipeline.TrainStream(
-        builder,
-        keys=keys,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        augmentation=transforms.Augmentation(
-            crop=augment.crop, scale=augment.scale, flip=augment.flip
-        ),
-        **process,
-    )
-    eval_stream = pipeline.EvalStream(
-        builder,
-        split=config.eval.split,
-        keys=keys,
-        batch_size=config.eval.batch_size,
-        **process,
-    )
+    stream = from_config.train_stream(builder, config, keys, **process)
+    eval_stream = from_config.eval_stream(builder, config, keys, **process)
     return loop.Run(
         config=config,
         system=parts,

@@ -1,0 +1,69 @@
+"""The data set and the streams that a run's config describes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import datasets, mixture, pipeline, transforms
+
+
+def load(data: Any):
+    """The prepared builder, or mixture, of `config.data`.
+
+    Raises:
+      DatasetError: it is not prepared, or there is no such data set.
+      ValueError: both `dataset` and `mixture` are set.
+    """
+    where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
+    if not data.mixture:
+        return datasets.load(data.dataset, **where)
+    if data.dataset:
+        raise ValueError(
+            f"config.data.dataset={data.dataset!r} and config.data.mixture "
+            f"({', '.join(data.mixture)}) both name the data; leave one of them empty."
+        )
+    return mixture.load(data.mixture, **where)
+
+
+def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pipeline.TrainStream:
+    """The training batches of a run.
+
+    Args:
+      builder: from `load`.
+      config: the whole config.
+      keys: the batch's keys that are needed.
+      **process: process_index and process_count, of several.
+
+    Raises:
+      ValueError: an option of the augmentation or the split is impossible.
+    """
+    augment = {name: v for name, v in config.data.augment.items() if not _is_off(name, v)}
+    return pipeline.TrainStream(
+        builder,
+        split=config.data.train_split,
+        keys=keys,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augmentation=transforms.Augmentation(**augment),
+        **process,
+    )
+
+
+def eval_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pipeline.EvalStream:
+    """The batches of `config.eval.split`. Arguments and errors as of `train_stream`."""
+    size = tuple(config.eval.image_size)
+    return pipeline.EvalStream(
+        builder,
+        split=config.eval.split,
+        keys=keys,
+        batch_size=config.eval.batch_size,
+        image_size=size if any(size) else None,
+        crop_multiple=config.eval.crop_multiple,
+        **process,
+    )
+
+
+def _is_off(name: str, value: Any) -> bool:
+    """Configs keep one type per key, so (0, 0) and (1, 1) stand for None."""
+    return (name, tuple(np.atleast_1d(value))) in (("crop", (0, 0)), ("scale", (1.0, 1.0)))
