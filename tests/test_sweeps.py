@@ -294,7 +294,9 @@ FACTS = {
     "classes": lambda c: c.tasks.semseg.num_classes,
     "encoder_layers": lambda c: len(c.model.widths),
     "decoder_layers": lambda c: (
-        len(c.model.widths) if c.model.architecture == "mtan" else len(layers_of(c, "head_semseg"))
+        len(c.model.widths)
+        if c.model.architecture == "mtan"
+        else len(layers_of(c, "decoder_semseg"))
     ),
     "crop": lambda c: c.data.augment.crop[0],
     "scale_min": lambda c: c.data.augment.scale[0],
