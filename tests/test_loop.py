@@ -58,6 +58,33 @@ def test_a_run_leaves_all_its_files(finished):
     assert "encoder" in (run.workdir.path / "parameters.txt").read_text()
 
 
+def test_what_reports_are_made_of_is_kept(finished):
+    run, found = finished
+    logged = run.workdir.read_training()
+    assert [entry["step"] for entry in logged] == [1, 2, 3, 4, 5, 6]
+    for entry in logged:
+        scalars = run.writer.scalars[entry["step"]]
+        assert entry["loss/depth"] == scalars["train/loss/depth"]
+        assert entry["weight/semseg"] == scalars["train/weight/semseg"]
+        assert entry["epoch"] == entry["step"] / 3
+    best = run.workdir.read_best_evaluation()
+    assert best["step"] == found["best"]["step"]
+    assert len(set(best["images"]["id"])) == 8
+    # What is averaged over images is the mean of what is known of each.
+    si_log_rmse = np.mean(best["images"]["depth/si_log_rmse"])
+    metrics = found["best"]["metrics"]
+    assert metrics["depth/si_log_rmse"] == pytest.approx(si_log_rmse, rel=1e-5)
+    n = np.array(best["confusion"]["semseg"])
+    road = n[0, 0] / (n[0].sum() + n[:, 0].sum() - n[0, 0])
+    assert metrics["semseg/iou/road"] == pytest.approx(road)
+    pictures = {path.stem for path in run.workdir.predictions.glob("worst_*.png")}
+    assert pictures == {f"worst_{task}_{k}" for task in ("semseg", "depth") for k in range(3)}
+    parameters = sum(x.size for x in jax.tree.leaves(state_of(run).variables["params"]))
+    assert found["parameters"] == parameters
+    assert found["peak_memory"]["host"] > 2**27  # Python with JAX takes more than 128 MiB
+    assert found["peak_memory"]["device"] is None
+
+
 def test_scalars_and_images_reach_the_writer(finished):
     run, _ = finished
     assert sorted(run.writer.scalars) == [1, 2, 3, 4, 5, 6]
@@ -103,6 +130,7 @@ def test_stop_and_resume_is_bit_for_bit(finished, tmp_path, stop_at, monkeypatch
     assert_same_bits(state_of(whole), state_of(resumed))
     np.testing.assert_equal(again["last"]["metrics"], found["last"]["metrics"])  # NaN equals NaN
     assert [e["step"] for e in resumed.workdir.read_evaluations()] == [3, 6]
+    assert [e["step"] for e in resumed.workdir.read_training()] == [1, 2, 3, 4, 5, 6]
     for step, scalars in resumed.writer.scalars.items():
         # Stopped at an evaluation, that is made up for before the next step.
         for key in scalars.keys() & {
