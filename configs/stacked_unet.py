@@ -69,6 +69,8 @@ def camvid(config: ConfigDict) -> None:
     """As `streets`, on photographs."""
     streets(config)
     common.camvid(config)
+    config.train.epochs = 8
+    config.train.eval_every_epochs = 4
     del config.tasks.depth
 
 
