@@ -49,8 +49,7 @@ def read_photo(file: Readable, *, key: str = "image") -> Photo:
     """As `read_rgb`, with the contents of the file."""
     contents = _file(file).read()
     pixels = _decode(file, contents, key, bits={"RGB": (8,)}, expected="an 8-bit RGB image")
-    stored = contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes for certain
-    return Photo(pixels, contents if stored else png(pixels))
+    return _photo(pixels, contents)
 
 
 def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
@@ -59,12 +58,11 @@ def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
     For collections from the web. The contents stay those of the file; whoever decodes them has to
     ask for three channels, as TFDS does.
     """
-    contents = _file(file).read()
-    expected = "an 8-bit RGB or grey image"
-    pixels = _decode(file, contents, key, modes=("RGB", "L"), expected=expected)
+    contents, expected = _file(file).read(), "an 8-bit RGB or grey image"
+    pixels = _decode(file, contents, key, bits={"RGB": (8,), "L": (8,)}, expected=expected)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return Photo(pixels, contents)
+    return _photo(pixels, contents)
 
 
 def read_ids(file: Readable, *, key: str) -> np.ndarray:
@@ -156,6 +154,11 @@ def png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="png")
     return buffer.getvalue()
+
+
+def _photo(pixels: np.ndarray, contents: bytes) -> Photo:
+    stored = contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes for certain
+    return Photo(pixels, contents if stored else png(pixels))
 
 
 def _file(file: Readable) -> File:
