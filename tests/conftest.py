@@ -3,23 +3,25 @@
 import os
 import tempfile
 
+import pytest
+
 # Before JAX and TensorFlow are imported.
 # Tests run small programs a few times, so compiling them fast matters more than running them fast;
 # many tests compile the same step, so one compilation is kept for all.
-os.environ["XLA_FLAGS"] = " ".join(
+FAST_COMPILATION = " ".join(
     [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false",
     ]
 )
+_DEVICES = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES} {FAST_COMPILATION}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtl_jax_tests_"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_GCE_CHECK", "true")
-
-import pytest
 
 TINY = "streets/64x128_tiny"
 

@@ -117,7 +117,7 @@ def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
+@pytest.mark.parametrize("stop_at", [1, 3])
 def test_stop_and_resume_is_bit_for_bit(finished, tmp_path, stop_at, monkeypatch):
     whole, found = finished
     monkeypatch.setattr(loop.StopSignal, "requested", lambda self, step, every: step == stop_at)

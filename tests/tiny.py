@@ -5,7 +5,7 @@ import os
 
 import jax
 import numpy as np
-from conftest import TINY
+from conftest import FAST_COMPILATION, TINY
 
 from configs import branched, common
 from input_pipeline import from_config
@@ -94,5 +94,5 @@ def arguments(data_dir: str) -> list[str]:
 
 def environment(devices: int) -> dict[str, str]:
     """Of a subprocess with so many CPU devices, compiled as quickly as those of the tests."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILATION}"
     return os.environ | {"XLA_FLAGS": flags}
