@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
@@ -115,14 +114,16 @@ def _blocks(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.
     kernel = kernel.reshape(taps, stride, taps, stride, c_in, c_out)
     kernel = kernel[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
     edge = dilation * (taps - 1)
-    y = lax.conv_general_dilated(
-        x,
-        kernel.reshape(taps, taps, c_in, stride * stride * c_out),
-        window_strides=(1, 1),
-        padding=((edge, edge), (edge, edge)),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    padded = jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    height, width = (n + edge for n in x.shape[1:3])
+    # A matrix product of what each tap sees: XLA's gradient of a convolution with so many more
+    # output than input channels takes seconds on a CPU.
+    seen = [
+        padded[:, i : i + height, j : j + width]
+        for i in range(0, edge + 1, dilation)
+        for j in range(0, edge + 1, dilation)
+    ]
+    y = jnp.concatenate(seen, axis=-1) @ kernel.reshape(-1, stride * stride * c_out)
     batch, height, width, _ = y.shape
     y = y.reshape(batch, height, width, stride, stride, c_out).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(batch, height * stride, width * stride, c_out)
