@@ -84,8 +84,8 @@ def folder(config: ConfigDict) -> None:
     config.data.dataset = "folder/docs/examples/potholes.yaml"  # seen from where main.py is
     config.data.augment = common.augment(crop=(192, 320), scale=(0.75, 1.5), flip=0.5)
     config.tasks = common.semantics_and_depth(loss="l1", normalization="minmax")
-    config.train.epochs = 40
-    config.train.eval_every_epochs = 10
+    config.train.epochs = 15
+    config.train.eval_every_epochs = 5
 
 
 PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, kitti, camvid, folder)}
