@@ -8,6 +8,7 @@ python main.py --sweep=configs/sweeps/depth_loss.py
 """
 
 import contextlib
+import errno
 import functools
 import os
 import sys
@@ -372,6 +373,18 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + stopped.signum)
     except errors as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, checkpoints.DiskFullError):
+            os._exit(1)  # an orderly exit would wait for threads that still try to write
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"\nThe disk is full: {error.filename}. Free some space; the same command goes on from "
+            "the last checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
         sys.exit(1)
 
 

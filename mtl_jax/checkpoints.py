@@ -1,8 +1,9 @@
 """The latest and the best state of a run on disk. The only file that imports orbax."""
 
+import contextlib
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ _KEPT = {"best": 1, "latest": 2}
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message says which one, why, and what to do."""
+
+
+class DiskFullError(CheckpointError):
+    """There was no room for a checkpoint; those that were there before are whole."""
 
 
 class _Damaged(Exception):
@@ -50,6 +55,9 @@ class Checkpoints:
         Args:
           state: to save.
           info: JSON-able facts that go with it.
+
+        Raises:
+          DiskFullError: also of the save before, and also from `wait` and `close`.
         """
         rest = state.replace(params={**state.params, "model": {}}, batch_stats={})
         self._save("latest", state, {"variables": state.variables, "rest": rest}, info)
@@ -65,7 +73,8 @@ class Checkpoints:
         meta = {"info": info, "arrays": {name: _describe(tree) for name, tree in items.items()}}
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         args = ocp.args.Composite(meta=ocp.args.JsonSave(meta), **saved)
-        manager.save(step, args=args, force=True)
+        with _writing(manager):
+            manager.save(step, args=args, force=True)
 
     def restore_latest(self, like: TrainState, report: Callable[[str], None]):
         """The newest state that is whole.
@@ -109,12 +118,28 @@ class Checkpoints:
     def wait(self) -> None:
         """Blocks until everything is on disk."""
         for manager in self._managers.values():
-            manager.wait_until_finished()
+            with _writing(manager):
+                manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits and releases the managers."""
         for manager in self._managers.values():
-            manager.close()
+            with _writing(manager):
+                manager.close()
+
+
+@contextlib.contextmanager
+def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+    """Says what a full disk means, which the storage layer reports as a ValueError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise DiskFullError(
+            f"The disk is full, so no checkpoint could be saved in {manager.directory}. What was "
+            "saved before is whole: free some space, and the same command goes on from there."
+        ) from error
 
 
 def read_variables(directory: Path, kind: str, like: Any = None) -> tuple[Any, int]:

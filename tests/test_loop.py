@@ -233,3 +233,17 @@ def test_batch_size_must_divide_over_the_devices(streets_dir, tmp_path):
     config = tiny.config(streets_dir, train__batch_size=6)
     with pytest.raises(ValueError, match=r"train\.batch_size=6 .* 8 devices.*multiple of 8"):
         tiny.run(config, tmp_path, devices=8)
+
+
+def test_a_full_disk_is_said_and_harms_no_older_checkpoint(tmp_path, monkeypatch):
+    store = checkpoints.Checkpoints(tmp_path)
+    manager = store._managers["latest"]
+
+    def full():
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device [code='28']")
+
+    monkeypatch.setattr(manager, "wait_until_finished", full)
+    with pytest.raises(checkpoints.DiskFullError, match="free some space, and the same command"):
+        store.wait()
+    monkeypatch.undo()
+    store.close()
