@@ -30,7 +30,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from input_pipeline import labels
@@ -190,6 +190,7 @@ def main(argv: list[str]) -> None:
     if _ALL.value:
         measure_all()
         return
+    logging.set_verbosity(logging.WARNING)  # JAX tells which platforms there are not
     jax.config.update("jax_enable_compilation_cache", False)
     height, width = (int(n) for n in _SIZE.value.split("x"))
     config = _CONFIG.value
