@@ -39,7 +39,6 @@ from mtl_jax import (
     test_time_augmentation,
     workdir,
 )
-from mtl_jax.tasks import needs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
@@ -218,11 +217,7 @@ def predict() -> None:
         view = functools.partial(parts.predict, variables)
         return tta.merge(view, parts.tasks, image, view(image))
 
-    tasks = {
-        name: task
-        for name, task in parts.tasks.items()
-        if all(_is_trained(config, specs, parts.tasks[n]) for n in (name, *needs(task)))
-    }
+    tasks = parts.trained_tasks(config.model, specs)
     for name in parts.tasks.keys() - tasks.keys():
         progress.say(f"{name!r} is not predicted: the run had no labels for it or what it needs.")
     prediction.predict_files(
@@ -294,13 +289,6 @@ def _variables(config, directory, parts):
     with _usage_errors():
         like = parts.init(jax.random.key(0), (64, 64))
         return checkpoints.read_variables(directory.checkpoints, config.eval.checkpoint, like)
-
-
-def _is_trained(config, specs, task) -> bool:
-    """Whether a task had labels in this run, or in the one whose whole weights it started from."""
-    started_from = config.model.pretrained
-    whole_run = started_from and config.model.pretrained_scope == "all"
-    return task.key in specs or bool(whole_run and Path(started_from).is_dir())
 
 
 def _keys(parts) -> list[str]:

@@ -1,7 +1,7 @@
 """What is looked at in a release before any file of it is opened: is it all there?"""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 from input_pipeline.errors import DatasetError
 
@@ -70,18 +70,18 @@ def partners(
 
 
 def counts(
-    problems: Problems, found: Mapping[str, int], official: Mapping[str, int], *, partial: bool
+    problems: Problems, found: Mapping[str, Sized], official: Mapping[str, int], *, partial: bool
 ) -> None:
     """Compares the numbers of examples with those of the release.
 
     Args:
       problems: what differs is added to it.
-      found: number of examples by split.
+      found: the examples by split.
       official: the numbers of the complete release.
       partial: fewer examples, but at least one in each split, are all right.
     """
     for split, expected in official.items():
-        number = found.get(split, 0)
+        number = len(found.get(split, ()))
         if number == expected or (partial and 0 < number < expected):
             continue
         advice = "" if number >= expected or partial else " (--partial accepts fewer)"

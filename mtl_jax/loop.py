@@ -1,8 +1,6 @@
 """The training loop: steps, logs, evaluations, checkpoints, stopping and resuming."""
 
-import contextlib
 import dataclasses
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -12,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import (
+    _signals,
     checkpoints,
     evaluation,
     image_metrics,
@@ -324,24 +323,8 @@ class _Log:
         )
 
 
-class StopSignal(contextlib.AbstractContextManager):
+class StopSignal(_signals.Handler):
     """Turns the first SIGTERM or Ctrl-C into a request to stop; a second one acts at once."""
-
-    def __init__(self):
-        """Installs nothing yet; `with` does."""
-        self.signum: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self):
-        """Takes over the two signals."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            self._previous[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(self, *_):
-        """Gives them back."""
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
 
     def requested(self, step: int, every: int) -> bool:
         """Whether to stop after this step.
@@ -359,8 +342,7 @@ class StopSignal(contextlib.AbstractContextManager):
         self.signum = int(np.max(signums)) or None
         return self.signum is not None
 
-    def _handle(self, signum, frame):
-        del frame
-        self.signum = signum
-        signal.signal(signum, self._previous[signum])
+    def handle(self) -> None:
+        """See `Handler`."""
+        self.give_back(self.signum)
         progress.say("Stopping after this step and saving ...")

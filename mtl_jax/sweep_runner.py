@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl_jax import baselines, sweeps, workdir
+from mtl_jax import _signals, baselines, sweeps, workdir
 from mtl_jax.sweeps import Row, Sweep, SweepError
 from mtl_jax.workdir import Workdir
 
@@ -267,22 +267,12 @@ class Runner:
         self.write_list()
 
 
-class _Signals(contextlib.AbstractContextManager):
+class _Signals(_signals.Handler):
     """Hands SIGTERM and Ctrl-C on to the row's process, which saves its state and ends."""
 
     def __init__(self):
-        self.signum: int | None = None
+        super().__init__()
         self._process: subprocess.Popen | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self):
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            self._previous[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(self, *_):
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
 
     def wait(self, process: subprocess.Popen) -> int:
         """The process's exit status; negative: the signal that killed it."""
@@ -294,10 +284,10 @@ class _Signals(contextlib.AbstractContextManager):
         finally:
             self._process = None
 
-    def _handle(self, signum: int, frame: Any) -> None:
-        self.signum = signum
+    def handle(self) -> None:
+        """See `Handler`."""
         if self._process is not None:
-            self._process.send_signal(signum)
+            self._process.send_signal(self.signum)
 
 
 @contextlib.contextmanager

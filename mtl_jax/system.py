@@ -1,6 +1,7 @@
 """A model with its tasks and its weighting: what training, evaluation and prediction share."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -58,6 +59,29 @@ class System:
     def predict(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
         """Final predictions {task: float32 [B, H, W, C]} for uint8 images [B, H, W, 3]."""
         return self.model.apply(variables, self.normalize(image), train=False).final
+
+    def trained_tasks(self, config_model, label_specs: dict[str, dict]) -> dict[str, Any]:
+        """{name: Task} of those that the run has learned, and with them what they need.
+
+        A task had labels in the run's data, or in those of the run whose whole weights it started
+        from.
+
+        Args:
+          config_model: `config.model`.
+          label_specs: {key: `LabelSpec.as_dict()`} of the data set that it was trained on.
+        """
+        started_from = config_model.pretrained
+        whole_run = config_model.pretrained_scope == "all" and started_from
+
+        def is_trained(name: str) -> bool:
+            key = self.tasks[name].key
+            return key in label_specs or bool(whole_run and Path(started_from).is_dir())
+
+        return {
+            name: task
+            for name, task in self.tasks.items()
+            if all(is_trained(n) for n in (name, *tasks.needs(task)))
+        }
 
 
 def build(config, label_specs: dict[str, dict]) -> System:

@@ -101,8 +101,7 @@ class Builder(release.ReleaseBuilder):
             }
             names = checks.partners(problems, split, files)
             items[split] = [Item(n, {key: files[key][n] for key in files}) for n in names]
-        found = {split: len(of_split) for split, of_split in items.items()}
         if not problems:
-            checks.counts(problems, found, _OFFICIAL_COUNTS, partial=partial)
+            checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any("An image and its label have the same name.")
         return items

@@ -331,7 +331,6 @@ class Builder(release.ReleaseBuilder):
             names = checks.partners(problems, split, files)
             items[split] = [Item(name, {key: files[key][name] for key in files}) for name in names]
         if not problems:
-            found = {split: len(of_split) for split, of_split in items.items()}
-            checks.counts(problems, found, _OFFICIAL_COUNTS, partial=partial)
+            checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items

@@ -143,7 +143,6 @@ class Builder(release.ReleaseBuilder):
             folders = {"image": "image", "semseg": there[0], "depth": "depth"}
             items[split] = mtan.items(tree, problems, split, folders)
         if not problems:
-            found = {split: len(of_split) for split, of_split in items.items()}
-            checks.counts(problems, found, _OFFICIAL_COUNTS, partial=partial)
+            checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items

@@ -218,8 +218,7 @@ class Builder(release.ReleaseBuilder):
             "validation": [item for item in frames if item.id >= first_of_validation],
         }
         if not problems:
-            found = {split: len(of_split) for split, of_split in items.items()}
-            checks.counts(problems, found, _OFFICIAL_COUNTS, partial=partial)
+            checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items
 

@@ -153,7 +153,7 @@ class Builder(release.ReleaseBuilder):
                 continue
             names = _lists.read(tree.file(tops[0] + list_file))
             official = {split: getattr(config, split)}
-            checks.counts(problems, {split: len(names)}, official, partial=partial)
+            checks.counts(problems, {split: names}, official, partial=partial)
             if split == "train" and config.first:
                 names = names[: config.first]
             files = {

@@ -119,7 +119,6 @@ class Builder(release.ReleaseBuilder):
             names.sort(key=lambda name: (len(name), name))
             items[split] = [Item(name, {key: files[key][name] for key in files}) for name in names]
         if not problems:
-            found = {split: len(of_split) for split, of_split in items.items()}
-            checks.counts(problems, found, _OFFICIAL_COUNTS, partial=partial)
+            checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items

@@ -227,9 +227,8 @@ def _read_lists(
             else:
                 lists[name] = _lists.read(file)
     if not problems:
-        found = {name: len(names) for name, names in lists.items()}
         official = {name: _OFFICIAL_COUNTS[name] for name in lists}
-        checks.counts(problems, found, official, partial=partial)
+        checks.counts(problems, lists, official, partial=partial)
     return lists
 
 

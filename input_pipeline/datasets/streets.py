@@ -13,6 +13,7 @@ import tqdm
 
 from input_pipeline import labels
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
+from input_pipeline.datasets import _voc_classes as voc
 from input_pipeline.streets import workers
 from input_pipeline.streets.labels import FARTHEST, NEAREST
 
@@ -25,26 +26,6 @@ people and vehicles, parts of people, and surface normals. The same scenes on ev
 """
 
 _SPLITS = ("train", "validation", "test")
-
-_PART_NAMES = (
-    "background",
-    "head",
-    "torso",
-    "upper arms",
-    "lower arms",
-    "upper legs",
-    "lower legs",
-)
-# The colour map of PASCAL VOC, as in Person-Part.
-_PART_PALETTE = (
-    (0, 0, 0),
-    (128, 0, 0),
-    (0, 128, 0),
-    (128, 128, 0),
-    (0, 0, 128),
-    (128, 0, 128),
-    (0, 128, 128),
-)
 
 # Over the valid pixels of the training split of 128x256.
 _DEPTH_MEAN = 23.7938
@@ -122,7 +103,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "semseg": labels.classes(cityscapes.NAMES, cityscapes.PALETTE),
             "depth": labels.depth((NEAREST, FARTHEST), mean=_DEPTH_MEAN, stddev=_DEPTH_STDDEV),
             "instance": labels.instances(cityscapes.INSTANCE_CLASSES),
-            "parts": labels.classes(_PART_NAMES, _PART_PALETTE),
+            "parts": labels.classes(voc.PART_NAMES, voc.PART_PALETTE),
             "normals": labels.normals(),
         }
 
