@@ -115,6 +115,7 @@ class Runner:
                     "overrides": overrides,
                     "evaluates": row.evaluates or None,
                     "published": sweeps.published_results(row.published),
+                    "published_costs": sweeps.published_costs(row.published),
                     "state": state,
                     "error": error,
                 }

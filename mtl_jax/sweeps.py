@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,26 +243,42 @@ def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
       [{id, source, label, metric, value, our_metric, factor}, ...] of all results with these ids.
       `value` is `factor` times our metric; both are None where no metric of ours says the same.
     """
-    if not ids:
-        return []
-    table = read_published()
-    results = []
+    found = []
+    for published_id, line in _published(ids, "result"):
+        ours, factor = METRICS.get(line["metric"], (None, None))
+        value = {"value": float(line["value"]), "our_metric": ours, "factor": factor}
+        found.append(_described(published_id, line) | value)
+    return found
+
+
+def published_costs(ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What a row cost where it was published: time, memory, parameters.
+
+    Returns:
+      [{id, source, label, metric, value}, ...] of all costs with these ids; `value` is as printed.
+    """
+    return [
+        _described(published_id, line) | {"value": line["value"]}
+        for published_id, line in _published(ids, "cost")
+    ]
+
+
+def _published(ids: Sequence[str], kind: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """(id, line of the published table) of all lines of a kind with these ids."""
+    table = read_published() if ids else {}
     for published_id in ids:
         for line in table[published_id]:
-            if line["kind"] == "result":
-                ours, factor = METRICS.get(line["metric"], (None, None))
-                results.append(
-                    {
-                        "id": published_id,
-                        "source": line["source"],
-                        "label": ": ".join(filter(None, (line["system"], line["setting"]))),
-                        "metric": line["metric"],
-                        "value": float(line["value"]),
-                        "our_metric": ours,
-                        "factor": factor,
-                    }
-                )
-    return results
+            if line["kind"] == kind:
+                yield published_id, line
+
+
+def _described(published_id: str, line: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": published_id,
+        "source": line["source"],
+        "label": ": ".join(filter(None, (line["system"], line["setting"]))),
+        "metric": line["metric"],
+    }
 
 
 def cost(config: ConfigDict) -> tuple[int, int] | None:

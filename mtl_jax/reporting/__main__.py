@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtl_jax.reporting import report
+from mtl_jax.reporting import pictures, report
 from mtl_jax.reporting.runs import ReportError
 
 
@@ -14,9 +14,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", help="work directories of runs or sweeps")
     parser.add_argument("--output", default="report", help="the folder to write to")
     parser.add_argument("--title", default="Report", help="of the report")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=pictures.COUNT,
+        metavar="N",
+        help="at most N examples of each run, and N worst images of each of its tasks",
+    )
     given = parser.parse_args(arguments)
+    if given.pictures < 0:
+        parser.error(f"--pictures={given.pictures}: expected 0 or more")
     try:
-        files = report.write(given.runs, given.output, title=given.title)
+        files = report.write(given.runs, given.output, title=given.title, count=given.pictures)
     except ReportError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1

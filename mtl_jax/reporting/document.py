@@ -84,17 +84,22 @@ class Picture:
 
     Attributes:
       name: of its file, without number and suffix.
-      png: the file's contents.
+      jpeg: the file's contents.
       title: what it shows.
     """
 
     name: str
-    png: bytes
+    jpeg: bytes
     title: str
 
 
 Block = Heading | Text | Listing | Table | Figure | Picture
 INK = "#010203"  # stands for the text's colour in an SVG, whatever that is where it is shown
+
+
+def file_name(*parts: str) -> str:
+    """Letters, digits and _ . - only."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "_".join(parts))
 
 
 def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
@@ -121,7 +126,7 @@ def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
             svg = block.svg.replace(INK, "#222222").replace("<svg ", f"<svg {_ON_WHITE} ", 1)
             write_text(folder / FIGURES / f"{block.name}.svg", svg)
         elif isinstance(block, Picture):
-            (folder / PICTURES / f"{block.name}.png").write_bytes(block.png)
+            (folder / PICTURES / f"{block.name}.jpg").write_bytes(block.jpeg)
     for file, text in zip(files, (markdown(blocks), as_html(blocks)), strict=True):
         write_text(file, text)
     return list(files)
@@ -162,7 +167,7 @@ def _markdown(block: Block) -> str:
         case Figure(name, _, title):
             return f"![{title}]({FIGURES}/{name}.svg)"
         case Picture(name, _, title):
-            return f"![{title}]({PICTURES}/{name}.png)\n\n*{title}*"
+            return f"![{title}]({PICTURES}/{name}.jpg)\n\n*{title}*"
 
 
 def _text_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
@@ -232,7 +237,7 @@ def _html(block: Block, number: int) -> str:
             return (
                 f'<figure class="strip"><figcaption>{html.escape(title)}</figcaption>'
                 f'<div class="scroll"><img loading="lazy" alt="{html.escape(title)}" '
-                f'src="{PICTURES}/{name}.png"></div></figure>'
+                f'src="{PICTURES}/{name}.jpg"></div></figure>'
             )
 
 

@@ -1,27 +1,18 @@
-"""The charts and pictures of runs and studies."""
+"""The charts of runs and studies."""
 
 import itertools
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mtl_jax.image_metrics import WORST
 from mtl_jax.reporting import charts
 from mtl_jax.reporting.charts import Line
-from mtl_jax.reporting.document import Block, Figure, Picture, Text
+from mtl_jax.reporting.document import Block, Figure, Text, file_name
 from mtl_jax.reporting.runs import BEST, Run, Study
-from mtl_jax.reporting.tables import number
-from mtl_jax.workdir import Workdir
 
 _TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
-
-
-def file_name(*parts: str) -> str:
-    """Letters, digits and _ . - only."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "_".join(parts))
 
 
 def learning_curves(study: Study) -> list[Figure]:
@@ -192,8 +183,8 @@ def _published(run: Run, metric: str) -> list[float]:
     return [p["value"] / p["factor"] for p in run.published if p["our_metric"] == metric]
 
 
-def failures(run: Run) -> list[Block]:
-    """IoU by class, confusion matrix, examples and the worst images of one run."""
+def classes(run: Run) -> list[Block]:
+    """IoU by class and the confusion matrix of one run."""
     (part, *others) = run.each
     found: list[Block] = []
     best = part.workdir.read_best_evaluation()
@@ -209,29 +200,4 @@ def failures(run: Run) -> list[Block]:
         svg = charts.confusion(np.asarray(counts), names)
         title = f"{task}: confusion matrix, percent of each true class"
         found.append(Figure(file_name(run.name, "confusion", task), svg, title, large=True))
-    found += _pictures(run.name, part.workdir, best)
     return found
-
-
-def _pictures(name: str, workdir: Workdir, best: Mapping[str, Any]) -> list[Picture]:
-    found = []
-    for file in sorted(workdir.predictions.glob("example_*.png")):
-        title = f"Example {file.stem.removeprefix('example_')} of the last evaluation"
-        found.append(Picture(file_name(name, file.stem), file.read_bytes(), title))
-    for metric, direction in best.get("directions", {}).items():
-        task = metric.partition("/")[0]
-        values = dict(zip(best["images"]["id"], best["images"][metric], strict=True))
-        known = [value for value in values.values() if value is not None]
-        for rank, image in enumerate(best["worst"][task]):
-            file = workdir.predictions / f"{WORST}_{task}_{rank}.png"
-            among = "lowest" if direction == "max" else "highest"
-            title = (
-                f"{_ordinal(rank)}{among} {metric} of {len(known)} images: {number(values[image])} "
-                f"(median {number(float(np.median(known)))}), {image}"
-            )
-            found.append(Picture(file_name(name, file.stem), file.read_bytes(), title))
-    return found
-
-
-def _ordinal(rank: int) -> str:
-    return ("", "second ", "third ")[rank] if rank < 3 else f"{rank + 1}th "

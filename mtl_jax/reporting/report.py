@@ -3,18 +3,25 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mtl_jax.reporting import document, figures, runs, tables
+from mtl_jax.reporting import costs, document, figures, pictures, runs, tables
 from mtl_jax.reporting.document import Block, Heading, Listing, Text
 from mtl_jax.reporting.runs import BEST, Run, Study
 
 
-def write(paths: Iterable[str | Path], folder: str | Path, *, title: str = "Report") -> list[Path]:
+def write(
+    paths: Iterable[str | Path],
+    folder: str | Path,
+    *,
+    title: str = "Report",
+    count: int = pictures.COUNT,
+) -> list[Path]:
     """Writes a report on runs and sweeps.
 
     Args:
       paths: work directories of runs, of runs of several seeds, and of sweeps.
       folder: for report.md, report.html and the figures and pictures that they show.
       title: of the report.
+      count: of pictures: at most so many examples of each run, and worst images of each task.
 
     Returns:
       The two files.
@@ -23,22 +30,23 @@ def write(paths: Iterable[str | Path], folder: str | Path, *, title: str = "Repo
       ReportError: none of the paths holds a run.
     """
     studies, remarks = runs.collect(paths)
-    return document.write(blocks(studies, remarks, title), Path(folder))
+    return document.write(blocks(studies, remarks, title, count), Path(folder))
 
 
-def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str) -> list[Block]:
+def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: int) -> list[Block]:
     """The report as a document.
 
     Args:
       studies: what to report on.
       remarks: what was passed over, and why.
       title: of the report.
+      count: of pictures, see `write`.
     """
     found: list[Block] = [Heading(title, 1), *map(Text, remarks)]
     for study in studies:
         found += _study(study)
         for run in study.runs:
-            found += _run(run, study)
+            found += _run(run, study, count)
     return found
 
 
@@ -50,7 +58,8 @@ def _study(study: Study) -> list[Block]:
     found += tables.delta_m(study)
     found += figures.comparison(study)
     found += tables.settings(study)
-    found += tables.cost(study)
+    found += costs.table(study)
+    found += costs.published(study)
     found += tables.stored_evaluations(study)
     curves = figures.learning_curves(study)
     if curves:
@@ -61,13 +70,14 @@ def _study(study: Study) -> list[Block]:
     return found
 
 
-def _run(run: Run, study: Study) -> list[Block]:
+def _run(run: Run, study: Study, count: int) -> list[Block]:
     found: list[Block] = []
     if run.error:
         found.append(Listing(run.error))
     found += tables.all_metrics(run)
     found += figures.training(run)
-    found += figures.failures(run)
+    found += figures.classes(run)
+    found += pictures.of(run.name, run.each[0].workdir, count)
     if not found:
         return []
     heading = run.name if len(study.runs) > 1 or study.name != run.name else "Details"

@@ -50,6 +50,7 @@ class Run:
       tasks: {name: Task}; {} if it has not begun.
       overrides: {dotted key: value}, what tells the row from its neighbours.
       published: what was published for it: {source, label, metric, value, our_metric, factor} each.
+      published_costs: likewise, of what it cost: {source, label, metric, value as printed} each.
       state: 'done', 'running', 'failed', 'pending' or the like.
       error: why it has failed, or cannot be read as a whole.
     """
@@ -63,6 +64,7 @@ class Run:
     tasks: Mapping[str, Task]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
+    published_costs: Sequence[Mapping[str, Any]] = ()
     state: str = ""
     error: str = ""
 
@@ -191,6 +193,7 @@ def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
         run,
         overrides=row["overrides"],
         published=row["published"],
+        published_costs=row.get("published_costs", ()),
         state=row["state"],
         error="\n".join(filter(None, (row["error"], run.error))),
     )

@@ -1,7 +1,7 @@
 """The tables that compare the runs of a study."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_jax import baselines, metrics
@@ -118,28 +118,42 @@ def _setting(value: Any) -> str:
 
 
 def published(study: Study) -> list[Table]:
-    """Our results beside what was published for the same row."""
-    rows = []
-    for run in study.runs:
-        for line in run.published:
-            ours, factor = line["our_metric"], line["factor"]
-            cells = [run.name, line["source"], line["label"], line["metric"]]
-            cells.append(f"{line['value']:g}")
-            if ours is None:
-                rows.append([*cells, "not measured", *[NONE] * 4])
-                continue
-            values = {report: run.values(report) for report in REPORTS}
-            own = {report: v.mean.get(ours) for report, v in values.items()}
-            scaled = {r: None if v is None else factor * v for r, v in own.items()}
-            std = values[BEST].std.get(ours)
-            best = scaled[BEST]
-            cells += [ours if factor == 1 else f"{factor:g} × {ours}"]
-            cells.append(plus_minus(best, None if std is None else factor * std))
-            cells.append(NONE if best is None else _signed(best - line["value"]))
-            rows.append([*cells, number(scaled[LAST]), number(scaled[MEAN])])
-    header = ["run", "source", "published row", "metric", "published", "our metric", "ours, best"]
-    header += ["difference", "ours, last", "ours, mean of last ten"]
-    return [Table(header, rows, "Ours beside published")] if rows else []
+    """Our results beside what was published for the same row, and what is compared with what."""
+    rows = [_beside(run, line) for run in study.runs for line in run.published]
+    if not rows:
+        return []
+    header = ["run", "source", "metric", "published", "ours, best", "difference"]
+    header += ["ours, last", "ours, mean of last ten"]
+    lines = [(run.name, line) for run in study.runs for line in run.published]
+    metrics_ = {line["metric"]: _our_metric(line) for _, line in lines}
+    labels = dict.fromkeys((name, line["source"], line["label"]) for name, line in lines)
+    return [
+        Table(header, rows, "Ours beside published"),
+        Table(["published metric", "our metric"], list(metrics_.items()), "What is compared"),
+        Table(["run", "source", "published row"], list(labels), "Published as"),
+    ]
+
+
+def _beside(run: Run, line: Mapping[str, Any]) -> list[str]:
+    """A published number and ours, by all three reports, in its unit."""
+    cells = [run.name, line["source"], line["metric"], f"{line['value']:g}"]
+    ours, factor = line["our_metric"], line["factor"]
+    if ours is None:
+        return [*cells, "not measured", *[NONE] * 3]
+    values = {report: run.values(report) for report in REPORTS}
+    own = {report: v.mean.get(ours) for report, v in values.items()}
+    scaled = {report: None if v is None else factor * v for report, v in own.items()}
+    std, best = values[BEST].std.get(ours), scaled[BEST]
+    cells.append(plus_minus(best, None if std is None else factor * std))
+    cells.append(NONE if best is None else _signed(best - line["value"]))
+    return [*cells, number(scaled[LAST]), number(scaled[MEAN])]
+
+
+def _our_metric(line: Mapping[str, Any]) -> str:
+    if line["our_metric"] is None:
+        return "none says the same"
+    factor = line["factor"]
+    return line["our_metric"] if factor == 1 else f"{factor:g} × {line['our_metric']}"
 
 
 def _signed(difference: float) -> str:
@@ -147,48 +161,13 @@ def _signed(difference: float) -> str:
     return f"{'−' if difference < 0 else '+'}{text}"
 
 
-def cost(study: Study) -> list[Table]:
-    """Parameters, throughput, time and memory of every run."""
-    rows = []
-    for run in study.runs:
-        parts = [part.results for part in run.each if part.results]
-        if not parts:
-            continue
-        memory = [part.get("peak_memory") or {} for part in parts]
-        rows.append(
-            [
-                run.name,
-                _each((part.get("parameters") for part in parts), "{:,}".format),
-                _each((part.get("steps") for part in parts), "{:,}".format),
-                _each((part.get("images_per_second") for part in parts), "{:.1f}".format),
-                _each((part.get("train_seconds") for part in parts), duration),
-                _each((found.get("host") for found in memory), _bytes),
-                _each((found.get("device") for found in memory), _bytes),
-                _each((part.get("devices") for part in parts), str),
-            ]
-        )
-    header = ["run", "parameters", "steps", "images per second", "training time"]
-    header += ["peak memory, host", "peak memory, device", "devices"]
-    return [Table(header, rows, "Cost")] if rows else []
-
-
-def _each(values: Iterable[Any], form) -> str:
+def each(values: Iterable[Any], form: Callable[[Any], str]) -> str:
     """One text, or from the least to the most where seeds differ."""
     known = [value for value in values if value is not None]
     if not known:
         return NONE
     texts = list(dict.fromkeys(form(value) for value in sorted(known)))
     return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
-
-
-def duration(seconds: float) -> str:
-    """'1:02:03' hours, minutes, seconds."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB"
 
 
 def delta_m(study: Study) -> list[Block]:

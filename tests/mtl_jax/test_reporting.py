@@ -11,7 +11,7 @@ import pytest
 
 from mtl_jax import seeds, workdir
 from mtl_jax.reporting import __main__ as command
-from mtl_jax.reporting import charts, document, figures, report, runs, tables
+from mtl_jax.reporting import charts, costs, document, figures, report, runs, tables
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 
@@ -115,7 +115,7 @@ def test_results_and_who_is_best(three):
     assert not any(strong["semseg"] + strong["depth"])
     assert last.caption == "Last evaluation"
     assert _rows(mean)["both"][0] == "2"
-    (cost,) = tables.cost(study)
+    (cost,) = costs.table(study)
     assert _rows(cost)["both"] == [
         "1,234,567",
         "20",
@@ -165,7 +165,7 @@ def test_seeds_are_one_row_with_deviations(tmp_path):
     best, *_ = tables.results(study)
     assert "±" in best.caption
     assert _rows(best)["several"][3] == "0.5400 ± 0.0400"
-    (cost,) = tables.cost(study)
+    (cost,) = costs.table(study)
     assert _rows(cost)["several"][0] == "1,234,567"
     curves = figures.learning_curves(study)
     assert len(curves[0].svg.split("several")) == 2  # three lines, one entry in the legend
@@ -202,14 +202,18 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     (study,), remarks = runs.collect([_study(tmp_path)])
     assert not remarks
     assert study.name == "study_streets"
-    (table,) = tables.published(study)
+    table, compared, labels = tables.published(study)
     ours, other = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert ours["our metric"] == "100 × semseg/miou_all"
+    assert compared.rows == [
+        ("semseg_miou", "100 × semseg/miou_all"),
+        ("train_loss", "none says the same"),
+    ]
+    assert labels.rows == [("adam_0.001", "B", "joint: adam")]
     assert ours["published"] == "60"
     assert ours["ours, best"] == "51.10"
     assert ours["difference"] == "−8.900"
     assert ours["ours, last"] == ours["ours, mean of last ten"] == "51.10"
-    assert other["our metric"] == "not measured"
+    assert other["ours, best"] == "not measured"
     (states,) = tables.states(study)
     assert [row[1] for row in states.rows] == ["failed", "pending"]
     (settings,) = tables.settings(study)
@@ -258,14 +262,9 @@ def test_what_a_study_varies():
     )
 
 
-def test_failures_name_the_worst_images(three):
+def test_the_confusion_matrix_is_in_percent(three):
     (study,), _ = runs.collect(three)
-    blocks = figures.failures(study.runs[0])
-    titles = [b.title for b in blocks if isinstance(b, document.Picture)]
-    assert titles[0] == "Example 0 of the last evaluation"
-    assert titles[1] == ("lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1")
-    assert titles[4].startswith("second highest depth/si_log_rmse of 5 images: 40.00")
-    iou, matrix = (b for b in blocks if isinstance(b, document.Figure))
+    iou, matrix = figures.classes(study.runs[0])
     assert iou.title == "semseg: IoU by class"
     texts = [e.text for e in ET.fromstring(matrix.svg).iter() if e.tag.endswith("text")]
     assert {"90", "10", "25", "75", "train (absent)"} <= set(texts)

@@ -1,0 +1,91 @@
+"""Pictures of a report: which ones, what is said of them; that they and charts are small."""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import finished_runs
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtl_jax.reporting import __main__ as command
+from mtl_jax.reporting import charts, document, pictures
+from mtl_jax.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return Workdir(finished_runs.run(tmp_path_factory.mktemp("runs") / "both"))
+
+
+def test_the_worst_images_are_named(directory):
+    blocks = pictures.of("both", directory, count=2)
+    assert all(isinstance(block, document.Picture) for block in blocks)
+    titles = [block.title for block in blocks]
+    assert titles[0] == "Example 0 of the last evaluation"
+    assert titles[1] == "lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1"
+    assert titles[4].startswith("second highest depth/si_log_rmse of 5 images: 40.00")
+    assert len(titles) == 5
+
+
+def test_what_is_not_shown_is_said(directory):
+    remark, *blocks = pictures.of("both", directory, count=1)
+    assert remark.text == (
+        "Shown are at most 1 each of 2 worst images by semseg/miou, 2 worst images by "
+        "depth/si_log_rmse."
+    )
+    assert [block.name for block in blocks] == [
+        "both_example_0",
+        "both_worst_semseg_0",
+        "both_worst_depth_0",
+    ]
+
+
+def test_none_can_be_asked_for(directory, tmp_path, capsys):
+    assert command.main([str(directory.path), f"--output={tmp_path}", "--pictures=0"]) == 0
+    assert not list((tmp_path / document.PICTURES).iterdir())
+    assert "Shown are at most 0 each of 1 examples" in (tmp_path / "report.md").read_text()
+    with pytest.raises(SystemExit):
+        command.main([str(directory.path), "--pictures=-1"])
+    assert "--pictures=-1: expected 0 or more" in capsys.readouterr().err
+
+
+def test_examples_are_in_the_order_of_their_numbers(tmp_path):
+    directory = Workdir(tmp_path)
+    directory.predictions.mkdir()
+    for i in (10, 2, 1):
+        (directory.predictions / f"example_{i}.png").write_bytes(finished_runs.png())
+    names = [block.name for block in pictures.of("run", directory, count=3)]
+    assert names == ["run_example_1", "run_example_2", "run_example_10"]
+
+
+def test_pictures_are_small_and_true(tmp_path):
+    file = tmp_path / "wide.png"
+    wide = np.zeros((100, 2400, 3), np.uint8)
+    wide[:, 1200:] = (200, 30, 60)
+    Image.fromarray(wide).save(file)
+    with Image.open(io.BytesIO(pictures.jpeg(file))) as made:
+        assert (made.format, made.size) == ("JPEG", (1600, 67))
+        found = np.asarray(made, np.int32)
+    assert np.abs(found[:, :790]).max() <= 2
+    # Next to the border, where half the resolution of colours would mix them.
+    assert np.abs(found[:, 803:] - (200, 30, 60)).max() <= 12
+
+
+def test_charts_are_compact_and_keep_their_text():
+    line = charts.Line("a > b & 0.123456", [1, 2, 3], [0.12345678, 0.2, 0.3])
+    svg = charts.lines([line], x_label="rotate(-0.123456 ;: M 1 z)", log_x=True)
+    texts = ["".join(element.itertext()) for element in ET.fromstring(svg).iter()]
+    assert "a > b & 0.123456" in texts
+    assert "rotate(-0.123456 ;: M 1 z)" in texts
+    tags = "".join(re.findall(r"<[^>]*>", svg))
+    assert not re.search(r"\d\.\d{3}", tags)
+    assert "\n" not in svg.rstrip()
+    (d,) = (d for d in re.findall(r'<path d="([^"]*)"[^>]*stroke-width:1.6', svg))
+    points = np.array([[float(v) for v in point.split()] for point in re.split("[ML]", d)[1:]])
+    assert points.shape == (3, 2)
+    # y grows downwards; equal differences in x would be a linear axis.
+    assert np.all(np.diff(points[:, 1]) < 0)
+    ratio = np.diff(points[:, 0])[1] / np.diff(points[:, 0])[0]
+    assert ratio == pytest.approx(np.log(3 / 2) / np.log(2), abs=1e-3)
