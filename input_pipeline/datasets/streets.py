@@ -92,6 +92,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [  # noqa: RUF012
         StreetsConfig(),
         StreetsConfig(name="256x512", height=256, width=512),
+        StreetsConfig(name="96x192_small", height=96, width=192, train=400, validation=40, test=40),
         StreetsConfig(name="64x128_tiny", height=64, width=128, train=24, validation=8, test=8),
     ]
 
