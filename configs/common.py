@@ -96,6 +96,12 @@ def base() -> ConfigDict:
             },
             "predict": {
                 "max_size": 0,  # longer sides are shrunk to it for the network; 0 = off
+                "batch_size": 1,  # images of one padded size, or tiles, at once
+                "tile": 0,  # side of the tiles that larger images are cut into; 0 = whole images
+                "tile_overlap": 128,  # pixels that neighbouring tiles share
+                "figure": "overlay",  # or 'side_by_side', 'both'
+                "figure_width": 640,  # of each picture in it
+                "save_npz": False,
             },
         }
     )

@@ -6,19 +6,16 @@ Nothing here touches `pyplot` or any other global state, so it may run in any th
 import dataclasses
 import functools
 import io
-import math
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib import cm, colors, figure, patches, ticker
-from matplotlib.backends import backend_agg
+from matplotlib import colors
 from PIL import Image, ImageDraw, ImageFont
 
 DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is the invalid's black
 MAX_DEPTH_MILLIMETRES = 65535
 _TITLE_HEIGHT = 18
-_LEGEND_COLUMNS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +41,20 @@ class DepthScale:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One picture of an overlay figure.
+    """One picture of a figure, and what explains it.
 
     Attributes:
       title: above the picture.
       picture: [H, W, 3] uint8.
-      legend: (name, RGB 0 ... 255) entries below the picture.
-      depth_scale: draws a colour bar below the picture.
+      legend: (name, RGB 0 ... 255) of all that such a picture may show.
+      absent: the names in the legend of what this one does not show.
+      depth_scale: of a picture that needs a colour bar.
     """
 
     title: str
     picture: np.ndarray
     legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    absent: frozenset[str] = frozenset()
     depth_scale: DepthScale | None = None
 
 
@@ -147,52 +146,15 @@ def offset_picture(offsets: np.ndarray) -> np.ndarray:
     return np.rint(colors.hsv_to_rgb(hsv) * 255).astype(np.uint8)
 
 
-def instance_picture(ids: np.ndarray) -> np.ndarray:
-    """Colours instance ids so that those next to each other in number differ; 0 is black.
-
-    Args:
-      ids: [H, W] integer, not negative.
-
-    Returns:
-      [H, W, 3] uint8.
-    """
-    ids, index = np.unique(np.asarray(ids), return_inverse=True)
-    # Multiples of the golden ratio never come round to a hue that was used before.
-    hue = (ids * ((5**0.5 - 1) / 2)) % 1
-    bright = np.where(ids % 2, 1.0, 0.75) * (ids > 0)
-    table = colors.hsv_to_rgb(np.stack([hue, np.full(ids.shape, 0.8), bright], axis=-1))
-    return np.rint(table * 255).astype(np.uint8)[index]
-
-
-def instance_overlay(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Lays instances over `image`, each in its colour and within a white outline.
-
-    Args:
-      image: [H, W, 3] uint8.
-      ids: [H, W] integer, 0 = none.
-    """
-    ids = np.asarray(ids)
-    overlay = np.where((ids > 0)[..., None], blend(image, instance_picture(ids)), image)
-    overlay[outlines(ids)] = 255
-    return overlay
-
-
-def outlines(ids: np.ndarray) -> np.ndarray:
-    """[H, W] bool: the pixels of instances that touch, above, below or beside, another id."""
-    ids = np.asarray(ids)
-    edge = np.zeros(ids.shape, bool)
-    rows, columns = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
-    edge[1:] |= rows
-    edge[:-1] |= rows
-    edge[:, 1:] |= columns
-    edge[:, :-1] |= columns
-    return edge & (ids > 0)
-
-
 def blend(image: np.ndarray, picture: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """Lays `picture` over `image`, both [H, W, 3] uint8."""
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * picture.astype(np.float32)
     return np.rint(mixed).astype(np.uint8)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """The brightness of a [H, W, 3] uint8 picture, as one of the same shape."""
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
 def panel(images: Sequence[np.ndarray], titles: Sequence[str] | None = None) -> np.ndarray:
@@ -224,45 +186,6 @@ def panel(images: Sequence[np.ndarray], titles: Sequence[str] | None = None) -> 
         if titles:
             canvas[:top, left : left + width] = _title_strip(titles[i], width)
     return canvas
-
-
-def overlay_figure(panels: Sequence[Panel], *, panel_width: int = 640) -> np.ndarray:
-    """Draws panels side by side with their legends and colour bars.
-
-    Args:
-      panels: at least one; pictures may differ in size.
-      panel_width: of each panel, in pixels.
-
-    Returns:
-      [H', W', 3] uint8.
-    """
-    dpi, gap, head = 100, 0.1, 0.3  # all lengths below are in inches
-    width = panel_width / dpi
-    # A very tall picture is drawn narrower rather than on a sheet of any height.
-    height = width * min(2.0, max(p.picture.shape[0] / p.picture.shape[1] for p in panels))
-    foot = max(_foot_height(p) for p in panels)
-    sheet = (len(panels) * (width + gap), head + height + foot)
-    fig = figure.Figure(figsize=sheet, dpi=dpi)
-    canvas = backend_agg.FigureCanvasAgg(fig)
-
-    def axes_at(left, bottom, width, height):
-        return fig.add_axes(
-            (left / sheet[0], bottom / sheet[1], width / sheet[0], height / sheet[1])
-        )
-
-    for i, item in enumerate(panels):
-        left = gap / 2 + i * (width + gap)
-        axes = axes_at(left, foot, width, height)
-        axes.imshow(item.picture)
-        axes.set_title(item.title, fontsize=11, parse_math=False)
-        axes.set_axis_off()
-        if item.legend:
-            _draw_legend(axes_at(left, 0, width, foot - gap), item.legend)
-        if item.depth_scale:
-            bar = axes_at(left + 0.05 * width, foot - 0.25, 0.9 * width, 0.12)
-            _draw_colour_bar(fig, bar, item.depth_scale, item.title)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def encode_png(picture: np.ndarray) -> bytes:
@@ -352,45 +275,3 @@ def _title_strip(title: str, width: int) -> np.ndarray:
     strip = Image.new("RGB", (width, _TITLE_HEIGHT), "white")
     ImageDraw.Draw(strip).text((3, 2), title, fill="black", font=ImageFont.load_default(12))
     return np.asarray(strip)
-
-
-def _foot_height(item: Panel) -> float:
-    """Room for the legend or colour bar below a picture, in inches."""
-    rows = -(-len(item.legend) // _LEGEND_COLUMNS)
-    return 0.2 + max(0.22 * rows, 0.6 if item.depth_scale else 0.0)
-
-
-def _draw_legend(axes, entries):
-    axes.set_axis_off()
-    handles = [
-        patches.Patch(facecolor=np.asarray(colour) / 255, edgecolor="0.4", label=name)
-        for name, colour in entries
-    ]
-    axes.legend(
-        handles=handles,
-        loc="upper center",
-        ncols=_LEGEND_COLUMNS,
-        fontsize=9,
-        frameon=False,
-        handlelength=1.2,
-        columnspacing=1.0,
-    )
-
-
-def _draw_colour_bar(fig, axes, scale, name):
-    mappable = cm.ScalarMappable(scale.norm(), matplotlib.colormaps[DEPTH_COLORMAP])
-    bar = fig.colorbar(mappable, cax=axes, orientation="horizontal")
-    bar.set_label(f"{name} [{scale.unit}]" if scale.unit else name, fontsize=9)
-    bar.set_ticks(ticks := _ticks(scale), labels=[f"{tick:g}" for tick in ticks])
-    bar.minorticks_off()
-    bar.ax.tick_params(labelsize=8)
-
-
-def _ticks(scale: DepthScale) -> list[float]:
-    """Round values within the scale: 1, 2, 5, 10, ... where it is logarithmic."""
-    if scale.logarithmic:
-        decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
-        values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
-    else:
-        values = ticker.MaxNLocator(7).tick_values(scale.low, scale.high)
-    return [float(value) for value in values if scale.low <= value <= scale.high]

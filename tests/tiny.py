@@ -9,7 +9,7 @@ from conftest import FAST_COMPILATION, TINY
 
 from configs import branched, common
 from input_pipeline import from_config
-from mtl_jax import loop, parallel, prediction, system, workdir
+from mtl_jax import loop, parallel, system, validation_panels, workdir
 
 
 def config(data_dir: str, **overrides):
@@ -67,9 +67,7 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
         eval_ids=eval_stream.example_ids,
         workdir=where,
         writer=Writer(),
-        draw=functools.partial(
-            prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
-        ),
+        draw=functools.partial(validation_panels.draw, tasks=parts.tasks, count=config.eval.images),
     )
 
 

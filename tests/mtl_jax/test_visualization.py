@@ -79,50 +79,12 @@ def test_panel_refuses(shapes, titles, message):
         visualization.panel([np.zeros(shape, np.uint8) for shape in shapes], titles)
 
 
-def test_overlay_figure_shows_pictures_legend_and_colour_bar():
-    red = np.full((30, 60, 3), (255, 0, 0), np.uint8)
-    blue = np.full((30, 60, 3), (0, 0, 255), np.uint8)
-    # '$' would be mathematics, and an error, if titles were parsed.
-    panels = [
-        visualization.Panel("photo $_{$", red),
-        visualization.Panel("semseg", blue, legend=(("grass", (0, 255, 0)),)),
-        visualization.Panel(
-            "depth", red, depth_scale=visualization.DepthScale(2.0, 80.0, "m", True)
-        ),
-    ]
-    figure = visualization.overlay_figure(panels, panel_width=240)
-    assert figure.dtype == np.uint8
-    width = figure.shape[1] // 3
-
-    def share(colour, column):
-        part = figure[:, column * width : (column + 1) * width].astype(int)
-        return np.mean(np.abs(part - colour).sum(-1) < 30)
-
-    assert share((255, 0, 0), 0) > 0.4
-    assert share((0, 0, 255), 1) > 0.4
-    assert 0.0005 < share((0, 255, 0), 1) < 0.05  # the legend's patch
-    near, far = (
-        visualization.depth_picture(np.float32([[d]]), panels[2].depth_scale) for d in (2, 80)
-    )
-    for colour in (near[0, 0], far[0, 0]):  # both ends of the colour bar
-        assert share(colour.astype(int), 2) > 0.0005
-
-
-def test_overlay_figure_leaves_no_global_figure():
-    import sys
-
-    visualization.overlay_figure([visualization.Panel("", np.zeros((4, 4, 3), np.uint8))])
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
-
-
-def test_ticks_are_round():
-    assert visualization._ticks(visualization.DepthScale(4, 300, logarithmic=True)) == [
-        5, 10, 20, 50, 100, 200,
-    ]  # fmt: skip
-    assert visualization._ticks(visualization.DepthScale(0, 0.6))[:3] == pytest.approx(
-        [0, 0.1, 0.2]
-    )
+def test_grey_keeps_brightness_alone():
+    picture = np.uint8([[[255, 0, 0], [0, 255, 0], [90, 90, 90]]])
+    grey = visualization.grey(picture)
+    assert grey.shape == picture.shape
+    np.testing.assert_allclose(grey[0, :, 0], [0.299 * 255, 0.587 * 255, 90], atol=1)
+    np.testing.assert_array_equal(grey, grey[..., :1].repeat(3, -1))
 
 
 def test_png_files_round_trip():

@@ -1,0 +1,214 @@
+"""From images of any size to maps of the same size: shrinking, padding, batches and tiles."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from mtl_jax import tasks as all_tasks
+from mtl_jax.prediction import tiles
+from mtl_jax.prediction.settings import Settings
+
+# Images of other sizes than most, that wait for company: so many batches of them at most.
+_WAITING_BATCHES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A photograph, or a frame of a video.
+
+    Attributes:
+      name: for its files.
+      origin: for messages.
+      image: [H, W, 3] uint8.
+      time: of a frame, in seconds since its video began.
+    """
+
+    name: str
+    origin: str
+    image: np.ndarray
+    time: Fraction = Fraction(0)
+
+
+class Network:
+    """Makes maps of images of any size, one compilation per padded size."""
+
+    def __init__(
+        self,
+        apply_fn: Callable[[np.ndarray], Mapping[str, jax.Array]],
+        tasks: Mapping[str, Any],
+        settings: Settings,
+    ):
+        """Compiles nothing yet; the first image does.
+
+        Args:
+          apply_fn: uint8 [B, h, w, 3] ─► {task: [B, h, w, C]}, B = `settings.batch_size`.
+          tasks: {name: Task}.
+          settings: batch size, largest size, tiles.
+        """
+        self._apply, self._tasks, self._settings = apply_fn, dict(tasks), settings
+        self._postprocess = jax.jit(self._postprocess_fn)
+        self._postprocess_joint = jax.jit(self._postprocess_joint_fn)
+
+    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, dict[str, np.ndarray]]]:
+        """Makes maps of one image after the other, holding a few of them at a time.
+
+        Images of one padded size are predicted together, so those of different sizes may change
+        places; those of one size, as the frames of a video, keep their order. What is predicted of
+        an image does not depend on the others: a batch that is not full is filled up.
+
+        Yields:
+          An item, and {task: [H, W, ...]} of it at the image's own size.
+        """
+        for group in self._groups(items):
+            try:
+                maps = self._maps([item.image for item in group])
+            except Exception as error:
+                origins = ", ".join(item.origin for item in group)
+                error.add_note(f"This happened while predicting on {origins}.")
+                raise
+            yield from zip(group, maps)
+
+    def _groups(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Up to `batch_size` items of one padded size; one alone if it is to be tiled."""
+        waiting: dict[tuple[int, int], list[Item]] = {}
+        for item in items:
+            shape = self._shape(item.image)
+            waiting.setdefault(shape, []).append(item)
+            if self._is_tiled(shape) or len(waiting[shape]) == self._settings.batch_size:
+                yield waiting.pop(shape)
+            elif sum(map(len, waiting.values())) >= _WAITING_BATCHES * self._settings.batch_size:
+                yield waiting.pop(next(iter(waiting)))  # those that have waited longest
+        yield from waiting.values()
+
+    def _maps(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        small = [shrink(image, self._settings.max_size) for image in images]
+        if self._is_tiled(self._shape(images[0])):
+            maps = [self._maps_of_tiled(image) for image in small]
+        else:
+            maps = self._maps_of_whole(small)
+        return [
+            {name: resize_nearest(value, image.shape[:2]) for name, value in its_maps.items()}
+            for image, its_maps in zip(images, maps)
+        ]
+
+    def _maps_of_whole(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Of images of one padded size."""
+        batch = self._batch([pad(image, self._padded(image.shape[:2])) for image in images])
+        maps = jax.device_get(self._postprocess(dict(self._apply(batch))))
+        return [
+            {name: value[i, : image.shape[0], : image.shape[1]] for name, value in maps.items()}
+            for i, image in enumerate(images)
+        ]
+
+    def _maps_of_tiled(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Of one image; besides maps, no more than a row of tiles is held at a time.
+
+        A task that needs no other treats every pixel by itself, so it is post-processed row by row.
+        The others are post-processed at the end, on what was blended of the whole image.
+        """
+        height, width = image.shape[:2]
+        rows, columns = (min(self._settings.tile, side) for side in self._padded((height, width)))
+        image = pad(image, (max(height, rows), max(width, columns)))
+        tiling = tiles.plan(image.shape[:2], (rows, columns), self._settings.tile_overlap)
+        joint = [name for name, task in self._tasks.items() if all_tasks.needs(task)]
+        maps: dict[str, list[np.ndarray]] = {}
+        raw: dict[str, list[np.ndarray]] = {name: [] for name in joint}
+        for strip in tiling.blend(self._predict_tiles(tiling.cut(image))):
+            for name in joint:
+                raw[name].append(strip.pop(name))
+            found = self._postprocess({name: value[None] for name, value in strip.items()})
+            for name, value in jax.device_get(found).items():
+                maps.setdefault(name, []).append(value[0])
+        whole = {name: np.concatenate(parts) for name, parts in maps.items()}
+        if joint:
+            blended = {name: np.concatenate(raw[name])[None] for name in joint}
+            first = {name: value[None] for name, value in whole.items()}
+            found = jax.device_get(self._postprocess_joint(blended, first))
+            whole |= {name: value[0] for name, value in found.items()}
+        return {name: whole[name][:height, :width] for name in self._tasks}
+
+    def _predict_tiles(self, cut: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """{task: [h, w, C]} of each tile."""
+        for group in _chunks(cut, self._settings.batch_size):
+            found = jax.device_get(dict(self._apply(self._batch(group))))
+            for i in range(len(group)):
+                yield {name: found[name][i] for name in self._tasks}
+
+    def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """[batch_size, h, w, 3]; the last image fills up what is missing."""
+        missing = self._settings.batch_size - len(images)
+        return np.stack([*images, *[images[-1]] * missing])
+
+    def _postprocess_fn(self, predictions):
+        """{task: [B, h, w, ...]} of the tasks that there are predictions of."""
+        present = {name: task for name, task in self._tasks.items() if name in predictions}
+        found = all_tasks.postprocess_all(present, predictions)
+        return {name: maps[name] for name, maps in found.items()}
+
+    def _postprocess_joint_fn(self, predictions, maps):
+        """{task: [B, h, w, ...]} of the tasks that need `maps` of others."""
+        found = {}
+        for name, prediction in predictions.items():
+            needed = [maps[other] for other in all_tasks.needs(self._tasks[name])]
+            found[name] = self._tasks[name].postprocess(prediction, *needed)[name]
+        return found
+
+    def _shape(self, image: np.ndarray) -> tuple[int, int]:
+        """(h, w) of an image once it is shrunk and padded."""
+        return self._padded(_shrunk(image.shape[:2], self._settings.max_size))
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        multiple = self._settings.multiple_of
+        height, width = (-(-side // multiple) * multiple for side in size)
+        return height, width
+
+    def _is_tiled(self, shape: tuple[int, int]) -> bool:
+        return 0 < self._settings.tile < max(shape)
+
+
+def shrink(image: np.ndarray, max_size: int) -> np.ndarray:
+    """Shrinks an image so that no side is longer than `max_size` pixels, unless that is 0.
+
+    Args:
+      image: [H, W, 3] uint8.
+      max_size: the most pixels of a side, or 0.
+    """
+    height, width = _shrunk(image.shape[:2], max_size)
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Repeats the last row and column of [H, W, ...] until its size is `size`."""
+    bottom, right = (large - small for large, small in zip(size, image.shape[:2]))
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def resize_nearest(value: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[h, w, ...] ─► [H, W, ...], the value at each pixel's centre: ids and depths never mix."""
+    rows, columns = (
+        ((np.arange(large) + 0.5) * small / large).astype(np.int64)
+        for large, small in zip(size, value.shape[:2])
+    )
+    return value if value.shape[:2] == size else value[rows[:, None], columns]
+
+
+def _shrunk(size: tuple[int, int], max_size: int) -> tuple[int, int]:
+    longer = max(size)
+    if not max_size or longer <= max_size:
+        return size
+    height, width = (max(1, round(side * max_size / longer)) for side in size)
+    return height, width
+
+
+def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    values = iter(values)
+    while chunk := list(itertools.islice(values, size)):
+        yield chunk

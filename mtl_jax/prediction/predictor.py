@@ -1,0 +1,196 @@
+"""The loop over all of the user's photographs and videos."""
+
+import collections
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from mtl_jax.prediction import figures, inputs, outputs, videos
+from mtl_jax.prediction.errors import PredictionError
+from mtl_jax.prediction.network import Item, Network
+from mtl_jax.prediction.settings import FIGURES, Settings
+
+_END = object()
+
+
+def predict_files(
+    apply_fn: Callable[[np.ndarray], Mapping[str, jax.Array]],
+    tasks: Mapping[str, Any],
+    files: Sequence[Path],
+    output_dir: str | os.PathLike,
+    settings: Settings | None = None,
+    *,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Writes what is predicted of each photograph and video, at its own size.
+
+    For a photograph, `<name>_<task>.png` is a palette PNG of class ids, a 16-bit PNG of millimetres
+    and so on, as the task encodes it; `<name>_overlay.png` and `<name>_side_by_side.png` are
+    figures. For a video, the figures are `.mp4`. With `settings.save_npz` there are the arrays too:
+    `<name>.npz`, or `<name>_frames/<number from 0>.npz`. <name> is the file's, or more of its path
+    where two would be the same. Every file is written whole or not at all.
+
+    Args:
+      apply_fn: uint8 [B, H, W, 3] ─► {task: [B, H, W, C]}. It is compiled once per padded size.
+      tasks: {name: Task}.
+      files: from `expand_inputs`.
+      output_dir: created if need be. It must not hold one of `files`.
+      settings: `Settings(**config.predict)`; by default, one whole image at a time.
+      report: is told at the end where the files are and what they could not hold.
+
+    Returns:
+      The files written.
+
+    Raises:
+      PredictionError: the output folder cannot be used, or there is a video and nothing to read it
+        with, before anything is predicted; or some files could not be read, after all others are
+        done.
+    """
+    for kind in FIGURES["both"]:
+        if kind in tasks:
+            raise PredictionError(f"A task called {kind!r} would overwrite the figures.")
+    settings, folder = settings or Settings(), Path(output_dir)
+    for file in filter(inputs.is_video, files):
+        videos.check_available(file)
+        break
+    outputs.prepare_folder(folder, files)
+    run = _Run(Network(apply_fn, tasks, settings), tasks, folder, settings)
+    named = list(zip(files, inputs.output_names(files)))
+    run.photographs([(file, name) for file, name in named if not inputs.is_video(file)])
+    for file, name in named:
+        if inputs.is_video(file):
+            run.video(file, name)
+    report(f"Predicted on {len(files) - len(run.failures)} of {len(files)} files: {folder}")
+    if run.remarks:
+        more = f" Likewise {len(run.remarks) - 1} more files." if len(run.remarks) > 1 else ""
+        report(f"{run.remarks[0]}.{more}")
+    for incomplete in run.incomplete:
+        report(incomplete)
+    if run.failures:
+        raise PredictionError(
+            f"{len(run.failures)} of {len(files)} files could not be read; all others are done.\n"
+            + "\n".join(f"  {failure}" for failure in run.failures)
+        )
+    return run.written
+
+
+class _Run:
+    """One call of `predict_files`.
+
+    Attributes:
+      written: the files written.
+      failures: what is wrong with the files that could not be read.
+      remarks: what files could not hold.
+      incomplete: which videos have fewer frames than they announce.
+    """
+
+    def __init__(
+        self, network: Network, tasks: Mapping[str, Any], folder: Path, settings: Settings
+    ):
+        self._network, self._tasks, self._folder = network, tasks, folder
+        self._settings = settings
+        self.written: list[Path] = []
+        self.failures: list[str] = []
+        self.remarks: list[str] = []
+        self.incomplete: list[str] = []
+
+    def photographs(self, named: Sequence[tuple[Path, str]]) -> None:
+        """Predicts on photographs, given with the names of their results."""
+        with (
+            tqdm.tqdm(total=len(named), unit="image", disable=None) as progress,
+            self._predicted(self._read(named, progress)) as predicted,
+        ):
+            for item, maps in predicted:
+                contents, remarks = outputs.encode(self._tasks, item, maps, self._settings)
+                self.remarks += remarks
+                for file, data in contents.items():
+                    self.written.append(outputs.write(self._folder / file, data))
+                progress.update()
+
+    def video(self, file: Path, name: str) -> None:
+        """Predicts on a video, frame by frame."""
+        try:
+            with videos.VideoReader(file) as reader:
+                self.written += self._video(reader, file, name)
+                if reader.missing_count:
+                    self.incomplete.append(
+                        f"{file}: its last {reader.missing_count} of {reader.frame_count} frames "
+                        "are missing. The file may have been cut off; all others are done."
+                    )
+        except PredictionError as error:
+            self.failures.append(str(error))
+
+    def _video(self, reader: videos.VideoReader, file: Path, name: str) -> list[Path]:
+        """The files that show it; the folder of its frames, if there is one."""
+        frames = (
+            Item(f"{i:06d}", f"{file}, frame {i}", image, time)
+            for i, (image, time) in enumerate(reader.frames())
+        )
+        paths = {kind: self._folder / f"{name}_{kind}.mp4" for kind in self._settings.figures}
+        arrays = [self._folder / f"{name}_frames"] if self._settings.save_npz else []
+        for folder in arrays:
+            folder.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            writers = {
+                kind: stack.enter_context(videos.VideoWriter(path, reader.rate, reader.time_base))
+                for kind, path in paths.items()
+            }
+            total = reader.frame_count or None
+            progress = tqdm.tqdm(total=total, unit="frame", desc=file.name, disable=None)
+            stack.enter_context(progress)
+            for item, maps in stack.enter_context(self._predicted(frames)):
+                for kind, writer in writers.items():
+                    writer.write(self._figure(kind, item, maps), item.time)
+                for folder in arrays:
+                    outputs.write(folder / f"{item.name}.npz", outputs.encode_npz(maps))
+                progress.update()
+        return [*paths.values(), *arrays]
+
+    def _figure(self, kind: str, item: Item, maps: Mapping[str, np.ndarray]) -> np.ndarray:
+        return figures.draw(
+            kind,
+            item.image,
+            maps,
+            self._tasks,
+            width=self._settings.figure_width,
+            whole_legends=True,
+        )
+
+    def _read(self, named: Sequence[tuple[Path, str]], progress: tqdm.tqdm) -> Iterator[Item]:
+        for file, name in named:
+            try:
+                yield Item(name, str(file), inputs.read_image(file))
+            except PredictionError as error:
+                self.failures.append(str(error))
+                progress.update()
+
+    @contextlib.contextmanager
+    def _predicted(self, items: Iterator[Item]):
+        """Items with their maps. Reading, the network and what is done with them overlap."""
+        with (
+            contextlib.closing(ahead(items, self._settings.batch_size)) as read,
+            contextlib.closing(ahead(self._network.run(read), 1)) as predicted,
+        ):
+            yield predicted
+
+
+def ahead(items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Yields `items` in order; a thread makes up to `count` more of them meanwhile."""
+    iterator = iter(items)
+    make = functools.partial(next, iterator, _END)
+    with futures.ThreadPoolExecutor(1) as pool:
+        waiting = collections.deque(pool.submit(make) for _ in range(count))
+        try:
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(pool.submit(make))
+                yield item
+        finally:
+            pool.shutdown(cancel_futures=True)

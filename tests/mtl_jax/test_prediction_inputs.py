@@ -1,0 +1,136 @@
+"""Finding users' files, naming what is made of them, reading photographs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_predictions import photograph, save
+
+from mtl_jax import prediction
+
+RNG = np.random.default_rng(0)
+
+
+# Finding files.
+
+
+def test_folders_globs_lists_and_names_with_brackets(tmp_path):
+    for name in ("b.png", "a.jpg", "C.JPEG", "x [1].png", "in/d.png"):
+        save(tmp_path / name)
+    (tmp_path / "e.MP4").touch()
+    (tmp_path / "notes.txt").write_text("no picture")
+
+    def names(patterns):
+        return [str(f.relative_to(tmp_path)) for f in prediction.expand_inputs(patterns)]
+
+    assert names(str(tmp_path)) == ["C.JPEG", "a.jpg", "b.png", "e.MP4", "x [1].png"]
+    assert names(f"{tmp_path}/*.jpg") == ["a.jpg"]
+    assert names(f"{tmp_path}/**/*.png") == ["b.png", "in/d.png", "x [1].png"]
+    assert names(f"{tmp_path}/x [1].png") == ["x [1].png"]
+    assert names(f"{tmp_path}/b.png,{tmp_path}/a.jpg, {tmp_path}/b.png") == ["b.png", "a.jpg"]
+    assert names([f"{tmp_path}/in", f"{tmp_path}/*.jpg"]) == ["in/d.png", "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("", "names no file"),
+        ("nothing.jpg", "nothing.jpg: no such file or folder, and no file matches"),
+        ("*.tif", r"\*.tif: no such file or folder"),
+        ("notes.txt", r"expected files named .jpg, .jpeg, .png, .mp4, .*, found .*notes.txt"),
+        ("*", r"expected files named .* found .*notes.txt"),
+        ("empty", r"empty: this folder holds no .jpg, .jpeg, .png, .mp4, .* file"),
+    ],
+)
+def test_inputs_that_cannot_be_meant(tmp_path, pattern, message):
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(prediction.PredictionError, match=message):
+        prediction.expand_inputs([str(tmp_path / pattern)] if pattern else "")
+
+
+# Reading.
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_respected(tmp_path, orientation):
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :8] = (250, 10, 10)  # the top left corner
+    # How a camera in that orientation stores it, i.e. the inverse of what a viewer must do.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
+    np.testing.assert_array_equal(prediction.read_image(path), upright)
+
+
+def test_grey_palette_alpha_and_cmyk_become_rgb(tmp_path):
+    grey = RNG.integers(0, 256, (5, 6)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(photograph(5, 6)).quantize(16).save(tmp_path / "palette.png")
+    Image.fromarray(grey).convert("1").save(tmp_path / "bits.png")
+    rgba = np.dstack([photograph(5, 6), np.full((5, 6), 255, np.uint8)])
+    rgba[0, 0] = (200, 100, 50, 0)
+    Image.fromarray(rgba).save(tmp_path / "alpha.png")
+    Image.new("CMYK", (6, 5), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+
+    found = {path.stem: prediction.read_image(path) for path in tmp_path.iterdir()}
+    assert all(image.shape == (5, 6, 3) for image in found.values())
+    assert all(image.dtype == np.uint8 for image in found.values())
+    np.testing.assert_array_equal(found["grey"], grey[..., None].repeat(3, -1))
+    assert set(np.unique(found["bits"])) <= {0, 255}
+    np.testing.assert_array_equal(found["alpha"][0, 0], 0)  # transparent: black, not its colour
+    np.testing.assert_array_equal(found["alpha"][1:], rgba[1:, :, :3])
+    assert found["print"][0, 0, 0] > 200 > 50 > found["print"][0, 0, 1]
+
+
+@pytest.mark.parametrize("damage", ["truncated.jpg", "truncated.png", "text.jpg", "empty.png"])
+def test_file_that_does_not_decode_is_named(tmp_path, damage):
+    path = tmp_path / damage
+    if damage.startswith("truncated"):
+        save(path, photograph(64, 64))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_bytes(b"hello" if damage.startswith("text") else b"")
+    with pytest.raises(prediction.PredictionError, match=f"{damage}: does not decode"):
+        prediction.read_image(path)
+
+
+def test_16_bit_grey_and_other_formats_are_refused(tmp_path):
+    path = save(tmp_path / "depth.png", np.full((4, 4), 40000, np.uint16))
+    with pytest.raises(prediction.PredictionError, match="8 bits per channel, found mode 'I;16"):
+        prediction.read_image(path)
+    path = save(tmp_path / "bitmap.jpg", format="BMP")
+    with pytest.raises(prediction.PredictionError, match=r"bitmap\.jpg: does not decode"):
+        prediction.read_image(path)
+
+
+# Naming results.
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ([], []),
+        (["/p/a.jpg", "/q/b.jpg"], ["a", "b"]),
+        (["/p/a.jpg", "/q/a.jpg", "/q/b.jpg"], ["p_a", "q_a", "q_b"]),
+        (["/p/a.jpg", "/p/a.png"], ["a_jpg", "a_png"]),
+        (["/p/A.jpg", "/p/a.jpg"], ["000000_A_jpg", "000001_a_jpg"]),
+        (["/p/q/a.jpg", "/p/q_a.jpg", "/r/a.jpg"], None),
+    ],
+)
+def test_output_names_never_clash(files, names):
+    found = prediction.output_names([Path(file) for file in files])
+    assert len({name.casefold() for name in found}) == len(files)
+    if names is not None:
+        assert found == names

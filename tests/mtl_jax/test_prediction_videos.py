@@ -1,0 +1,309 @@
+"""Videos in, videos out: a stream of frames, upright, in step, and never half a file."""
+
+import builtins
+import errno
+import struct
+import sys
+import tracemalloc
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from toy_predictions import TASKS, BrightestChannel, maps_of, save
+
+from mtl_jax import prediction
+from mtl_jax.prediction import videos
+
+av = pytest.importorskip("av", reason="PyAV, the extra 'video', is not installed")
+
+SMALL = {"figure_width": 120}
+
+
+def _frame(i, height=48, width=64):
+    """Large areas of plain colours, which survive the encoding; the frame's number in the blue."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (220, 40, 40)
+    image[height // 2 :, width // 2 :] = (40, 220, 40)
+    image[..., 2] += np.uint8(8 * i % 200)
+    return image
+
+
+def _write(path, frames, rate=Fraction(25), times=None):
+    with videos.VideoWriter(path, rate, Fraction(1, 1000 * rate.numerator)) as writer:
+        for i, frame in enumerate(frames):
+            writer.write(frame, i / rate if times is None else times[i])
+    return path
+
+
+def _read(path):
+    """All images, and all times."""
+    with videos.VideoReader(path) as reader:
+        images, times = zip(*reader.frames())
+    return images, times
+
+
+def _predict(tmp_path, files, **options):
+    settings = prediction.Settings(**SMALL | options)
+    return prediction.predict_files(
+        BrightestChannel(), TASKS, files, tmp_path / "out", settings, report=lambda text: None
+    )
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(10)])
+@pytest.mark.parametrize("size", [(48, 64), (47, 33)])
+def test_written_frames_are_read_again(tmp_path, rate, size):
+    frames = [_frame(i, *size) for i in range(12)]
+    path = _write(tmp_path / "a.mp4", frames, rate)
+    with videos.VideoReader(path) as reader:
+        assert reader.rate == rate
+        assert reader.frame_count == 12
+    images, times = _read(path)
+    assert list(times) == [i / rate for i in range(12)]
+    for image, frame in zip(images, frames, strict=True):
+        assert image.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
+        difference = np.abs(image[: size[0], : size[1]].astype(int) - frame)
+        assert np.median(difference) <= 3
+
+
+def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
+    times = [Fraction(n, 30) for n in (0, 1, 4, 5, 11, 12)]
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(6)], Fraction(30), times)
+    assert _read(path)[1] == tuple(times)
+    _predict(tmp_path, [path])
+    assert _read(tmp_path / "out" / "a_overlay.mp4")[1] == tuple(times)
+
+
+def _turned(path, matrix):
+    """The same file with another display matrix, as telephones write it."""
+    data = bytearray(path.read_bytes())
+    header = data.index(b"tkhd") + 4
+    assert data[header] == 0  # version 0: 40 bytes before the matrix
+    data[header + 40 : header + 76] = struct.pack(">9i", *(int(x * 65536) for x in matrix))
+    turned = path.with_name("turned.mp4")
+    turned.write_bytes(data)
+    return turned
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    # ISO/IEC 14496-12: (x, y) goes to (a·x + c·y, b·x + d·y), of a b u c d v tx ty w; y is down.
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 0.25), lambda image: image),
+        # A quarter turn clockwise: what was up, is to the right.
+        ((0, 1, 0, -1, 0, 0, 48, 0, 0.25), lambda image: image[::-1].transpose(1, 0, 2)),
+        ((-1, 0, 0, 0, -1, 0, 64, 48, 0.25), lambda image: image[::-1, ::-1]),
+        ((0, -1, 0, 1, 0, 0, 0, 64, 0.25), lambda image: image[:, ::-1].transpose(1, 0, 2)),
+    ],
+    ids=["upright", "clockwise", "upside down", "anticlockwise"],
+)
+def test_frames_are_turned_as_players_turn_them(tmp_path, matrix, turn):
+    frame = _frame(0)
+    frame[:24, 32:] = (40, 40, 220)  # four different corners
+    path = _turned(_write(tmp_path / "a.mp4", [frame] * 3), matrix)
+    images, _ = _read(path)
+    for image in images:
+        assert image.shape == turn(frame).shape
+        assert np.median(np.abs(image.astype(int) - turn(frame))) <= 3
+
+
+def _raw(path, height):
+    """The bare stream of H.264, without a container."""
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", 25)
+        stream.width, stream.height = 64, height
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(_frame(i, height), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_frames_of_two_sizes_are_an_error_with_the_sizes(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(_raw(tmp_path / "first", 48) + _raw(tmp_path / "second", 64))
+    with pytest.raises(prediction.PredictionError, match=r"64×64 at frame 3 after 64×48"):
+        _read(path)
+
+
+# Predicting.
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_video_gives_figures_and_arrays_of_every_frame(tmp_path, batch_size):
+    rate = Fraction(30000, 1001)
+    path = _write(tmp_path / "drive.mp4", [_frame(i) for i in range(10)], rate)
+    decoded, times = _read(path)
+    written = _predict(tmp_path, [path], figure="both", save_npz=True, batch_size=batch_size)
+    out = tmp_path / "out"
+    assert sorted(written) == sorted(out.iterdir())
+    assert sorted(file.name for file in written) == [
+        "drive_frames", "drive_overlay.mp4", "drive_side_by_side.mp4",
+    ]  # fmt: skip
+    for kind, columns in (("overlay", 2), ("side_by_side", 3)):
+        with videos.VideoReader(out / f"drive_{kind}.mp4") as reader:
+            assert reader.rate == rate
+            images, its_times = zip(*reader.frames())
+        assert its_times == times
+        assert images[0].shape[1] == columns * 120 + (columns - 1) * 10
+    # The photograph's own picture, enlarged to 120×90, goes through the encoder once more.
+    for image, frame in zip(images, decoded, strict=True):
+        small = image[30:120, :120][5:-5, 5:-5].astype(int)
+        corners = small[0, 0], small[-1, -1], small[0, -1]
+        expected = frame[4, 4], frame[-4, -4], frame[4, -4]
+        np.testing.assert_allclose(corners, np.array(expected).astype(int), atol=12)
+    arrays = sorted((out / "drive_frames").iterdir())
+    assert [file.name for file in arrays] == [f"{i:06d}.npz" for i in range(10)]
+    for file, frame in zip(arrays, decoded):
+        with np.load(file) as found:
+            for name, expected in maps_of(frame).items():
+                np.testing.assert_array_equal(found[f"{name}/prediction"], expected)
+
+
+def test_photographs_and_videos_together(tmp_path):
+    files = [_write(tmp_path / "a.mp4", [_frame(0)] * 2), save(tmp_path / "a.png")]
+    written = _predict(tmp_path, files)
+    assert sorted(path.name for path in written) == [
+        "a_mp4_overlay.mp4", "a_png_depth.png", "a_png_overlay.png", "a_png_semseg.png",
+    ]  # fmt: skip
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
+    """However long the video, about as many frames are held."""
+
+    class Endless:
+        frame_count, missing_count, rate, time_base = 0, 0, Fraction(25), Fraction(1, 25)
+
+        def __init__(self, path):
+            self.length = int(path.stem)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def frames(self):
+            for i in range(self.length):
+                yield np.full((256, 256, 3), i % 200, np.uint8), Fraction(i, 25)
+
+    monkeypatch.setattr(videos, "VideoReader", Endless)
+    peaks = []
+    for length in (20, 20, 80):  # the first is for what is made once
+        tracemalloc.start()
+        _predict(tmp_path, [tmp_path / f"{length}.mp4"], batch_size=2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 10 * 256 * 256 * 3
+
+
+# What may go wrong.
+
+
+def test_without_pyav_one_message_says_what_to_install(tmp_path, monkeypatch):
+    path = _write(tmp_path / "a.mp4", [_frame(0)])
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "av":
+            raise ImportError("no av")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "av")
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(prediction.PredictionError, match=r"a.mp4: videos need PyAV.*\[video\]"):
+        _predict(tmp_path, [save(tmp_path / "b.png"), path])
+    assert not (tmp_path / "out").exists()  # before anything is done
+
+
+def _cut_off(path):
+    """Half of what the file holds behind its header, which comes first."""
+    whole = path.read_bytes()
+    start = whole.index(b"mdat")
+    path.write_bytes(whole[: start + (len(whole) - start) // 2])
+    return path
+
+
+@pytest.mark.parametrize("contents", [b"hello", b""])
+def test_a_video_that_does_not_decode_is_named_and_leaves_nothing(tmp_path, contents):
+    bad = tmp_path / "a.mp4"
+    bad.write_bytes(contents)
+    good = _write(tmp_path / "b.mp4", [_frame(0)])
+    with pytest.raises(prediction.PredictionError, match=r"1 of 2 files (.|\n)*a.mp4: ") as caught:
+        _predict(tmp_path, [bad, good])
+    assert "b.mp4" not in str(caught.value)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["b_overlay.mp4"]
+
+
+def test_a_video_that_stops_decoding_leaves_nothing(tmp_path, monkeypatch):
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(9)])
+    real = np.rot90
+
+    def fails_later(image, k):
+        calls.append(k)
+        if len(calls) == 5:
+            raise av.error.InvalidDataError(1, "bad picture")
+        return real(image, k)
+
+    calls = []
+    monkeypatch.setattr(np, "rot90", fails_later)
+    with pytest.raises(prediction.PredictionError, match=r"a.mp4: does not .* beyond frame 4 "):
+        _predict(tmp_path, [path])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_frames_that_are_missing_are_said(tmp_path):
+    path = _cut_off(_write(tmp_path / "a.mp4", [_frame(i) for i in range(50)]))
+    found, said = len(_read(path)[0]), []
+    assert 1 < found < 50
+    settings = prediction.Settings(**SMALL)
+    prediction.predict_files(
+        BrightestChannel(), TASKS, [path], tmp_path / "out", settings, report=said.append
+    )
+    assert f"a.mp4: its last {50 - found} of 50 frames are missing" in said[1]
+    assert len(_read(tmp_path / "out" / "a_overlay.mp4")[0]) == found
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(self, height, width):
+        raise av.FFmpegError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(videos.VideoWriter, "_open", full)
+    with pytest.raises(OSError, match=r"No space left .*a.mp4") as caught:
+        _write(tmp_path / "a.mp4", [_frame(0)])
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 8000), np.float32), format="fltp", layout="mono"
+        )
+        frame.rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    with pytest.raises(prediction.PredictionError, match=r"a.mp4: expected a video, found no pic"):
+        videos.VideoReader(path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error):
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(9)])
+    written = []
+
+    def fails_later(self, picture, time):
+        if len(written) == 5:
+            raise error
+        written.append(time)
+        write(self, picture, time)
+
+    write = videos.VideoWriter.write
+    monkeypatch.setattr(videos.VideoWriter, "write", fails_later)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a_overlay.mp4").write_bytes(b"old")
+    with pytest.raises(error):
+        _predict(tmp_path, [path])
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a_overlay.mp4"]
+    assert (tmp_path / "out" / "a_overlay.mp4").read_bytes() == b"old"
