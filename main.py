@@ -37,6 +37,7 @@ from mtl_jax import (
     sweeps,
     system,
     test_time_augmentation,
+    validation_panels,
     workdir,
 )
 
@@ -122,7 +123,7 @@ def _train(config, directory) -> dict[str, Any]:
             workdir=directory,
             writer=writer,
             draw=functools.partial(
-                prediction.validation_panels, tasks=parts.tasks, count=config.eval.images
+                validation_panels.draw, tasks=parts.tasks, count=config.eval.images
             ),
         )
     found = run.train()
@@ -197,7 +198,7 @@ def _write_evaluation(config, directory, result) -> Path:
 
 
 def predict() -> None:
-    """--mode=predict: labels, depth and an overlay for each of the user's photographs."""
+    """--mode=predict: labels, depth and figures for each of the user's photographs and videos."""
     if not _INPUT.value or not _OUTPUT.value:
         raise UsageError("--mode=predict needs --input=<files, folders or globs> and --output=.")
     config = _CONFIG.value
@@ -205,12 +206,10 @@ def predict() -> None:
     parts = _trained(config, directory)
     specs = directory.read_label_specs()
     files = prediction.expand_inputs(_INPUT.value)
-    variables, _ = _variables(config, directory, parts)
     with _usage_errors():
-        tta = test_time_augmentation.build(config.eval.tta, multiple_of=prediction.MULTIPLE_OF)
-    longest = config.predict.max_size
-    if longest < 0:
-        raise UsageError(f"config.predict.max_size={longest}; expected pixels, or 0 for any size.")
+        settings = prediction.Settings(**config.predict)
+        tta = test_time_augmentation.build(config.eval.tta, multiple_of=settings.multiple_of)
+    variables, _ = _variables(config, directory, parts)
 
     @jax.jit
     def apply(variables, image):
@@ -225,7 +224,7 @@ def predict() -> None:
         tasks,
         files,
         Path(_OUTPUT.value),
-        max_size=longest or None,
+        settings,
         report=progress.say,
     )
 

@@ -31,10 +31,12 @@ ALLOWED = {
     "mtl_jax.losses": (),
     "mtl_jax.metrics": ("mtl_jax._", "mtl_jax.metrics"),
     "mtl_jax.visualization": (),
+    "mtl_jax.instance_drawing": ("mtl_jax.visualization",),
     "mtl_jax.clustering": ("mtl_jax._",),
     "mtl_jax.tasks": (
         "mtl_jax._",
         "mtl_jax.clustering",
+        "mtl_jax.instance_drawing",
         "mtl_jax.losses",
         "mtl_jax.metrics",
         "mtl_jax.visualization",

@@ -59,7 +59,8 @@ class Task(Protocol):
         """[B, H, W, ...] maps by name; the one called like the task is its picture and its file.
 
         This and `metric_sums` get further positional arguments if the task `needs` others: the maps
-        called like those tasks, in that order.
+        called like those tasks, in that order. A task that needs none treats every pixel by itself,
+        as it may be given a part of an image.
         """
 
     def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
@@ -82,7 +83,7 @@ class Task(Protocol):
         """[H, W, 3] uint8, from one example of its map or of its target."""
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """Its part of an overlay figure, from one [H, W, 3] uint8 image and its map."""
+        """One map laid over its [H, W, 3] uint8 image, with what explains the colours."""
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """(file contents, suffix such as '.png', remark) of one map.

@@ -141,9 +141,9 @@ class Depth:
         return visualization.depth_picture(value, self._scale, invalid=self.invalid)
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """The depth map with a colour bar; the photograph would spoil the colours."""
-        del image
-        return visualization.Panel(self.name, self.visualize(value), depth_scale=self._scale)
+        """The depth map over the photograph without its colours, with a colour bar."""
+        picture = visualization.blend(visualization.grey(image), self.visualize(value))
+        return visualization.Panel(self.name, picture, depth_scale=self._scale)
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """Metric depth as a 16-bit PNG in millimetres, anything else as float32 .npy."""

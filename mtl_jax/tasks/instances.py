@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import clustering, losses, metrics, visualization
+from mtl_jax import clustering, instance_drawing, losses, metrics, visualization
 from mtl_jax._segments import Segments
 from mtl_jax.tasks import _options
 
@@ -97,8 +97,9 @@ class Offsets:
         return visualization.offset_picture(value)
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        del image
-        return visualization.Panel(self.name, self.visualize(value))
+        """The offsets over the photograph without its colours."""
+        picture = visualization.blend(visualization.grey(image), self.visualize(value))
+        return visualization.Panel(self.name, picture)
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """float32 .npy [H, W, 2]."""
@@ -175,13 +176,13 @@ class Instances(Offsets):
         return {self.name: ids, "offsets": offsets}
 
     def visualize(self, value: Any) -> np.ndarray:
+        """The instances on black, each in a colour, with an outline and its number."""
         ids = value["ids"] if isinstance(value, Mapping) else value
-        return visualization.instance_picture(ids)
+        return instance_drawing.draw(ids)
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """The instances over the photograph, each in a colour and with an outline."""
-        picture = visualization.instance_overlay(image, value)
-        return visualization.Panel(self.name, picture)
+        """The instances over the photograph, each in a colour, with an outline and its number."""
+        return visualization.Panel(self.name, instance_drawing.draw_over(image, value))
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """A 16-bit PNG of instance ids."""

@@ -94,12 +94,12 @@ class Normals:
         return visualization.normals_picture(value)
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """The normals in colour, with a legend of three directions."""
-        del image
+        """The normals over the photograph without its colours, and a legend of directions."""
         axes = {"right": (1, 0, 0), "up": (0, -1, 0), "towards the camera": (0, 0, -1)}
         colours = visualization.normals_picture(np.array([list(axes.values())], np.float32))[0]
         legend = tuple((name, tuple(colour.tolist())) for name, colour in zip(axes, colours))
-        return visualization.Panel(self.name, self.visualize(value), legend=legend)
+        picture = visualization.blend(visualization.grey(image), self.visualize(value))
+        return visualization.Panel(self.name, picture, legend=legend)
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """An RGB PNG, as `mtl_jax.visualization.normals_picture` colours them."""

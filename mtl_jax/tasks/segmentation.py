@@ -105,12 +105,13 @@ class Segmentation:
         return visualization.label_picture(value, np.asarray(self.palette, np.uint8))
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """The label map over the photograph, with a legend of the classes present."""
-        present = [c for c in np.unique(value) if 0 <= c < self.channels]
+        """The label map over the photograph, with a legend of the classes."""
+        present = {self.class_names[c] for c in np.unique(value) if 0 <= c < self.channels}
         return visualization.Panel(
             title=self.name,
             picture=visualization.blend(image, self.visualize(value)),
-            legend=tuple((self.class_names[c], self.palette[c]) for c in present),
+            legend=tuple(zip(self.class_names, self.palette)),
+            absent=frozenset(self.class_names) - present,
         )
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
