@@ -7,7 +7,6 @@ Each stage runs alone, on all cores, from inputs that lie in memory; 'all' is th
 """
 
 import functools
-import os
 import platform
 import tempfile
 import time
@@ -18,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from input_pipeline import datasets, labels, pipeline, transforms
+from input_pipeline import _cores, datasets, labels, pipeline, transforms
 
 _DATASET = flags.DEFINE_string("dataset", "", "A prepared data set; '' draws images.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where its records are; default: that of TFDS.")
@@ -179,7 +178,7 @@ def main(argv):
                 options = {"config": config.name, "data_dir": directory}
                 _Drawn(**options).download_and_prepare(file_format="array_record")
                 results |= measure(_Drawn(**options))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = _cores.available()
     print(
         "\nImages per second (milliseconds of processor time per image); "
         f"{_DATASET.value or 'drawn images'} with all their labels, batch {_BATCH_SIZE.value}; "

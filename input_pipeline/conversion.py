@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tqdm
 
-from input_pipeline import _images, labels, summary
+from input_pipeline import _cores, _images, labels, summary
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.sources import File
@@ -191,7 +191,7 @@ def convert(
     targets = [os.path.join(directory, job.key(item)) for item in items]
     todo = {target: item for target, item in zip(targets, items) if not os.path.exists(target)}
     if processes is None:
-        processes = min(_cpus(), len(todo) // _PER_PROCESS)
+        processes = min(_cores.available(), len(todo) // _PER_PROCESS)
     work = _here(job, todo) if processes < 2 else _in_processes(job, todo, processes)
     errors: dict[str, DatasetError] = {}
     bar = tqdm.tqdm(total=len(items), initial=len(items) - len(todo), desc=description)
@@ -316,12 +316,6 @@ class _Child:
             self._process.stdin.flush()
         except (OSError, ValueError):
             pass  # It has ended, which is told by who reads its answer.
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def serve() -> None:

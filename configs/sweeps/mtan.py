@@ -26,7 +26,7 @@ def get_rows(protocol: str) -> list[Row]:
         # The weights follow the losses of whole epochs, so five short ones.
         small = _studies.variant(
             _studies.small(mtan.get_config()),
-            {"data.train_split": "train[:400]", "train.epochs": 5.0, "train.eval_every_epochs": 5},
+            {"data.train_split": "train[:200]", "train.epochs": 5.0, "train.eval_every_epochs": 5},
         )
         return [Row("equal", small), Row("dwa", _studies.variant(small, DWA))]
     equal = mtan.get_config("cityscapes")
