@@ -72,11 +72,11 @@ def train() -> None:
     """--mode=train: trains, or goes on with, the run in --workdir; or one for each of --seeds."""
     config = _CONFIG.value
     directory = _workdir(config)
+    directory.create()
     if not _seeds():
         seeds.check_single(directory)
         _train(config, directory)
         return
-    directory.create()
     seeds.check_parent(directory)
     directory.claim(config)
     found = {}
@@ -347,12 +347,12 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
         if _CONFIG.value is None:
             raise UsageError("--config=configs/<name>.py is missing, or the --workdir of a run.")
-        for name, flag, modes in (
-            ("seeds", _SEEDS, ("train", "evaluate")),
-            ("baselines", _BASELINES, ("evaluate",)),
-        ):
+        for flag, modes in ((_SEEDS, ("train", "evaluate")), (_BASELINES, ("evaluate",))):
             if flag.value and _MODE.value not in modes:
-                raise UsageError(f"--{name} is of no use in --mode={_MODE.value}.")
+                raise UsageError(f"--{flag.name} is of no use in --mode={_MODE.value}.")
+        for flag in (_SWEEP_LIST, _SHARD, _RATE):
+            if flag.present:
+                raise UsageError(f"--{flag.name} is of no use without --sweep.")
         _set_up_jax()
         {"train": train, "evaluate": evaluate, "predict": predict}[_MODE.value]()
     except loop.Stopped as stopped:

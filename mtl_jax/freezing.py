@@ -59,10 +59,10 @@ class Freezing:
             return bool(owners & still) or (of_batch_norm and self._keeps(names[1]))
 
         mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
-        if absent := set(self.parts) - found:
+        if absent := [part for part in self.parts if part not in found]:
             raise ValueError(
-                f"config.train.freeze names {sorted(absent)}, but no layer of this architecture is "
-                f"that part's alone; it has {sorted(found)}."
+                f"config.train.freeze names {', '.join(absent)}, and no layer of this network "
+                f"belongs to that alone; what can be frozen is {', '.join(sorted(found))}."
             )
         return mask
 

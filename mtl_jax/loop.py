@@ -1,6 +1,7 @@
 """The training loop: steps, logs, evaluations, checkpoints, stopping and resuming."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -118,9 +119,18 @@ class Run:
             | {name: labelled.get(task.key, 0) for name, task in self.system.tasks.items()},
             frozen=self.system.freezing.mask if self.system.freezing else None,
         )
+        if self.system.freezing.parts:
+            self._check_frozen_parts()
         evaluate = self.config.eval
         tta = test_time_augmentation.build(evaluate.tta, multiple_of=evaluate.crop_multiple)
         self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)
+
+    def _check_frozen_parts(self) -> None:
+        """Raises ValueError if the network has no parameter of one of them."""
+        image = jax.ShapeDtypeStruct((1, *self.stream.shapes["image"]), np.float32)
+        init = functools.partial(self.system.model.init, train=False)
+        variables = jax.eval_shape(init, jax.random.key(0), image)
+        self.system.freezing.mask({"model": variables["params"]})
 
     def train(self) -> dict[str, Any]:
         """Trains from the latest checkpoint, or from the start, to the end.

@@ -1,7 +1,6 @@
 """main.py as a user types it: the three modes, and one clear message for each mistake."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,31 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def call(*arguments, code=0) -> str:
+# As `python main.py`, but without root's rights, which would let it write anywhere. What the user
+# that it becomes might not be allowed to read is imported before.
+AS_NOBODY = """
+import os
+import tensorflow
+from absl import app
+from clu import metric_writers
+from input_pipeline import from_config
+import main
+
+def without_rights(argv):
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    main.main(argv)
+
+app.run(without_rights)
+"""
+
+
+def call(*arguments, code=0, program=("main.py",)) -> str:
     """Runs main.py; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, "main.py", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=ROOT,
         env=tiny.environment(1),
         capture_output=True,
@@ -29,9 +49,9 @@ def call(*arguments, code=0) -> str:
     return output
 
 
-def fails(*arguments) -> str:
+def fails(*arguments, **options) -> str:
     """Runs main.py, which has to refuse without a traceback."""
-    output = call(*arguments, code=1)
+    output = call(*arguments, code=1, **options)
     assert "Traceback" not in output
     return output
 
@@ -148,6 +168,15 @@ MISTAKES = {
         ["--config=configs/branched.py", "--mode=predict"],
         "needs --input=",
     ),
+    "a part without layers": (
+        ["--config=configs/joint.py", "--config.train.freeze=('depth',)"],
+        "what can be frozen is common, encoder.",
+    ),
+    "a flag of sweeps": (["--config=configs/joint.py", "--shard=0/2"], "--shard is of no use with"),
+    "a rate without a sweep": (
+        ["--config=configs/joint.py", "--images_per_second=9"],
+        "--images_per_second is of no use without --sweep.",
+    ),
     "evaluate an empty directory": (
         ["--config=configs/branched.py", "--mode=evaluate"],
         "holds no run",
@@ -177,12 +206,15 @@ def test_unknown_mode():
     assert "train|evaluate|predict" in output.replace("<", "").replace(">", "")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_work_directory_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    assert "cannot be written" in fails(
-        "--config=configs/branched.py", f"--workdir={tmp_path / 'x'}"
+    output = fails(
+        "--config=configs/branched.py",
+        f"--workdir={tmp_path / 'x'}",
+        "--compilation_cache=",
+        program=("-c", AS_NOBODY),
     )
+    assert "cannot be written (Permission denied)" in output
 
 
 def test_work_directory_that_is_a_file(tmp_path):

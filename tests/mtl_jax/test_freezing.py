@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import mixed_systems
 import numpy as np
 import pytest
+import tiny
 
-from configs import branched
+from configs import branched, common, joint
 from input_pipeline import labels
 from mtl_jax import freezing, system
 
@@ -146,8 +147,17 @@ def test_unknown_parts_are_refused(changes, message):
 
 def test_a_part_that_the_network_lacks_is_refused():
     shared = {"model": {"encoder": {"kernel": 1.0}, "decoder": {"kernel": 1.0}}, "weighting": {}}
-    with pytest.raises(ValueError, match=r"\['parts'\].*it has \['common', 'encoder'\]"):
-        freezing.Freezing(parts=("parts",), tasks=("semseg", "parts")).mask(shared)
+    message = r"freeze names parts, and .* what can be frozen is common, encoder\.$"
+    with pytest.raises(ValueError, match=message):
+        freezing.Freezing(parts=("encoder", "parts"), tasks=("semseg", "parts")).mask(shared)
+
+
+def test_a_run_is_refused_before_it_starts(streets_dir, tmp_path):
+    """Joint's tasks share every layer; that is told when the run is put together."""
+    config = tiny.config(streets_dir, train__freeze=("encoder", "depth"))
+    joint.model(config, common.resnet(18, "FFT", width=8), channels=8, skip=4)
+    with pytest.raises(ValueError, match=r"names depth, .* can be frozen is common, encoder\.$"):
+        tiny.run(config, tmp_path)
 
 
 def test_layers_of_a_task_without_labels_stay():
