@@ -1,9 +1,10 @@
-"""Train, evaluate, predict: flags and wiring only; the one place where TensorFlow and JAX meet.
+"""Train, evaluate, predict, export: flags and wiring; where TensorFlow and JAX meet.
 
 python main.py --config=configs/branched.py
 python main.py --mode=evaluate --workdir=runs/branched_streets --config.eval.split=test
 python main.py --config=configs/branched.py --seeds=0,1,2
 python main.py --mode=predict --workdir=runs/branched_streets --input='photos/*.jpg' --output=out/
+python main.py --mode=export --workdir=runs/branched_streets --size=256x512 --output=exported/
 python main.py --sweep=configs/sweeps/depth_loss.py
 """
 
@@ -16,22 +17,21 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
-
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from configs.from_workdir import with_saved_config
 from input_pipeline.errors import DatasetError
 from mtl_jax import (
     baselines,
     checkpoints,
     evaluation,
+    export,
     loop,
     parallel,
     prediction,
-    pretrained,
     progress,
-    results,
     seeds,
     sweep_runner,
     sweeps,
@@ -40,10 +40,11 @@ from mtl_jax import (
     validation_panels,
     workdir,
 )
+from mtl_jax.errors import UsageError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "what to do")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict", "export"], "what to do")
 _INPUT = flags.DEFINE_list("input", [], "predict: files, folders or globs, with commas between")
 _SEEDS = flags.DEFINE_list(
     "seeds", [], "train, evaluate: a run for each of these instead of config.seed, in turn"
@@ -55,17 +56,14 @@ _SWEEP = flags.DEFINE_string("sweep", None, "configs/sweeps/<name>.py[:protocol]
 _SWEEP_LIST = flags.DEFINE_bool("sweep_list", False, "print the rows and their cost; run nothing")
 _SHARD = flags.DEFINE_string("shard", "0/1", "i/n: the i-th of n parts of the sweep, from 0")
 _RATE = flags.DEFINE_float("images_per_second", 0.0, "for --sweep_list: a rate to estimate with")
-_OUTPUT = flags.DEFINE_string("output", None, "predict: the folder to write to")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, export: the folder to write to")
+_SIZE = flags.DEFINE_string("size", "", "export: <height>x<width> instead of eval.image_size")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/mtl_jax", "compiled programs are kept here; '' = nowhere"
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "several processes: host:port of the first")
 _PROCESSES = flags.DEFINE_integer("processes", None, "several processes: how many")
 _PROCESS = flags.DEFINE_integer("process", None, "several processes: which one this is, from 0")
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done; the message says why and what to do."""
 
 
 def train() -> None:
@@ -229,6 +227,25 @@ def predict() -> None:
     )
 
 
+def export_network() -> None:
+    """--mode=export: image ─► final outputs, for JAX and for TensorFlow, without this project."""
+    from serving import saved_model
+
+    if not _OUTPUT.value:
+        raise UsageError("--mode=export needs --output=<a new folder>.")
+    config = _CONFIG.value
+    directory = _workdir(config)
+    parts = _trained(config, directory)
+    with _usage_errors():
+        network = export.network(config, parts, directory.read_label_specs(), _SIZE.value)
+    with export.new_folder(_OUTPUT.value) as folder:
+        variables, step = _variables(config, directory, parts)
+        exported = export.export(network, variables)
+        export.write(folder, network, exported, {"config": config.name, "step": step})
+        saved_model.write(folder, exported)
+    progress.say(f"Step {step}, {network}: {_OUTPUT.value}")
+
+
 def sweep(overrides: list[str]) -> int:
     """--sweep: every row of a study, each in a process of its own. Returns the exit status."""
     if _CONFIG.value is not None or _MODE.value != "train":
@@ -307,7 +324,7 @@ def _usage_errors():
     """A ValueError while parts are being built is about the config, not a defect."""
     try:
         yield
-    except (checkpoints.CheckpointError, DatasetError):
+    except (DatasetError, UsageError):
         raise
     except ValueError as error:
         logging.info("Where the error below comes from:", exc_info=True)
@@ -326,18 +343,7 @@ def _set_up_jax() -> None:
 
 def main(argv: list[str]) -> None:
     """Runs one mode. An error of the user's is one message, not a traceback."""
-    errors = (
-        DatasetError,
-        UsageError,
-        baselines.BaselineError,
-        checkpoints.CheckpointError,
-        loop.NonFiniteLoss,
-        prediction.PredictionError,
-        pretrained.PretrainedError,
-        results.SelectionError,
-        sweeps.SweepError,
-        workdir.WorkdirError,
-    )
+    modes = {"train": train, "evaluate": evaluate, "predict": predict, "export": export_network}
     try:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell every step that they take
@@ -347,18 +353,22 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"Unknown arguments {' '.join(argv[1:])}; flags start with --.")
         if _CONFIG.value is None:
             raise UsageError("--config=configs/<name>.py is missing, or the --workdir of a run.")
-        for flag, modes in ((_SEEDS, ("train", "evaluate")), (_BASELINES, ("evaluate",))):
-            if flag.value and _MODE.value not in modes:
+        for flag, its_modes in (
+            (_SEEDS, ("train", "evaluate")),
+            (_BASELINES, ("evaluate",)),
+            (_SIZE, ("export",)),
+        ):
+            if flag.value and _MODE.value not in its_modes:
                 raise UsageError(f"--{flag.name} is of no use in --mode={_MODE.value}.")
         for flag in (_SWEEP_LIST, _SHARD, _RATE):
             if flag.present:
                 raise UsageError(f"--{flag.name} is of no use without --sweep.")
         _set_up_jax()
-        {"train": train, "evaluate": evaluate, "predict": predict}[_MODE.value]()
+        modes[_MODE.value]()
     except loop.Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signum)
-    except errors as error:
+    except (DatasetError, UsageError, loop.NonFiniteLoss) as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if isinstance(error, checkpoints.DiskFullError):
             os._exit(1)  # an orderly exit would wait for threads that still try to write
@@ -373,24 +383,6 @@ def main(argv: list[str]) -> None:
             flush=True,
         )
         sys.exit(1)
-
-
-def with_saved_config(argv: list[str]) -> list[str]:
-    """Adds the config that --workdir was trained with, unless --config is given.
-
-    For --sweep, moves what is for each row's config out of sight of the flags.
-    """
-    given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
-    if "sweep" in given:
-        overrides = [argument for argument in argv if argument.startswith("--config.")]
-        return [*(argument for argument in argv if argument not in overrides), "--", *overrides]
-    if "config" in given or "workdir" not in given:
-        return argv
-    directory = workdir.Workdir(given["workdir"])
-    if not directory.config.exists():
-        return argv
-    loader = Path(__file__).parent / "configs" / "from_workdir.py"
-    return [argv[0], f"--config={loader}:{directory.path}", *argv[1:]]
 
 
 if __name__ == "__main__":

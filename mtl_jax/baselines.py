@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_jax import metrics
+from mtl_jax.errors import UsageError
 from mtl_jax.workdir import Workdir, flatten
 
 _EVAL = ("eval.image_size", "eval.crop_multiple", "eval.tta")
@@ -19,7 +20,7 @@ _EVALUATED_WITH = (
 _ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
 
-class BaselineError(ValueError):
+class BaselineError(UsageError):
     """A baseline cannot be compared with; the message says which and why."""
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mtl_jax.errors import UsageError
 from mtl_jax.train_state import TrainState
 
 KINDS = ("best", "latest")
 _KEPT = {"best": 1, "latest": 2}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UsageError):
     """A checkpoint cannot be used; the message says which one, why, and what to do."""
 
 

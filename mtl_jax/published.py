@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax import safetensors_files, torch_checkpoints
+from mtl_jax.errors import UsageError
 
 _HUB_FILE = "model.safetensors"
 
 
-class PretrainedError(ValueError):
+class PretrainedError(UsageError):
     """Weights to start from are not to be had, damaged or of another network; says what to do."""
 
 

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from mtl_jax import workdir
+from mtl_jax.errors import UsageError
 from mtl_jax.workdir import Workdir
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mtl-jax")
 
 
-class SelectionError(ValueError):
+class SelectionError(UsageError):
     """The metric that decides which checkpoint is best cannot be had."""
 
 

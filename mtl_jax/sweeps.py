@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from mtl_jax import workdir
+from mtl_jax.errors import UsageError
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -61,7 +62,7 @@ TRAIN_EXAMPLES = {
 }
 
 
-class SweepError(ValueError):
+class SweepError(UsageError):
     """A sweep cannot be run; the message says why and what to do."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax.errors import UsageError
+
 # What may differ between two starts of one run, because it changes no number of the training.
 MAY_DIFFER = (
     "data.data_dir",
@@ -27,7 +29,7 @@ MAY_DIFFER = (
 _EVALUATE_ONLY = ("eval.",)
 
 
-class WorkdirError(ValueError):
+class WorkdirError(UsageError):
     """The work directory cannot be used; the message says why and what to do."""
 
 

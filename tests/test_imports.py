@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path
-    for folder in ("mtl_jax", "input_pipeline", "configs")
+    for folder in ("mtl_jax", "input_pipeline", "configs", "serving")
     for path in (ROOT / folder).rglob("*.py")
 )
 BLOCKS = ("mtl_jax._", "mtl_jax.layers", "mtl_jax.pooling", "mtl_jax.transposed")
@@ -43,6 +43,8 @@ ALLOWED = {
         "mtl_jax.tasks",
     ),
     "mtl_jax.weightings": ("mtl_jax._", "mtl_jax.weightings"),
+    "serving": ("mtl_jax", "serving"),
+    "serving.run_saved_model": (),  # it runs where this project is not installed
 }
 FOREIGN = {"input_pipeline": ("jax", "flax", "optax", "clu"), "mtl_jax": ("tensorflow",)}
 
@@ -76,7 +78,7 @@ def test_arrows_point_one_way(path):
     room = max((r for r in ALLOWED if within(module(path), r)), key=len)
     for name in imports(path):
         top = name.split(".")[0]
-        if top in ("mtl_jax", "input_pipeline", "configs"):
+        if top in ("mtl_jax", "input_pipeline", "configs", "serving"):
             if name in ("mtl_jax", "mtl_jax._discovery"):
                 continue
             assert any(within(name, allowed) for allowed in ALLOWED[room]), f"{room} ─► {name}"

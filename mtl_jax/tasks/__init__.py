@@ -91,6 +91,13 @@ class Task(Protocol):
         The remark is '' or says what the file could not hold.
         """
 
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts for programs that read its map and know nothing of this project.
+
+        `kind` is what the values mean, `file` the form in which `encode` writes them, one of those
+        that serving/run_saved_model.py lists; further keys as the kind needs them.
+        """
+
 
 def needs(task: Task) -> tuple[str, ...]:
     """The tasks without whose maps this one cannot be post-processed: its `needs`, often absent."""

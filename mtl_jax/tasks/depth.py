@@ -147,7 +147,7 @@ class Depth:
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """Metric depth as a 16-bit PNG in millimetres, anything else as float32 .npy."""
-        if self.kind != "depth" or self.unit != "m":
+        if not self._metric:
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(value, np.float32))
             return buffer.getvalue(), ".npy", ""
@@ -158,6 +158,18 @@ class Depth:
             "16-bit millimetres hold, and are written as that"
         )
         return contents, ".png", remark if clipped else ""
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "unit": self.unit,
+            "range": list(self.valid_range),
+            "file": "millimetre_png" if self._metric else "npy",
+        }
+
+    @property
+    def _metric(self) -> bool:
+        return self.kind == "depth" and self.unit == "m"
 
     @property
     def _scale(self) -> visualization.DepthScale:

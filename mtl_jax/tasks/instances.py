@@ -107,6 +107,9 @@ class Offsets:
         np.save(buffer, np.asarray(value, np.float32))
         return buffer.getvalue(), ".npy", ""
 
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "offsets", "unit": "px", "axes": ["down", "right"], "file": "npy"}
+
     def _check(self, prediction, targets):
         expected = targets["offsets"].shape
         _options.expect_shape(self.name, "prediction", prediction.shape, expected)
@@ -187,6 +190,9 @@ class Instances(Offsets):
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """A 16-bit PNG of instance ids."""
         return visualization.encode_id_png(value), ".png", ""
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "instances", "class_ids": list(self.class_ids), "file": "id_png"}
 
 
 def centroid_offsets(ids: jax.Array) -> jax.Array:

@@ -105,6 +105,9 @@ class Normals:
         """An RGB PNG, as `mtl_jax.visualization.normals_picture` colours them."""
         return visualization.encode_png(self.visualize(value)), ".png", ""
 
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "normals", "axes": ["right", "down", "ahead"], "file": "normals_png"}
+
     def _check(self, prediction, targets):
         _options.expect_shape(self.name, "prediction", prediction.shape, targets.shape)
 

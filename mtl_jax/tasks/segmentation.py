@@ -119,6 +119,14 @@ class Segmentation:
         palette = np.asarray(self.palette, np.uint8)
         return visualization.encode_label_png(value, palette), ".png", ""
 
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "classes",
+            "class_names": list(self.class_names),
+            "palette": [list(colour) for colour in self.palette],
+            "file": "palette_png",
+        }
+
     def _check(self, prediction, targets):
         expected = (*targets.shape, self.channels)
         _options.expect_shape(self.name, "prediction", prediction.shape, expected)

@@ -1,0 +1,268 @@
+"""Exports a trained network as `jax.export` artifacts: image ─► final outputs, any batch size.
+
+An artifact is StableHLO for CPU and CUDA that reads its weights as an argument, so one file of
+weights serves all functions and no limit on the size of a message applies. docs/export.md tells
+users what is in the folder and how to run it.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax import export as jax_export
+
+from mtl_jax import prediction, test_time_augmentation, workdir
+from mtl_jax.errors import UsageError
+from mtl_jax.system import System
+from mtl_jax.tasks import postprocess_all
+
+PLATFORMS = ("cpu", "cuda")
+ARTIFACTS = "jax_export"
+WEIGHTS = "weights.npz"
+METADATA = "metadata.json"
+FORMAT = 1  # of metadata.json and of the files' names
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is exported: the functions of an image of one size that `predict` is made of.
+
+    Sizes are static, as an interpolation is a matrix made for its sizes and a convolution is cut to
+    what its taps see.
+
+    Attributes:
+      parts: model and normalisation.
+      tasks: {name: Task} of the outputs.
+      tta: the views that are merged.
+      size: (H, W) of the images. Sides that are no multiple of `prediction.MULTIPLE_OF` are padded
+        as `predict` pads a photograph, and the outputs are cropped.
+    """
+
+    parts: System
+    tasks: Mapping[str, Any]
+    tta: test_time_augmentation.TestTimeAugmentation
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.tasks)} of images of {self.size[0]}×{self.size[1]}"
+
+    def maps(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
+        """uint8 [B, H, W, 3] ─► {task: [B, H, W, ...]}: class ids, metres, unit normals, ids."""
+        maps = postprocess_all(self.tasks, self._predict(variables, image))
+        return self._crop({name: maps[name][name] for name in self.tasks})
+
+    def raw(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
+        """uint8 [B, H, W, 3] ─► {task: float32 [B, H, W, C]}: logits, or normalised values."""
+        return self._crop(self._predict(variables, image))
+
+    def _predict(self, variables, image):
+        pads = [(0, -side % prediction.MULTIPLE_OF) for side in self.size]
+        padded = jnp.pad(image, ((0, 0), *pads, (0, 0)), mode="edge")
+        view = functools.partial(self.parts.predict, variables)
+        merged = self.tta.merge(view, self.tasks, padded, view(padded))
+        return {name: merged[name] for name in self.tasks}
+
+    def _crop(self, outputs):
+        height, width = self.size
+        return {name: value[:, :height, :width] for name, value in outputs.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A network without Flax.
+
+    Attributes:
+      functions: {'maps', 'raw': ({path: array}, uint8 [B, H, W, 3]) ─► {task: array}}, with any B.
+      weights: {'params/encoder/conv1/kernel', ...: float32 array}, sorted, which is the order of
+        the functions' flat arguments.
+    """
+
+    functions: dict[str, jax_export.Exported]
+    weights: dict[str, np.ndarray]
+
+
+def network(config: Any, parts: System, label_specs: Mapping[str, dict], size: str) -> Network:
+    """The network of a run, with the tasks and the views that `predict` would have.
+
+    Args:
+      config: the whole config.
+      parts: built from it.
+      label_specs: {key: `LabelSpec.as_dict()`} of the data set that it was trained on.
+      size: '<height>x<width>' of the images; '' means `config.eval.image_size`.
+
+    Raises:
+      UsageError: the size is none, or nowhere to be found.
+      ValueError: `config.eval.tta` is impossible.
+    """
+    return Network(
+        parts=parts,
+        tasks=parts.trained_tasks(config.model, label_specs),
+        tta=test_time_augmentation.build(config.eval.tta, multiple_of=prediction.MULTIPLE_OF),
+        size=_image_size(size, config.eval.image_size),
+    )
+
+
+def export(network: Network, variables: dict[str, Any]) -> Exported:
+    """Lowers `network.maps` and `network.raw` for every platform and any batch size.
+
+    Args:
+      network: what to export.
+      variables: of the model. Those on which no output depends, such as auxiliary heads, are left
+        out.
+    """
+    weights = flatten(variables)
+    names = list(weights)
+    # Arguments that nothing depends on are found only where all shapes are known.
+    *used, _ = lower(network.raw, weights, network.size, batch="1").module_kept_var_idx
+    unused = {names[i]: weights.pop(names[i]) for i in set(range(len(names))) - set(used)}
+    functions = {
+        name: lower(call, weights, network.size, unused=unused)
+        for name, call in (("maps", network.maps), ("raw", network.raw))
+    }
+    return Exported(functions, weights)
+
+
+def flatten(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """{'params/encoder/conv1/kernel', ...: array} on the host, sorted."""
+    flat = traverse_util.flatten_dict(jax.device_get(variables), sep="/")
+    return {name: np.asarray(flat[name]) for name in sorted(flat)}
+
+
+def lower(
+    call: Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]],
+    weights: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+    *,
+    unused: Mapping[str, np.ndarray] | None = None,
+    batch: str = "batch",
+) -> jax_export.Exported:
+    """Lowers a function of variables and an image for every platform.
+
+    Args:
+      call: (variables, uint8 [B, H, W, 3]) ─► {task: array}.
+      weights: as of `flatten`, what the result takes in the place of the variables.
+      size: (H, W).
+      unused: what `call` asks for beside `weights` and no output depends on.
+      batch: a number, or the name of one that is known only when the result is called.
+    """
+
+    def function(weights, image):
+        absent = {name: jnp.zeros_like(value) for name, value in (unused or {}).items()}
+        variables = traverse_util.unflatten_dict(absent | weights, sep="/")
+        return call({"params": {}, "batch_stats": {}} | variables, image)
+
+    shape = jax_export.symbolic_shape(f"{batch}, {size[0]}, {size[1]}, 3")
+    return jax_export.export(jax.jit(function), platforms=PLATFORMS)(
+        {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()},
+        jax.ShapeDtypeStruct(shape, jnp.uint8),
+    )
+
+
+def write(folder: Path, network: Network, exported: Exported, about: Mapping[str, Any]) -> None:
+    """Writes artifacts, weights and metadata.json.
+
+    Args:
+      folder: to write into.
+      network: that was exported.
+      exported: from `export`.
+      about: JSON-able facts to add to the metadata, such as the step.
+    """
+    directory = folder / ARTIFACTS
+    directory.mkdir()
+    for name, function in exported.functions.items():
+        (directory / f"{name}.bin").write_bytes(function.serialize())
+    np.savez(directory / WEIGHTS, **exported.weights)
+    workdir.write_json(folder / METADATA, describe(network, exported) | dict(about))
+
+
+def describe(network: Network, exported: Exported) -> dict[str, Any]:
+    """What metadata.json tells programs that know nothing of this project."""
+    return {
+        "format": FORMAT,
+        "input": {
+            "name": "image",
+            "dtype": "uint8",
+            "shape": ["batch", *network.size, 3],
+            "channels": "RGB",
+            "normalization": {  # inside the network: (image / 255 - mean) / std
+                "mean": list(network.parts.image_mean),
+                "std": list(network.parts.image_std),
+            },
+        },
+        "maps": {
+            name: {**array, **network.tasks[name].describe()}
+            for name, array in _outputs(exported.functions["maps"]).items()
+        },
+        "raw": _outputs(exported.functions["raw"]),
+        "test_time_augmentation": {
+            "scales": list(network.tta.scales),
+            "flip": network.tta.flip,
+            "semantics": network.tta.semantics,
+        },
+        "platforms": list(PLATFORMS),
+        "versions": {name: metadata.version(name) for name in ("jax", "jaxlib", "flax")},
+    }
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder to write into, which is at `path` when all is done, and nowhere if that fails.
+
+    Raises:
+      UsageError: something is at `path` already, or nothing can be written there.
+    """
+    target = Path(path).absolute()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UsageError(
+                f"--output={path} exists already, and is not an empty folder. Choose another name, "
+                "or delete it."
+            )
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--output={path} cannot be written ({error.strerror}). "
+            "Choose a folder that you may write to."
+        ) from error
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _outputs(function: jax_export.Exported) -> dict[str, dict[str, Any]]:
+    """{task: dtype and shape}."""
+    avals = jax.tree.unflatten(function.out_tree, function.out_avals)
+    return {
+        name: {"dtype": str(aval.dtype), "shape": ["batch", *aval.shape[1:]]}
+        for name, aval in avals.items()
+    }
+
+
+def _image_size(text: str, configured: Sequence[int]) -> tuple[int, int]:
+    if not text and any(configured):
+        return int(configured[0]), int(configured[1])
+    if not text:
+        raise UsageError(
+            "--mode=export needs --size=<height>x<width>, the size of the images that the network "
+            "will be given, for example --size=256x512: config.eval.image_size says none."
+        )
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise UsageError(
+            f"--size={text}; expected <height>x<width> in pixels, for example 256x512."
+        )
+    return int(found[1]), int(found[2])

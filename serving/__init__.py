@@ -1,0 +1,2 @@
+"""Exported networks in forms that other frameworks run. Besides main.py, it alone may import both
+JAX and TensorFlow."""

@@ -1,0 +1,194 @@
+"""Predicts on photographs with the exported network beside this file.
+
+    python run_saved_model.py --output=out photos/*.jpg
+
+Needs TensorFlow, NumPy and Pillow. For each photograph, at its own size, and each task it writes
+<name>_<task>.png (or .npy), as metadata.json says:
+
+  palette_png      class ids, with a palette that shows them in their colours
+  millimetre_png   16-bit depth in millimetres, at most 65.535 m
+  normals_png      surface normals: x = 2R/255 - 1, y = 1 - 2G/255, z = 1 - 2B/255
+  id_png           16-bit instance ids, 0 = none
+  npy              the values, float32
+
+The network takes images of one size. Larger photographs are shrunk to fit in, and their maps
+enlarged again by nearest neighbour; what is left of the frame repeats the last row and column.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+HERE = Path(__file__).resolve().parent
+# 16-bit grey could mean any range of brightness, or be no photograph at all.
+MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
+MAX_DEPTH_MILLIMETRES = 65535
+
+
+class InputError(ValueError):
+    """A photograph cannot be used; the message says which and why."""
+
+
+def read_image(path):
+    """[H, W, 3] uint8: upright, in RGB, transparent pixels over black."""
+    try:
+        with Image.open(path, formats=("JPEG", "PNG")) as image:
+            if image.mode not in MODES_8_BIT:
+                raise InputError(
+                    f"{path}: expected a photograph of 8 bits per channel, found mode "
+                    f"{image.mode!r} ({image.width}x{image.height}). Convert it to 8 bits first."
+                )
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:
+                upright = upright.convert("RGBA")
+                black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+                upright = Image.alpha_composite(black, upright)
+            return np.array(upright.convert("RGB"), np.uint8)
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: does not decode as JPEG or PNG ({type(error).__name__}: {error})."
+        ) from error
+
+
+def fit(image, size):
+    """Puts a photograph into the top left corner of a frame.
+
+    Args:
+      image: [h, w, 3] uint8.
+      size: (H, W) of the frame.
+
+    Returns:
+      [H, W, 3] uint8, and the (height, width) of the photograph in it.
+    """
+    (height, width), (rows, columns) = image.shape[:2], size
+    if height > rows or width > columns:
+        # The side that has to shrink more decides.
+        new, old = (rows, height) if height * columns > width * rows else (columns, width)
+        height, width = (max(1, round(side * new / old)) for side in (height, width))
+        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        image = np.asarray(small)
+    pads = ((0, rows - height), (0, columns - width), (0, 0))
+    return np.pad(image, pads, mode="edge"), (height, width)
+
+
+def enlarge(value, size):
+    """Nearest neighbour, [h, w, ...] to [H, W, ...]: neither ids nor depths may be mixed."""
+    if value.shape[:2] == tuple(size):
+        return value
+    rows, columns = (
+        ((np.arange(large) + 0.5) * small / large).astype(np.int64)
+        for large, small in zip(size, value.shape[:2])
+    )
+    return value[rows[:, None], columns]
+
+
+def predict(call, image, size):
+    """Runs the network on one photograph.
+
+    Args:
+      call: uint8 [1, H, W, 3] to {task: [1, H, W, ...]}.
+      image: [h, w, 3] uint8.
+      size: (H, W) that the network takes.
+
+    Returns:
+      {task: [h, w, ...]}.
+    """
+    framed, (height, width) = fit(image, size)
+    return {
+        task: enlarge(np.asarray(value)[0, :height, :width], image.shape[:2])
+        for task, value in call(framed[None]).items()
+    }
+
+
+def encode(value, about):
+    """(contents, suffix) of the file of one map; `about` is its entry in metadata.json."""
+    buffer = io.BytesIO()
+    if about["file"] == "npy":
+        np.save(buffer, np.asarray(value, np.float32))
+        return buffer.getvalue(), ".npy"
+    PICTURES[about["file"]](value, about).save(buffer, format="PNG")
+    return buffer.getvalue(), ".png"
+
+
+def palette_picture(ids, about):
+    picture = Image.fromarray(ids.astype(np.uint8)).convert("L")
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(about["palette"])] = about["palette"]
+    picture.putpalette(colours.tobytes())
+    return picture
+
+
+def millimetre_picture(metres, about):
+    millimetres = np.rint(metres.astype(np.float64) * 1000)
+    return Image.fromarray(np.minimum(millimetres, MAX_DEPTH_MILLIMETRES).astype(np.uint16))
+
+
+def normals_picture(normals, about):
+    towards_viewer = normals * np.array([1, -1, -1], np.float32)
+    picture = np.rint((np.clip(towards_viewer, -1, 1) + 1) * 127.5).astype(np.uint8)
+    picture[~normals.any(axis=-1)] = 0
+    return Image.fromarray(picture)
+
+
+def id_picture(ids, about):
+    return Image.fromarray(ids.astype(np.uint16))
+
+
+PICTURES = {
+    "palette_png": palette_picture,
+    "millimetre_png": millimetre_picture,
+    "normals_png": normals_picture,
+    "id_png": id_picture,
+}
+
+
+def load(folder):
+    """The network's function, uint8 [B, H, W, 3] to {task: tensor}."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    network = tf.saved_model.load(str(folder / "saved_model"))
+    return lambda image: network.maps(tf.constant(image))
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description="Predicts on photographs.")
+    parser.add_argument("photographs", nargs="+", type=Path, help="JPEG and PNG files")
+    parser.add_argument("--output", required=True, type=Path, help="the folder to write to")
+    arguments = parser.parse_args(argv)
+    names = [path.stem for path in arguments.photographs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        parser.error(f"several photographs are called {twice[0]}; their files would be the same")
+    metadata = json.loads((HERE / "metadata.json").read_text())
+    size = metadata["input"]["shape"][1:3]
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output={arguments.output} cannot be written ({error.strerror})")
+    call = load(HERE)
+    failures = []
+    for path in arguments.photographs:
+        try:
+            image = read_image(path)
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        for task, value in predict(call, image, size).items():
+            contents, suffix = encode(value, metadata["maps"][task])
+            (arguments.output / f"{path.stem}_{task}{suffix}").write_bytes(contents)
+    print(f"Predicted on {len(names) - len(failures)} of {len(names)} images: {arguments.output}")
+    print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,234 @@
+"""Exported networks: what they compute, for any batch size, and what they are refused for."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import test_conformance_models as conformance
+from flax import linen as nn
+from jax import export as jax_export
+from ml_collections import ConfigDict
+
+from configs import branched
+from mtl_jax import _discovery, architectures, export, system, tasks, test_time_augmentation
+from mtl_jax.errors import UsageError
+
+SIZE = (40, 56)  # padded to 64×64
+ALL = tasks.build(
+    {
+        "instance": {"type": "instances", "semantics": "semseg", "classes": (1, 3), "min_votes": 2},
+        "semseg": {"type": "segmentation", "num_classes": 4},
+        "depth": {"type": "depth", "normalization": "none", "range": (0.5, 4.0)},
+        "normals": {"type": "normals"},
+    },
+    {},
+)
+NO_VIEWS = test_time_augmentation.TestTimeAugmentation(multiple_of=32)
+VIEWS = test_time_augmentation.TestTimeAugmentation((0.5,), flip=True, multiple_of=32)
+RNG = np.random.default_rng(0)
+
+
+class Small(nn.Module):
+    """One convolution for each task, and an auxiliary head that no output depends on."""
+
+    channels: dict[str, int]
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        heads = {name: nn.Conv(c, (3, 3), name=f"head_{name}") for name, c in self.channels.items()}
+        auxiliary = {"semseg": nn.Conv(4, (1, 1), name="auxiliary")(image)}
+        final = {name: head(image) for name, head in heads.items()}
+        return architectures.Predictions(final=final, auxiliary=(auxiliary,))
+
+
+def parts_of(model, its_tasks) -> system.System:
+    return system.System(
+        model=model,
+        tasks=its_tasks,
+        weighting=None,
+        image_mean=(0.4, 0.5, 0.6),
+        image_std=(0.2, 0.3, 0.4),
+        deep_supervision=False,
+    )
+
+
+@functools.cache
+def small():
+    """(parts, variables) of a small network for all types of tasks."""
+    parts = parts_of(Small({name: task.channels for name, task in ALL.items()}), ALL)
+    return parts, parts.init(jax.random.key(0), SIZE)
+
+
+@functools.cache
+def exported(tta=NO_VIEWS):
+    parts, variables = small()
+    return export.export(export.Network(parts, ALL, tta, SIZE), variables)
+
+
+def images(batch: int) -> np.ndarray:
+    return RNG.integers(0, 256, (batch, *SIZE, 3)).astype(np.uint8)
+
+
+def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
+    """(maps, raw) the way predict makes them: padded, predicted, post-processed, cropped."""
+    height, width = image.shape[1:3]
+    pads = ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0))
+    padded = jnp.asarray(np.pad(image, pads, mode="edge"))
+    view = functools.partial(parts.predict, variables)
+    raw = tta.merge(view, its_tasks, padded, view(padded))
+    maps = {name: found[name] for name, found in tasks.postprocess_all(its_tasks, raw).items()}
+    return tuple(
+        {name: np.asarray(value)[:, :height, :width] for name, value in found.items()}
+        for found in (maps, raw)
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("tta", [NO_VIEWS, VIEWS], ids=["plain", "augmented"])
+def test_outputs_are_those_of_predict(batch, tta):
+    image = images(batch)
+    maps, raw = predicted(*small(), ALL, image, tta)
+    functions, weights = exported(tta).functions, exported(tta).weights
+    found = jax.device_get(functions["maps"].call(weights, image))
+    assert set(np.unique(found["semseg"])) == set(range(4))
+    assert found["instance"].max() > 1
+    for name, value in maps.items():
+        assert found[name].dtype == value.dtype
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    found = jax.device_get(functions["raw"].call(weights, image))
+    for name, value in raw.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", _discovery.names(architectures))
+def test_every_architecture_runs_with_any_batch(name):
+    model, variables = conformance.initialised(name)
+    its_tasks = {name: ALL[name] for name in conformance.CHANNELS}
+    network = export.Network(parts_of(model, its_tasks), its_tasks, NO_VIEWS, SIZE)
+    weights = export.flatten(variables)
+    raw = export.lower(network.raw, weights, SIZE)
+    image = images(3)
+    expected = conformance.jit(network.raw)(variables, image)
+    for batch in (3, 1):
+        found = conformance.jit(raw.call)(weights, image[:batch])
+        for task, value in expected.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(found[task], value[:batch], rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_only_what_outputs_depend_on_is_written():
+    _, variables = small()
+    assert "auxiliary" in variables["params"]
+    names = {f"params/head_{task}/{leaf}" for task in ALL for leaf in ("bias", "kernel")}
+    assert set(exported().weights) == names
+
+
+def test_artifacts_are_read_back_from_their_files(tmp_path):
+    parts, _ = small()
+    export.write(tmp_path, export.Network(parts, ALL, NO_VIEWS, SIZE), exported(), {"step": 7})
+    image = images(2)
+    weights = dict(np.load(tmp_path / "jax_export" / "weights.npz"))
+    for name in ("maps", "raw"):
+        contents = (tmp_path / "jax_export" / f"{name}.bin").read_bytes()
+        function = jax_export.deserialize(bytearray(contents))
+        assert function.platforms == ("cpu", "cuda")
+        found, expected = (f.call(weights, image) for f in (function, exported().functions[name]))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    facts = json.loads((tmp_path / "metadata.json").read_text())
+    assert facts["step"] == 7
+    assert facts["input"]["shape"] == ["batch", 40, 56, 3]
+    assert facts["maps"]["depth"]["unit"] == "m"
+    assert facts["maps"]["depth"]["range"] == [0.5, 4.0]
+    assert facts["maps"]["semseg"]["class_names"] == [f"class_{i}" for i in range(4)]
+    assert facts["maps"]["normals"]["shape"] == ["batch", 40, 56, 3]
+    assert facts["raw"]["semseg"] == {"dtype": "float32", "shape": ["batch", 40, 56, 4]}
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((1, 40, 55, 3), np.uint8, r"args\[1\]"),
+        ((1, 40, 56, 3), np.float32, r"args\[1\]: expected uint8 and called with float32"),
+    ],
+)
+def test_other_images_are_refused(shape, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        exported().functions["maps"].call(exported().weights, np.zeros(shape, dtype))
+
+
+def test_a_task_without_labels_is_left_out():
+    config = branched.get_config()
+    spec = {"kind": "depth", "unit": "m", "valid_range": (1, 9), "mean": 3.0, "stddev": 2.0}
+    config.tasks.semseg.num_classes = 5
+    parts = system.build(config, {"depth": spec})
+    assert list(export.network(config, parts, {"depth": spec}, "64x96").tasks) == ["depth"]
+
+
+@pytest.mark.parametrize(
+    ("size", "configured", "expected"),
+    [("64x96", (0, 0), (64, 96)), ("", (360, 480), (360, 480)), ("8x9", (360, 480), (8, 9))],
+)
+def test_size(size, configured, expected):
+    assert _network(size, configured).size == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("", r"needs --size=<height>x<width>.*config\.eval\.image_size says none"),
+        ("64", r"--size=64; expected <height>x<width>"),
+        ("0x64", r"--size=0x64; expected"),
+        ("64×96", r"--size=64×96; expected"),
+    ],
+)
+def test_sizes_that_are_none(size, message):
+    with pytest.raises(UsageError, match=message):
+        _network(size, (0, 0))
+
+
+def _network(size, configured):
+    config = ConfigDict(
+        {
+            "model": {"pretrained": "", "pretrained_scope": "encoder"},
+            "eval": {
+                "image_size": configured,
+                "tta": {"scales": (), "flip": False, "semantics": "softmax"},
+            },
+        }
+    )
+    return export.network(config, small()[0], {}, size)
+
+
+def test_folder_appears_when_all_is_done(tmp_path):
+    target = tmp_path / "deep" / "exported"
+    with export.new_folder(target) as folder:
+        (folder / "file").write_text("whole")
+        assert not target.exists()
+    assert (target / "file").read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+    (tmp_path / "empty").mkdir()
+    with export.new_folder(tmp_path / "empty") as folder:
+        (folder / "file").write_text("whole")
+    assert (tmp_path / "empty" / "file").exists()
+
+
+def test_folder_of_a_failure_is_gone(tmp_path):
+    with pytest.raises(ZeroDivisionError), export.new_folder(tmp_path / "exported"):
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UsageError, match="not an empty folder"), export.new_folder(path):
+            pass
+    with (
+        pytest.raises(UsageError, match="cannot be written"),
+        export.new_folder(tmp_path / "file" / "x"),
+    ):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
