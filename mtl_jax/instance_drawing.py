@@ -1,4 +1,4 @@
-"""Instances in pictures: each in a colour, within an outline, with its number."""
+"""Instances in pictures: each in a colour, within a pale outline, with its number."""
 
 import functools
 
@@ -25,9 +25,8 @@ def draw(ids: np.ndarray) -> np.ndarray:
     Returns:
       [H, W, 3] uint8.
     """
-    picture = coloured(ids)
-    _outline_and_number(picture, ids)
-    return picture
+    colours = coloured(ids)
+    return _outlined_and_numbered(colours, colours, ids)
 
 
 def draw_over(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -40,10 +39,9 @@ def draw_over(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
     Returns:
       [H, W, 3] uint8.
     """
-    ids = np.asarray(ids)
-    picture = np.where((ids > 0)[..., None], visualization.blend(image, coloured(ids)), image)
-    _outline_and_number(picture, ids)
-    return picture
+    ids, colours = np.asarray(ids), coloured(ids)
+    mixed = np.where((ids > 0)[..., None], visualization.blend(image, colours), image)
+    return _outlined_and_numbered(mixed, colours, ids)
 
 
 def coloured(ids: np.ndarray) -> np.ndarray:
@@ -98,15 +96,12 @@ def number_places(ids: np.ndarray) -> dict[int, tuple[int, int]]:
     return places
 
 
-def _outline_and_number(picture: np.ndarray, ids: np.ndarray) -> None:
-    """Draws into [H, W, 3] uint8."""
-    picture[outlines(ids)] = 255
-    places = number_places(ids)
-    if not places:
-        return
-    canvas = Image.fromarray(picture)
+def _outlined_and_numbered(picture: np.ndarray, colours: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    # Half white, half the instance's colour: the smallest ones are nothing but outline.
+    pale = 128 + colours // 2
+    canvas = Image.fromarray(np.where(outlines(ids)[..., None], pale, picture).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
-    for instance, (row, column) in places.items():
+    for instance, (row, column) in number_places(ids).items():
         pen.text(
             (column, row),
             str(instance),
@@ -116,7 +111,7 @@ def _outline_and_number(picture: np.ndarray, ids: np.ndarray) -> None:
             stroke_width=2,
             stroke_fill="black",
         )
-    picture[:] = np.asarray(canvas)
+    return np.array(canvas)
 
 
 @functools.cache
