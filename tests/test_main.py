@@ -117,6 +117,11 @@ def test_predict_photographs_of_any_size(trained, tmp_path):
         f"--workdir={directory}",
         f"--input={photos}/*.png,{photos}/*.jpg",
         f"--output={tmp_path / 'out'}",
+        "--config.predict.batch_size=2",
+        "--config.predict.tile=64",
+        "--config.predict.tile_overlap=16",
+        "--config.predict.figure=both",
+        "--config.predict.save_npz=True",
     )
     assert "broken.jpg" in output
     labels = Image.open(tmp_path / "out" / "a_semseg.png")
@@ -126,6 +131,10 @@ def test_predict_photographs_of_any_size(trained, tmp_path):
     assert depth.mode == "I;16"
     assert depth.size == (50, 33)
     assert (tmp_path / "out" / "a_overlay.png").exists()
+    assert (tmp_path / "out" / "b_side_by_side.png").exists()
+    with np.load(tmp_path / "out" / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["semseg/prediction"], labels)
+        assert arrays["depth/prediction"].shape == (70, 101)
 
 
 @pytest.mark.slow

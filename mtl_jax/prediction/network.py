@@ -1,5 +1,6 @@
 """From images of any size to maps of the same size: shrinking, padding, batches and tiles."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,12 +67,8 @@ class Network:
           An item, and {task: [H, W, ...]} of it at the image's own size.
         """
         for group in self._groups(items):
-            try:
+            with naming(*(item.origin for item in group)):
                 maps = self._maps([item.image for item in group])
-            except Exception as error:
-                origins = ", ".join(item.origin for item in group)
-                error.add_note(f"This happened while predicting on {origins}.")
-                raise
             yield from zip(group, maps)
 
     def _groups(self, items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -170,6 +167,16 @@ class Network:
 
     def _is_tiled(self, shape: tuple[int, int]) -> bool:
         return 0 < self._settings.tile < max(shape)
+
+
+@contextlib.contextmanager
+def naming(*origins: str) -> Iterator[None]:
+    """Any error within says which images it was about."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This happened while predicting on {', '.join(origins)}.")
+        raise
 
 
 def shrink(image: np.ndarray, max_size: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import tqdm
 
 from mtl_jax.prediction import figures, inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
-from mtl_jax.prediction.network import Item, Network
+from mtl_jax.prediction.network import Item, Network, naming
 from mtl_jax.prediction.settings import FIGURES, Settings
 
 _END = object()
@@ -104,12 +104,15 @@ class _Run:
 
     def photographs(self, named: Sequence[tuple[Path, str]]) -> None:
         """Predicts on photographs, given with the names of their results."""
+        if not named:
+            return
         with (
             tqdm.tqdm(total=len(named), unit="image", disable=None) as progress,
             self._predicted(self._read(named, progress)) as predicted,
         ):
             for item, maps in predicted:
-                contents, remarks = outputs.encode(self._tasks, item, maps, self._settings)
+                with naming(item.origin):
+                    contents, remarks = outputs.encode(self._tasks, item, maps, self._settings)
                 self.remarks += remarks
                 for file, data in contents.items():
                     self.written.append(outputs.write(self._folder / file, data))
@@ -148,7 +151,8 @@ class _Run:
             stack.enter_context(progress)
             for item, maps in stack.enter_context(self._predicted(frames)):
                 for kind, writer in writers.items():
-                    writer.write(self._figure(kind, item, maps), item.time)
+                    with naming(item.origin):
+                        writer.write(self._figure(kind, item, maps), item.time)
                 for folder in arrays:
                     outputs.write(folder / f"{item.name}.npz", outputs.encode_npz(maps))
                 progress.update()

@@ -41,7 +41,7 @@ class VideoReader:
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.time_base = _fraction(self._stream.time_base)
-        self.rate = _fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.rate = _rate(self._stream)
         self.frame_count = self._stream.frames or self._estimated_count()
         self.missing_count = 0
 
@@ -186,6 +186,12 @@ def _import_av(path: Path):
             "pip install -e '.[video]', or pip install av."
         ) from error
     return av
+
+
+def _rate(stream: Any) -> Fraction:
+    """Frames per second; 25 where a file says nothing."""
+    said = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and rate.numerator]
+    return _fraction(said[0]) if said else Fraction(25)
 
 
 def _fraction(value: Any) -> Fraction:

@@ -82,6 +82,15 @@ def test_an_error_of_the_network_names_thephotograph(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_an_error_in_writing_names_the_photograph(tmp_path):
+    def nan(image):
+        return {"semseg": image, "depth": np.full((*image.shape[:3], 1), np.nan, np.float32)}
+
+    with pytest.raises(ValueError, match=r"1024 NaN|72 NaN") as caught:
+        prediction.predict_files(nan, TASKS, [save(tmp_path / "a.png")], tmp_path / "out")
+    assert "a.png" in caught.value.__notes__[0]
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
