@@ -368,6 +368,8 @@ def main(argv: list[str]) -> None:
     except loop.Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)  # where nothing is trained, Ctrl-C has nothing to save
     except (DatasetError, UsageError, loop.NonFiniteLoss) as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if isinstance(error, checkpoints.DiskFullError):
