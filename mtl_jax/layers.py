@@ -15,7 +15,7 @@ from jax import lax
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
-from mtl_jax import _convolution
+from mtl_jax import _convolution, _max_pool
 
 # Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
 INITIALIZERS = {
@@ -216,9 +216,7 @@ class SqueezeExcitation(nn.Module):
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
     """Max-pooling of [B, H, W, C] over window × window, −∞ outside the frame."""
-    return nn.max_pool(
-        x, (window, window), (stride, stride), ((padding, padding), (padding, padding))
-    )
+    return _max_pool.max_pool(x, window, stride, ((padding, padding),) * 2)
 
 
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mtl_jax import _max_pool
+
 
 def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
     """Max-pooling over window × window in ceil mode, −∞ outside the frame.
@@ -30,7 +32,7 @@ def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> j
                 f"of {x.shape[1]}×{x.shape[2]} pixels; use larger images."
             )
         pads.append((padding, max(0, (count - 1) * stride + window - side - padding)))
-    return nn.max_pool(x, (window, window), (stride, stride), pads)
+    return _max_pool.max_pool(x, window, stride, tuple(pads))
 
 
 def average_pool_valid(x: jax.Array, window: int) -> jax.Array:

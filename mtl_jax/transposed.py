@@ -112,7 +112,7 @@ def _blocks(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.
     lack = taps * stride - k
     kernel = jnp.pad(kernel, ((0, lack), (0, lack), (0, 0), (0, 0)))
     kernel = kernel.reshape(taps, stride, taps, stride, c_in, c_out)
-    kernel = kernel[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(-1, stride * stride * c_out)
     edge = dilation * (taps - 1)
     padded = jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
     height, width = (n + edge for n in x.shape[1:3])
@@ -120,10 +120,30 @@ def _blocks(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.
     # output than input channels takes seconds on a CPU.
     seen = [
         padded[:, i : i + height, j : j + width]
-        for i in range(0, edge + 1, dilation)
-        for j in range(0, edge + 1, dilation)
+        for i in range(edge, -1, -dilation)
+        for j in range(edge, -1, -dilation)
     ]
-    y = jnp.concatenate(seen, axis=-1) @ kernel.reshape(-1, stride * stride * c_out)
+    y = _product(jnp.concatenate(seen, axis=-1), kernel)
     batch, height, width, _ = y.shape
     y = y.reshape(batch, height, width, stride, stride, c_out).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(batch, height * stride, width * stride, c_out)
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [B, h, w, c] times kernel [c, o]."""
+    return x @ kernel
+
+
+def _product_forward(x, kernel):
+    return _product(x, kernel), (x, kernel)
+
+
+def _product_backward(residuals, gradient):
+    # The kernel's gradient as it lies: JAX's own form is the transpose of it, for which the CPU
+    # would transpose the output's gradient, by far the largest array here.
+    x, kernel = residuals
+    return gradient @ kernel.T, jnp.einsum("bhwc,bhwo->co", x, gradient)
+
+
+_product.defvjp(_product_forward, _product_backward)
