@@ -125,7 +125,7 @@ def export(network: Network, variables: dict[str, Any]) -> Exported:
     names = list(weights)
     # Arguments that nothing depends on are found only where all shapes are known.
     *used, _ = lower(network.raw, weights, network.size, batch="1").module_kept_var_idx
-    unused = {names[i]: weights.pop(names[i]) for i in set(range(len(names))) - set(used)}
+    unused = {name: weights.pop(name) for i, name in enumerate(names) if i not in used}
     functions = {
         name: lower(call, weights, network.size, unused=unused)
         for name, call in (("maps", network.maps), ("raw", network.raw))

@@ -2,8 +2,8 @@
 
     python run_saved_model.py --output=out photos/*.jpg
 
-Needs TensorFlow, NumPy and Pillow. For each photograph, at its own size, and each task it writes
-<name>_<task>.png (or .npy), as metadata.json says:
+Needs TensorFlow, NumPy and Pillow (10.1 or later). For each photograph, at its own size, and each
+task it writes <name>_<task>.png (or .npy), as metadata.json says:
 
   palette_png      class ids, with a palette that shows them in their colours
   millimetre_png   16-bit depth in millimetres, at most 65.535 m
@@ -128,6 +128,8 @@ def palette_picture(ids, about):
 
 def millimetre_picture(metres, about):
     millimetres = np.rint(metres.astype(np.float64) * 1000)
+    if not np.all(millimetres >= 0):
+        raise ValueError("Depth must be 0 m or more to be written; found negative pixels or NaN.")
     return Image.fromarray(np.minimum(millimetres, MAX_DEPTH_MILLIMETRES).astype(np.uint16))
 
 
