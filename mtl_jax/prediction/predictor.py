@@ -64,10 +64,14 @@ def predict_files(
     outputs.prepare_folder(folder, files)
     run = _Run(Network(apply_fn, tasks, settings), tasks, folder, settings)
     named = list(zip(files, inputs.output_names(files)))
-    run.photographs([(file, name) for file, name in named if not inputs.is_video(file)])
-    for file, name in named:
-        if inputs.is_video(file):
-            run.video(file, name)
+    try:
+        run.photographs([(file, name) for file, name in named if not inputs.is_video(file)])
+        for file, name in named:
+            if inputs.is_video(file):
+                run.video(file, name)
+    except KeyboardInterrupt:
+        report(f"Interrupted. {len(run.written)} files are complete: {folder}")
+        raise
     report(f"Predicted on {len(files) - len(run.failures)} of {len(files)} files: {folder}")
     if run.remarks:
         more = f" Likewise {len(run.remarks) - 1} more files." if len(run.remarks) > 1 else ""
@@ -122,7 +126,7 @@ class _Run:
         """Predicts on a video, frame by frame."""
         try:
             with videos.VideoReader(file) as reader:
-                self.written += self._video(reader, file, name)
+                self._video(reader, file, name)
                 if reader.missing_count:
                     self.incomplete.append(
                         f"{file}: its last {reader.missing_count} of {reader.frame_count} frames "
@@ -131,16 +135,13 @@ class _Run:
         except PredictionError as error:
             self.failures.append(str(error))
 
-    def _video(self, reader: videos.VideoReader, file: Path, name: str) -> list[Path]:
-        """The files that show it; the folder of its frames, if there is one."""
+    def _video(self, reader: videos.VideoReader, file: Path, name: str) -> None:
         frames = (
             Item(f"{i:06d}", f"{file}, frame {i}", image, time)
             for i, (image, time) in enumerate(reader.frames())
         )
         paths = {kind: self._folder / f"{name}_{kind}.mp4" for kind in self._settings.figures}
-        arrays = [self._folder / f"{name}_frames"] if self._settings.save_npz else []
-        for folder in arrays:
-            folder.mkdir(exist_ok=True)
+        arrays = self._folder / f"{name}_frames"
         with contextlib.ExitStack() as stack:
             writers = {
                 kind: stack.enter_context(videos.VideoWriter(path, reader.rate, reader.time_base))
@@ -153,10 +154,12 @@ class _Run:
                 for kind, writer in writers.items():
                     with naming(item.origin):
                         writer.write(self._figure(kind, item, maps), item.time)
-                for folder in arrays:
-                    outputs.write(folder / f"{item.name}.npz", outputs.encode_npz(maps))
+                if self._settings.save_npz:
+                    arrays.mkdir(exist_ok=True)
+                    contents = outputs.encode_npz(maps)
+                    self.written.append(outputs.write(arrays / f"{item.name}.npz", contents))
                 progress.update()
-        return [*paths.values(), *arrays]
+        self.written += paths.values()
 
     def _figure(self, kind: str, item: Item, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         return figures.draw(

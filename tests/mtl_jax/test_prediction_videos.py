@@ -17,6 +17,7 @@ from mtl_jax.prediction import videos
 av = pytest.importorskip("av", reason="PyAV, the extra 'video', is not installed")
 
 SMALL = {"figure_width": 120}
+LATE = 70  # frames after which something is on the disk: the encoder looks ahead
 
 
 def _frame(i, height=48, width=64):
@@ -66,11 +67,13 @@ def test_written_frames_are_read_again(tmp_path, rate, size):
 
 
 def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
-    times = [Fraction(n, 30) for n in (0, 1, 4, 5, 11, 12)]
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(6)], Fraction(30), times)
-    assert _read(path)[1] == tuple(times)
+    """They count from the first frame, whenever that is."""
+    times = tuple(Fraction(n, 30) for n in (0, 1, 4, 5, 11, 12))
+    later = [time + 2 for time in times]
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(6)], Fraction(30), later)
+    assert _read(path)[1] == times
     _predict(tmp_path, [path])
-    assert _read(tmp_path / "out" / "a_overlay.mp4")[1] == tuple(times)
+    assert _read(tmp_path / "out" / "a_overlay.mp4")[1] == times
 
 
 def _turned(path, matrix):
@@ -135,8 +138,8 @@ def test_a_video_gives_figures_and_arrays_of_every_frame(tmp_path, batch_size):
     decoded, times = _read(path)
     written = _predict(tmp_path, [path], figure="both", save_npz=True, batch_size=batch_size)
     out = tmp_path / "out"
-    assert sorted(written) == sorted(out.iterdir())
-    assert sorted(file.name for file in written) == [
+    assert sorted(written) == sorted(file for file in out.rglob("*") if file.is_file())
+    assert sorted(file.name for file in out.iterdir()) == [
         "drive_frames", "drive_overlay.mp4", "drive_side_by_side.mp4",
     ]  # fmt: skip
     for kind, columns in (("overlay", 2), ("side_by_side", 3)):
@@ -235,18 +238,18 @@ def test_a_video_that_does_not_decode_is_named_and_leaves_nothing(tmp_path, cont
 
 
 def test_a_video_that_stops_decoding_leaves_nothing(tmp_path, monkeypatch):
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(9)])
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(80)])
     real = np.rot90
 
     def fails_later(image, k):
         calls.append(k)
-        if len(calls) == 5:
+        if len(calls) > LATE:
             raise av.error.InvalidDataError(1, "bad picture")
         return real(image, k)
 
     calls = []
     monkeypatch.setattr(np, "rot90", fails_later)
-    with pytest.raises(prediction.PredictionError, match=r"a.mp4: does not .* beyond frame 4 "):
+    with pytest.raises(prediction.PredictionError, match=r"a.mp4: does not .* beyond frame 70 "):
         _predict(tmp_path, [path])
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -288,13 +291,16 @@ def test_sound_alone_is_no_video(tmp_path):
         videos.VideoReader(path)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error):
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(9)])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(KeyboardInterrupt, ["Interrupted. 70 files are complete: "]), (RuntimeError, [])],
+)
+def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error, said):
+    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(80)])
     written = []
 
     def fails_later(self, picture, time):
-        if len(written) == 5:
+        if len(written) == LATE:
             raise error
         written.append(time)
         write(self, picture, time)
@@ -303,7 +309,12 @@ def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error):
     monkeypatch.setattr(videos.VideoWriter, "write", fails_later)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_overlay.mp4").write_bytes(b"old")
+    settings, reports = prediction.Settings(save_npz=True, **SMALL), []
     with pytest.raises(error):
-        _predict(tmp_path, [path])
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a_overlay.mp4"]
+        prediction.predict_files(
+            BrightestChannel(), TASKS, [path], tmp_path / "out", settings, report=reports.append
+        )
+    assert [text[: text.index(str(tmp_path))] for text in reports] == said
+    names = {file.name for file in (tmp_path / "out").rglob("*")}
+    assert names == {"a_overlay.mp4", "a_frames", *(f"{i:06d}.npz" for i in range(LATE))}
     assert (tmp_path / "out" / "a_overlay.mp4").read_bytes() == b"old"
