@@ -42,8 +42,8 @@ def published(study: Study) -> list[Table]:
     for run in study.runs:
         for line in run.published_costs:
             quantity, theirs, ours, ratio = _compared(run, line["metric"], line["value"])
-            rows.append([run.name, line["source"], quantity, theirs, ours, ratio])
-    header = ["run", "source", "quantity", "published", "ours", "ours / published"]
+            rows.append([run.name, quantity, theirs, ours, ratio, line["source"]])
+    header = ["run", "quantity", "published", "ours", "ours / published", "source"]
     caption = "Cost beside published; time and memory are of other machines"
     return [Table(header, rows, caption)] if rows else []
 

@@ -92,12 +92,10 @@ def training(run: Run) -> list[Block]:
 
 
 def comparison(study: Study) -> list[Figure]:
-    """The most important metrics, and those published, of all runs that have them.
+    """The most important metrics, and those published, where several runs have them.
 
     Lines over a number that the study varies, such as the learning rate, or else bars.
     """
-    if len(study.runs) < 2:
-        return []
     metrics = dict.fromkeys(study.directions())
     metrics |= dict.fromkeys(
         line["our_metric"] for run in study.runs for line in run.published if line["our_metric"]
@@ -105,8 +103,9 @@ def comparison(study: Study) -> list[Figure]:
     over = varied(study.runs)
     found = []
     for metric in metrics:
-        known = [run for run in study.runs if metric in run.values(BEST).mean]
-        if not known:
+        measured = [run for run in study.runs if metric in run.values(BEST).mean]
+        known = [run for run in study.runs if run in measured or _published(run, metric)]
+        if not measured or len(known) < 2:
             continue
         svg = _over(known, metric, *over) if over else _bars(known, metric)
         title = f"{metric}, best evaluation"
@@ -136,13 +135,16 @@ def varied(runs: Sequence[Run]) -> tuple[str, dict[str, str]] | None:
         if key != chosen
         and len(set(zip(values[chosen], values[key], strict=True))) > len(set(values[chosen]))
     ]
-    groups = [
-        ", ".join(f"{key.rpartition('.')[2]}={run.overrides.get(key)}" for key in other)
-        for run in runs
-    ]
+    groups = [", ".join(_described(key, run.overrides.get(key)) for key in other) for run in runs]
     if len(set(values[chosen])) < 3 or len(set(groups)) * 2 > len(runs):
         return None
     return chosen, {run.name: group for run, group in zip(runs, groups, strict=True)}
+
+
+def _described(key: str, value: Any) -> str:
+    """'adam' of optimizer.name, and 'weight_decay=0.1' of anything else."""
+    short = key.rpartition(".")[2]
+    return str(value) if short == "name" else f"{short}={value}"
 
 
 def _hashable(value: Any) -> Any:
@@ -151,17 +153,18 @@ def _hashable(value: Any) -> Any:
 
 def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str]) -> str:
     content = []
-    for group in dict.fromkeys(groups[run.name] for run in runs):
-        own = sorted(
-            (run for run in runs if groups[run.name] == group), key=lambda run: run.overrides[key]
-        )
-        x = [run.overrides[key] for run in own]
-        y = [run.values(BEST).mean[metric] for run in own]
-        content.append(Line(group or "ours", x, y))
+    runs = sorted(runs, key=lambda run: run.overrides[key])
+    for group in dict.fromkeys(groups.values()):
+        own = [run for run in runs if groups[run.name] == group]
+        label = group or "ours"
+        measured = [run for run in own if metric in run.values(BEST).mean]
+        x = [run.overrides[key] for run in measured]
+        content.append(Line(label, x, [run.values(BEST).mean[metric] for run in measured]))
         points = [(run.overrides[key], v) for run in own for v in _published(run, metric)]
         if points:
-            label = f"{group}, published" if group else "published"
-            content.append(Line(label, *zip(*points, strict=True), hollow=True))
+            published = f"{group}, published" if group else "published"
+            x, y = zip(*points, strict=True)
+            content.append(Line(published, x, y, hollow=True, beside=label))
     x = list(itertools.chain.from_iterable(line.x for line in content))
     log_x = min(x) > 0 and max(x) >= 30 * min(x)
     label = ".".join(key.split(".")[-2:])
@@ -171,7 +174,7 @@ def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str])
 def _bars(runs: Sequence[Run], metric: str) -> str:
     values = {run.name: run.values(BEST) for run in runs}
     return charts.bars(
-        {name: v.mean[metric] for name, v in values.items()},
+        {name: v.mean.get(metric, np.nan) for name, v in values.items()},
         x_label=metric,
         deviations={name: v.std[metric] for name, v in values.items() if metric in v.std},
         published={run.name: _published(run, metric) for run in runs},

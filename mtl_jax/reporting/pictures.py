@@ -15,7 +15,7 @@ from mtl_jax.workdir import Workdir
 
 COUNT = 2  # of examples, and of the worst images of each task, by default
 _WIDEST = 1600  # pixels
-_QUALITY = 80
+_QUALITY = 70
 
 
 def of(name: str, workdir: Workdir, count: int = COUNT) -> list[Block]:
@@ -62,7 +62,7 @@ def _worst(
     for rank, image in enumerate(worst):
         file = workdir.predictions / f"{WORST}_{task}_{rank}.png"
         title = (
-            f"{_ordinal(rank)}{among} {metric} of {len(known)} images: {number(values[image])} "
+            f"{_ordinal(rank, among)} {metric} of {len(known)} images: {number(values[image])} "
             f"(median {number(float(np.median(known)))}), {image}"
         )
         found.append(Picture(file_name(name, file.stem), jpeg(file), title))
@@ -78,7 +78,9 @@ def jpeg(file: Path) -> bytes:
         height = max(1, round(shown.height * _WIDEST / shown.width))
         shown = shown.resize((_WIDEST, height), Image.Resampling.LANCZOS)
     # The colours of classes bleed into each other if they are stored at half the resolution.
-    shown.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    shown.save(
+        buffer, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True, progressive=True
+    )
     return buffer.getvalue()
 
 
@@ -86,5 +88,7 @@ def _index(file: Path) -> int:
     return int(file.stem.rpartition("_")[2])
 
 
-def _ordinal(rank: int) -> str:
-    return ("", "second ", "third ")[rank] if rank < 3 else f"{rank + 1}th "
+def _ordinal(rank: int, among: str) -> str:
+    """'Lowest', 'Second lowest', ..."""
+    number = ("", "second ", "third ")[rank] if rank < 3 else f"{rank + 1}th "
+    return f"{number}{among}".capitalize()

@@ -53,10 +53,12 @@ def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: 
 def _study(study: Study) -> list[Block]:
     found: list[Block] = [Heading(study.name, 2)]
     found += tables.states(study)
-    found += tables.results(study)
+    results = tables.results(study)
+    found += results[:1]
+    found += figures.comparison(study)
     found += tables.published(study)
     found += tables.delta_m(study)
-    found += figures.comparison(study)
+    found += results[1:]
     found += tables.settings(study)
     found += costs.table(study)
     found += costs.published(study)

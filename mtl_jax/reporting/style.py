@@ -38,6 +38,7 @@ th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
 thead th { background: var(--raised); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 400; }
 .text { text-align: left; }
+td.text { white-space: normal; min-width: 6rem; }
 tr > :first-child { position: sticky; left: 0; min-width: 7.5rem; text-align: left;
   max-width: 16rem; background: var(--paper); white-space: normal; overflow-wrap: break-word; }
 thead tr > :first-child { background: var(--raised); }
@@ -47,7 +48,8 @@ figure { margin: 0 0 1rem; }
 figcaption { font-size: .9rem; font-weight: 600; margin-bottom: .25rem; }
 .grid { display: grid; gap: 1rem 1.5rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
-.chart svg { width: 100%; height: auto; max-width: 34rem; display: block; overflow: visible; }
+.chart svg { width: 100%; height: auto; max-width: 34rem; display: block; overflow: visible;
+  font-family: inherit; }
 .chart.large svg { width: auto; max-width: none; }
 .strip img { display: block; height: auto; min-width: 52rem; max-width: 100%;
   background: #ffffff; border-radius: .25rem; }

@@ -122,8 +122,8 @@ def published(study: Study) -> list[Table]:
     rows = [_beside(run, line) for run in study.runs for line in run.published]
     if not rows:
         return []
-    header = ["run", "source", "metric", "published", "ours, best", "difference"]
-    header += ["ours, last", "ours, mean of last ten"]
+    header = ["run", "metric", "published", "ours, best", "difference"]
+    header += ["ours, last", "ours, mean of last ten", "source"]
     lines = [(run.name, line) for run in study.runs for line in run.published]
     metrics_ = {line["metric"]: _our_metric(line) for _, line in lines}
     labels = dict.fromkeys((name, line["source"], line["label"]) for name, line in lines)
@@ -136,17 +136,23 @@ def published(study: Study) -> list[Table]:
 
 def _beside(run: Run, line: Mapping[str, Any]) -> list[str]:
     """A published number and ours, by all three reports, in its unit."""
-    cells = [run.name, line["source"], line["metric"], f"{line['value']:g}"]
+    cells = [run.name, line["metric"], f"{line['value']:g}"]
     ours, factor = line["our_metric"], line["factor"]
     if ours is None:
-        return [*cells, "not measured", *[NONE] * 3]
+        return [*cells, "not measured", *[NONE] * 3, line["source"]]
     values = {report: run.values(report) for report in REPORTS}
     own = {report: v.mean.get(ours) for report, v in values.items()}
     scaled = {report: None if v is None else factor * v for report, v in own.items()}
     std, best = values[BEST].std.get(ours), scaled[BEST]
     cells.append(plus_minus(best, None if std is None else factor * std))
-    cells.append(NONE if best is None else _signed(best - line["value"]))
-    return [*cells, number(scaled[LAST]), number(scaled[MEAN])]
+    cells.append(NONE if best is None else _difference(best, line["value"]))
+    return [*cells, number(scaled[LAST]), number(scaled[MEAN]), line["source"]]
+
+
+def _difference(ours: float, published: float) -> str:
+    """With its sign, to the digits of ours."""
+    decimals = len(number(ours).partition(".")[2])
+    return f"{ours - published:+.{decimals}f}".replace("-", "−")
 
 
 def _our_metric(line: Mapping[str, Any]) -> str:
@@ -154,11 +160,6 @@ def _our_metric(line: Mapping[str, Any]) -> str:
         return "none says the same"
     factor = line["factor"]
     return line["our_metric"] if factor == 1 else f"{factor:g} × {line['our_metric']}"
-
-
-def _signed(difference: float) -> str:
-    text = number(abs(difference))
-    return f"{'−' if difference < 0 else '+'}{text}"
 
 
 def each(values: Iterable[Any], form: Callable[[Any], str]) -> str:
@@ -278,9 +279,10 @@ def classes(study: Study) -> list[Table]:
     names = dict.fromkeys(m for values in found.values() for m in values.mean if "/iou/" in m)
     for task in dict.fromkeys(name.partition("/")[0] for name in names):
         own = [name for name in names if name.startswith(f"{task}/iou/")]
+        having = {run: v for run, v in found.items() if any(name in v.mean for name in own)}
         rows = []
         for metric in own:
-            values = {run: v.mean.get(metric) for run, v in found.items()}
+            values = {run: v.mean.get(metric) for run, v in having.items()}
             champion = _champion(values, "max")
             cells = []
             for run, value in values.items():
@@ -288,7 +290,7 @@ def classes(study: Study) -> list[Table]:
                 cells.append(Strong(text) if run in champion else text)
             rows.append([metric.removeprefix(f"{task}/iou/"), *cells])
         caption = f"{task}: IoU by class in percent, best evaluation"
-        tables.append(Table(["class", *found], rows, caption))
+        tables.append(Table(["class", *having], rows, caption))
     return tables
 
 

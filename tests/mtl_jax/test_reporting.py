@@ -211,7 +211,7 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     assert labels.rows == [("adam_0.001", "B", "joint: adam")]
     assert ours["published"] == "60"
     assert ours["ours, best"] == "51.10"
-    assert ours["difference"] == "−8.900"
+    assert ours["difference"] == "−8.90"
     assert ours["ours, last"] == ours["ours, mean of last ten"] == "51.10"
     assert other["ours, best"] == "not measured"
     (states,) = tables.states(study)
@@ -231,12 +231,12 @@ def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
     (study,), _ = runs.collect([_study(tmp_path)])
     key, groups = figures.varied(study.runs)
     assert key == "schedule.learning_rate"
-    assert groups["adam_0.1"] == "name=adam"
-    assert groups["sgd_0.1"] == "name=sgd"
+    assert groups["adam_0.1"] == "adam"
+    assert groups["sgd_0.1"] == "sgd"
     found = {figure.title: figure.svg for figure in figures.comparison(study)}
     svg = found["semseg/miou_all, best evaluation"]
-    assert "name=adam, published" in svg
-    assert "name=sgd, published" not in svg
+    assert "adam, published" in svg
+    assert "sgd, published" not in svg
 
 
 def _overrides(*rows):

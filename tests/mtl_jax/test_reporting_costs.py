@@ -73,12 +73,12 @@ def test_the_table(tmp_path):
     (study,), _ = runs.collect([folder])
     (table,) = costs.published(study)
     assert table.rows == [
-        ["joint", "B", "training time, h:mm:ss", "7:14:00", "1:02:03", "0.14"],
-        ["joint", "B", "peak memory of a device", "31.63 % of one GPU", "–", "–"],
-        ["joint", "B", "parameters, millions", "26.73", "1.23", "0.05"],
-        ["joint", "D", "layers", "112", "not measured", "–"],
-        ["joint", "D", "parameters, millions", "6.80", "1.23", "0.18"],
-        ["later", "B", "training time, h:mm:ss", "3:31:05", "–", "–"],
+        ["joint", "training time, h:mm:ss", "7:14:00", "1:02:03", "0.14", "B"],
+        ["joint", "peak memory of a device", "31.63 % of one GPU", "–", "–", "B"],
+        ["joint", "parameters, millions", "26.73", "1.23", "0.05", "B"],
+        ["joint", "layers", "112", "not measured", "–", "D"],
+        ["joint", "parameters, millions", "6.80", "1.23", "0.18", "D"],
+        ["later", "training time, h:mm:ss", "3:31:05", "–", "–", "B"],
     ]
     (nothing,), _ = runs.collect([folder / "joint"])
     assert costs.published(nothing) == []

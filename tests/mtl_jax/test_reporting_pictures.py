@@ -1,5 +1,6 @@
 """Pictures of a report: which ones, what is said of them; that they and charts are small."""
 
+import base64
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -24,8 +25,8 @@ def test_the_worst_images_are_named(directory):
     assert all(isinstance(block, document.Picture) for block in blocks)
     titles = [block.title for block in blocks]
     assert titles[0] == "Example 0 of the last evaluation"
-    assert titles[1] == "lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1"
-    assert titles[4].startswith("second highest depth/si_log_rmse of 5 images: 40.00")
+    assert titles[1] == "Lowest semseg/miou of 4 images: 0.1000 (median 0.3500), id_1"
+    assert titles[4].startswith("Second highest depth/si_log_rmse of 5 images: 40.00")
     assert len(titles) == 5
 
 
@@ -82,10 +83,33 @@ def test_charts_are_compact_and_keep_their_text():
     tags = "".join(re.findall(r"<[^>]*>", svg))
     assert not re.search(r"\d\.\d{3}", tags)
     assert "\n" not in svg.rstrip()
-    d = re.findall(r'<path d="([^"]*)"[^>]*stroke-width:1.6', svg)[0]  # the other one is in the legend
-    points = np.array([[float(v) for v in point.split()] for point in re.split("[ML]", d)[1:]])
+    (style,) = re.findall(r"\.(s\w+)\{[^}]*stroke-width:1.6", svg)
+    line, _ = re.findall(rf'<path d="([^"]*)"[^>]*class="{style}"', svg)  # and its legend
+    points = np.array([[float(v) for v in point.split()] for point in re.split("[ML]", line)[1:]])
     assert points.shape == (3, 2)
     # y grows downwards; equal differences in x would be a linear axis.
     assert np.all(np.diff(points[:, 1]) < 0)
     ratio = np.diff(points[:, 0])[1] / np.diff(points[:, 0])[0]
     assert ratio == pytest.approx(np.log(3 / 2) / np.log(2), abs=1e-3)
+
+
+def test_published_marks_have_the_colour_of_their_line():
+    content = [
+        charts.Line("sgd", [1, 2], [0.1, 0.2]),
+        charts.Line("sgd, published", [1, 2], [0.2, 0.3], hollow=True, beside="sgd"),
+        charts.Line("adam", [1, 2], [0.3, 0.4]),
+        charts.Line("adam, published", [1, 3], [0.2, 0.3], hollow=True, beside="adam"),
+    ]
+    svg = charts.lines(content, x_label="rate")
+    used = {colour for colour in charts.COLOURS if colour in svg}
+    assert used == set(charts.COLOURS[:2])
+
+
+def test_the_picture_of_a_confusion_matrix_is_not_blurred():
+    svg = charts.confusion(np.array([[3, 1], [0, 4]]), ["road", "car"])
+    (image,) = re.findall(r"<image [^>]*>", svg)
+    data = re.search(r'base64,\s*([^"]*)"', image)[1]
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        alpha = np.asarray(picture.convert("RGBA"), np.float64)[..., 3] / 255
+    np.testing.assert_allclose(alpha, [[0.75, 0.25], [0, 1]], atol=1 / 255)
+    assert "pixelated" in svg
