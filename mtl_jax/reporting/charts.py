@@ -7,7 +7,6 @@ Only Matplotlib's object interface is used, so nothing global changes.
 import dataclasses
 import io
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -232,12 +231,12 @@ def _svg(fig) -> str:
 def _compact(svg: str) -> str:
     """The <svg> element in a fraction of the bytes, which looks the same."""
     svg = svg[svg.index("<svg ") :]
-    # Ids of groups are referred to by nobody, and would occur several times in one page.
+    # Nobody refers to the ids of groups.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     # Backgrounds that are not painted, and rotations by nothing.
     svg = re.sub(r'<path [^>]*style="fill: none; opacity: 0"/>', "", svg)
     svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
-    # One font for all of it, which a page may replace by its own.
+    # One font for all of it, the reader's.
     svg = re.sub(r"font-family: [^;\"]*(; )?", "", svg)
     svg = svg.replace("<svg ", '<svg font-family="sans-serif" ', 1)
     # What stands between tags is text, and its numbers stay as they are.
@@ -259,12 +258,11 @@ def _compact_tag(tag: str) -> str:
 
 
 def _with_classes(svg: str) -> str:
-    """Every style once; as several charts share a page, its name follows from what it says."""
+    """Every style is written once."""
     names = {}
 
     def name(style: re.Match) -> str:
-        names[style[1]] = f"s{zlib.crc32(style[1].encode()):08x}"
-        return f'class="{names[style[1]]}"'
+        return f'class="{names.setdefault(style[1], f"s{len(names)}")}"'
 
     svg = re.sub(r'style="([^"]*)"', name, svg)
     rules = "".join(f".{name}{{{style}}}" for style, name in names.items())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mtl_jax.reporting.style import CSS
+from mtl_jax.reporting.style import CSS, INK_DARK, INK_LIGHT, PAPER_DARK, PAPER_LIGHT
 from mtl_jax.workdir import write_text
 
 FIGURES, PICTURES = "figures", "pictures"
@@ -105,8 +105,7 @@ def file_name(*parts: str) -> str:
 def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
     """Writes report.md, report.html and the files that they show.
 
-    Charts are within the HTML, and take its colours; pictures of pixels are files beside it, which
-    a browser loads as they come into view.
+    Both show the same files. Charts are light or dark as the reader's system is, like the HTML.
 
     Args:
       blocks: the document.
@@ -123,7 +122,7 @@ def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
     blocks = _numbered(blocks)
     for block in blocks:
         if isinstance(block, Figure):
-            svg = block.svg.replace(INK, "#222222").replace("<svg ", f"<svg {_ON_WHITE} ", 1)
+            svg = block.svg.replace(INK, "currentColor").replace("<style", _COLOURS + "<style", 1)
             write_text(folder / FIGURES / f"{block.name}.svg", svg)
         elif isinstance(block, Picture):
             (folder / PICTURES / f"{block.name}.jpg").write_bytes(block.jpeg)
@@ -143,7 +142,11 @@ def _numbered(blocks: Sequence[Block]) -> list[Block]:
     ]
 
 
-_ON_WHITE = 'style="background:#ffffff"'
+# An image takes no colour from its page, but does know the system's preference.
+_COLOURS = (
+    f"<style>svg{{color:{INK_LIGHT};background:{PAPER_LIGHT}}}@media(prefers-color-scheme:dark)"
+    f"{{svg{{color:{INK_DARK};background:{PAPER_DARK}}}}}</style>"
+)
 
 
 def markdown(blocks: Iterable[Block]) -> str:
@@ -185,7 +188,7 @@ def _markdown_cell(cell: str) -> str:
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """The document as one HTML file with its style and charts."""
+    """The document as one HTML file with its style."""
     (title,) = [b.text for b in blocks if isinstance(b, Heading) and b.level == 1]
     links = [
         f'<li class="level{b.level}"><a href="#{i}">{html.escape(b.text)}</a></li>'
@@ -227,18 +230,19 @@ def _html(block: Block, number: int) -> str:
             return f"<pre>{html.escape(text)}</pre>"
         case Table(header, rows, caption):
             return _html_table(header, rows, caption)
-        case Figure(_, svg, title, large):
+        case Figure(name, _, title, large):
             kind = "chart large" if large else "chart"
-            return (
-                f'<figure class="{kind}"><figcaption>{html.escape(title)}</figcaption>'
-                f'<div class="scroll">{_inline(svg, title)}</div></figure>'
-            )
+            return _html_image(kind, f"{FIGURES}/{name}.svg", title)
         case Picture(name, _, title):
-            return (
-                f'<figure class="strip"><figcaption>{html.escape(title)}</figcaption>'
-                f'<div class="scroll"><img loading="lazy" alt="{html.escape(title)}" '
-                f'src="{PICTURES}/{name}.jpg"></div></figure>'
-            )
+            return _html_image("strip", f"{PICTURES}/{name}.jpg", title)
+
+
+def _html_image(kind: str, source: str, title: str) -> str:
+    text = html.escape(title)
+    return (
+        f'<figure class="{kind}"><figcaption>{text}</figcaption>'
+        f'<div class="scroll"><img loading="lazy" alt="{text}" src="{source}"></div></figure>'
+    )
 
 
 def _html_table(header, rows, caption) -> str:
@@ -262,9 +266,3 @@ def _html_table(header, rows, caption) -> str:
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     above = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
     return f'{above}<div class="scroll"><table>{"".join(lines)}</tbody></table></div>'
-
-
-def _inline(svg: str, title: str) -> str:
-    """The <svg> element alone, in the colour of the text around it."""
-    element = svg[svg.index("<svg ") :].replace(INK, "currentColor")
-    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)

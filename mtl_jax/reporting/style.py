@@ -1,16 +1,23 @@
 """How report.html looks: one column, light or dark as the reader's system is."""
 
-CSS = """\
-:root {
-  --ink: #1f2328; --faint: #656d76; --line: #d8dee4; --paper: #ffffff; --raised: #f6f8fa;
+INK_LIGHT, PAPER_LIGHT = "#1f2328", "#ffffff"
+INK_DARK, PAPER_DARK = "#e2e6eb", "#14171b"
+
+_COLOURS = f"""\
+:root {{
+  --ink: {INK_LIGHT}; --paper: {PAPER_LIGHT}; --faint: #656d76; --line: #d8dee4; --raised: #f6f8fa;
   --accent: #0a5cc2;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e2e6eb; --faint: #98a2ad; --line: #353c45; --paper: #14171b; --raised: #1c2127;
+}}
+@media (prefers-color-scheme: dark) {{
+  :root {{
+    --ink: {INK_DARK}; --paper: {PAPER_DARK}; --faint: #98a2ad; --line: #353c45; --raised: #1c2127;
     --accent: #6cb0ff;
-  }
-}
+  }}
+}}
+"""
+CSS = (
+    _COLOURS
+    + """\
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body {
@@ -48,9 +55,8 @@ figure { margin: 0 0 1rem; }
 figcaption { font-size: .9rem; font-weight: 600; margin-bottom: .25rem; }
 .grid { display: grid; gap: 1rem 1.5rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
-.chart svg { width: 100%; height: auto; max-width: 34rem; display: block; overflow: visible;
-  font-family: inherit; }
-.chart.large svg { width: auto; max-width: none; }
+.chart img { display: block; width: 100%; height: auto; max-width: 34rem; }
+.chart.large img { width: auto; max-width: none; }
 .strip img { display: block; height: auto; min-width: 52rem; max-width: 100%;
   background: #ffffff; border-radius: .25rem; }
 @media (max-width: 40rem) {
@@ -60,3 +66,4 @@ figcaption { font-size: .9rem; font-weight: 600; margin-bottom: .25rem; }
 }
 @media print { .scroll { overflow: visible; } nav { display: none; } }
 """
+)

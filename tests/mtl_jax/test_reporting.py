@@ -22,6 +22,7 @@ class Reader(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.sources, self.links, self.ids, self.text = [], [], [], [], []
+        self.alternatives = []
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
@@ -30,6 +31,7 @@ class Reader(html.parser.HTMLParser):
         self.sources += [attributes[k] for k in ("src", "srcset", "data") if k in attributes]
         self.links += [attributes["href"]] if "href" in attributes else []
         self.ids += [attributes["id"]] if "id" in attributes else []
+        self.alternatives += [attributes["alt"]] if tag == "img" else []
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
@@ -75,14 +77,13 @@ def test_html_is_well_formed_and_needs_no_network(written):
         assert (folder / source).is_file(), source
     for link in reader.links:
         assert link.startswith("#"), link
-    own = [link[1:] for link in reader.links if not re.fullmatch(r"#[mp][0-9a-f]+", link)]
+    own = [link[1:] for link in reader.links]
     assert set(own) <= set(reader.ids)
     assert len(set(own)) == len(own)
     assert "<script" not in text
-    outside = set(re.findall(r"https?://[^\s\"'<]+", text))
-    assert all(u.startswith("http://www.w3.org/") for u in outside), outside  # names of XML
-    assert document.INK not in text
-    assert "currentColor" in text
+    assert "://" not in text
+    assert len(reader.alternatives) == len(reader.sources)
+    assert all(reader.alternatives)
 
 
 def test_markdown_refers_to_files_that_exist(written):
@@ -97,6 +98,10 @@ def test_markdown_refers_to_files_that_exist(written):
             svg = (folder / file).read_text()
             ET.fromstring(svg)
             assert document.INK not in svg
+            assert "currentColor" in svg
+            assert "prefers-color-scheme:dark" in svg
+            outside = set(re.findall(r"https?://[^\s\"'<]+", svg))
+            assert all(u.startswith("http://www.w3.org/") for u in outside)  # names of XML
     for line in text.splitlines():
         if line.startswith("| both"):
             assert line.count(" | ") >= 1
