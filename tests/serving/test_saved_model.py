@@ -61,7 +61,7 @@ def main(*arguments, code=0) -> str:
         env=tiny.environment(1),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -76,7 +76,7 @@ def alone(program, *arguments, without, where, code=0) -> str:
         env=os.environ | flags,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
