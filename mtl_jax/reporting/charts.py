@@ -74,12 +74,25 @@ class Line:
 
 
 def lines(
-    content: Sequence[Line], *, x_label: str, log_x: bool = False, legend: bool = True
+    content: Sequence[Line],
+    *,
+    x_label: str,
+    log_x: bool = False,
+    legend: bool = True,
+    order: Sequence[str] = (),
 ) -> str:
-    """A chart of lines; of a few points each is marked."""
+    """A chart of lines; of a few points each is marked.
+
+    Args:
+      content: the lines, the first below.
+      x_label: below the axis.
+      log_x: whether equal ratios are equally far apart.
+      legend: below that.
+      order: labels in the order of colours; charts that share it give a label the same colour.
+    """
     labels = list(dict.fromkeys(line.label for line in content if not line.hollow))
     labels += dict.fromkeys(line.label for line in content if line.hollow)
-    coloured = list(dict.fromkeys(line.beside or line.label for line in content))
+    coloured = list(dict.fromkeys([*order, *(line.beside or line.label for line in content)]))
     with matplotlib.rc_context(_STYLE):
         fig, axes = _figure(_WIDTH, _HEIGHT + (_legend_height(labels) if legend else 0))
         for line in content:

@@ -17,7 +17,7 @@ _TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
 
 def learning_curves(study: Study) -> list[Figure]:
     """Metrics of the evaluations, and the training loss, of all runs over the epochs."""
-    found = []
+    found, order = [], [run.name for run in study.runs]
     for metric in [*study.directions(), "loss"]:
         lines = [
             line
@@ -26,7 +26,7 @@ def learning_curves(study: Study) -> list[Figure]:
             for line in _curve(run.name, part.workdir.read_evaluations(), metric)
         ]
         if any(len(line.x) > 1 for line in lines):
-            svg = charts.lines(lines, x_label="epoch")
+            svg = charts.lines(lines, x_label="epoch", order=order)
             title = f"{metric} of the evaluations" if metric == "loss" else metric
             found.append(Figure(file_name(study.name, "curve", metric), svg, title))
     lines = [
@@ -36,7 +36,7 @@ def learning_curves(study: Study) -> list[Figure]:
         for line in _curve(run.name, part.workdir.read_training(), "loss")
     ]
     if lines:
-        svg = charts.lines(lines, x_label="epoch")
+        svg = charts.lines(lines, x_label="epoch", order=order)
         found.append(Figure(file_name(study.name, "curve_training"), svg, "weighted training loss"))
     return found
 

@@ -38,7 +38,7 @@ nav ul { list-style: none; margin: 0 0 1rem; padding: .75rem 1rem; background: v
 nav li { break-inside: avoid; overflow-wrap: anywhere; }
 nav li.level3 { padding-left: 1rem; font-size: .9rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
+table { border-spacing: 0; font-size: .9rem; font-variant-numeric: tabular-nums;
   margin-bottom: .5rem; }
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }

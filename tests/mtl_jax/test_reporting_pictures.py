@@ -113,3 +113,11 @@ def test_the_picture_of_a_confusion_matrix_is_not_blurred():
         alpha = np.asarray(picture.convert("RGBA"), np.float64)[..., 3] / 255
     np.testing.assert_allclose(alpha, [[0.75, 0.25], [0, 1]], atol=1 / 255)
     assert "pixelated" in svg
+
+
+def test_a_run_has_the_same_colour_in_all_curves():
+    lines = [charts.Line(name, [1, 2], [0.1, 0.2]) for name in ("a", "b", "c")]
+    order = ["a", "b", "c"]
+    svg = charts.lines(lines[2:], x_label="epoch", order=order)
+    assert charts.COLOURS[2] in svg
+    assert charts.COLOURS[0] not in svg
