@@ -295,8 +295,9 @@ def classes(study: Study) -> list[Table]:
 
 
 def all_metrics(run: Run) -> list[Table]:
-    """Every metric of one run but the IoU of single classes, by all three reports."""
-    values = {report: run.values(report) for report in REPORTS}
+    """Every metric of one run but the IoU of single classes, by the reports that can differ."""
+    reports = REPORTS if max(_evaluations(run)) > 1 else (BEST,)
+    values = {report: run.values(report) for report in reports}
     values = {report: found for report, found in values.items() if found.mean}
     names = dict.fromkeys(m for v in values.values() for m in v.mean if "/iou/" not in m)
     rows = [
