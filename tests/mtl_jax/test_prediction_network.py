@@ -90,21 +90,19 @@ def test_frames_keep_their_order():
     _check(found, images)
 
 
-@pytest.mark.parametrize(
-    "sizes", [[(8, 8)], [(8, 8), (8, 40), (40, 8), (40, 40), (8, 70), (70, 8)]]
-)
-def test_only_a_few_images_are_held(sizes):
+@pytest.mark.parametrize("shapes", [1, 12])
+def test_only_a_few_images_are_held(shapes):
     drawn = []
 
     def items():
-        for i in range(60):
+        for i in range(36):
             drawn.append(i)
-            yield Item(str(i), "", photograph(*sizes[i % len(sizes)]))
+            yield Item(str(i), "", photograph(8, 32 * (i % shapes) + 8))
 
     network = Network(BrightestChannel(), TASKS, Settings(batch_size=2))
     for done, _ in enumerate(network.run(items())):
         assert len(drawn) - done <= 4 * 2
-    assert done == 59
+    assert done == 35
 
 
 def test_an_error_names_the_images():
