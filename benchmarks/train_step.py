@@ -6,7 +6,8 @@
     python -m benchmarks.train_step --all
 
 prints one Markdown table with a row per batch size, or for `--all` per config and batch size, each
-config as its embedded default and in a process of its own:
+config as its embedded default and in a process of its own. The step is the one that training takes:
+with the config's optimizer, asynchronous or not, its micro-batches and its frozen parts.
 
 * compile: tracing, lowering and compiling, without any cache;
 * step: the median of `--steps` steps, each waited for; images/s follows from it;
@@ -113,17 +114,32 @@ def peak_bytes() -> int:
 
 def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[str, float]:
     """One row of the table, by its columns' names."""
+    config = config.copy_and_resolve_references()
+    config.train.batch_size = batch_size  # what asynchronous updates are checked against
     mesh = parallel.make_mesh()
+    accumulate = config.train.accumulate
+    parallel.check_batch_size(batch_size, mesh, key="--batch_sizes", accumulate=accumulate)
     specs = label_specs(config.tasks)
     parts = system.build(config, specs)
-    schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=100, total_steps=1000)
-    optimizer = optimizers.make_optimizer(config.optimizer, schedule)
+    epoch = {"steps_per_epoch": 100, "total_steps": 1000}
+    optimizer, schedule = optimizers.build(
+        config,
+        **epoch,
+        labelled_per_epoch=dict.fromkeys([optimizers.COMMON, *parts.tasks], 100 * batch_size),
+        frozen=parts.freezing.mask if parts.freezing else None,
+    )
     state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
     used = {"image", "valid", *(task.key for task in parts.tasks.values())}
     batch = made_up_batch({k: v for k, v in specs.items() if k in used}, batch_size, size)
     batch = parallel.put_batch(mesh, batch)
     step = training.make_train_step(
-        parts, optimizer, schedule, seed=0, steps_per_epoch=100, mesh=mesh
+        parts,
+        optimizer,
+        schedule,
+        seed=0,
+        steps_per_epoch=epoch["steps_per_epoch"],
+        mesh=mesh,
+        accumulate=accumulate,
     )
     start = time.perf_counter()
     compiled = step.lower(state, batch).compile()
@@ -196,11 +212,16 @@ def main(argv: list[str]) -> None:
     config = _CONFIG.value
     device = jax.devices()[0]
     if _HEADER.value:
-        print(f"{height}×{width}, {config.model.dtype}, {config.optimizer.name}, ", end="")
+        asynchronous = "asynchronous " if config.optimizer.images_per_update else ""
+        optimizer = f"{asynchronous}{config.optimizer.name}"
+        print(f"{height}×{width}, {config.model.dtype}, {optimizer}, ", end="")
         print(f"{jax.device_count()} × {device.device_kind} ({device.platform}), ", end="")
         print(f"JAX {jax.__version__}\n")
     for number, batch_size in enumerate(_BATCH_SIZES.value):
-        row = measure(config, int(batch_size), (height, width), _STEPS.value)
+        try:
+            row = measure(config, int(batch_size), (height, width), _STEPS.value)
+        except ValueError as error:  # the config asks for what this batch size cannot give
+            raise app.UsageError(str(error)) from error
         if number == 0 and _HEADER.value:
             print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
         print(f"| {' | '.join(map(_cell, row.values()))} |", flush=True)

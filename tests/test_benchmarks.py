@@ -1,0 +1,34 @@
+"""The speed table measures the step that a config trains with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_step_has_the_configs_optimizer():
+    """Asynchronous updates are measured as such, and checked: 32 images are more than 16 a time."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.train_step"),
+            "--config=configs/stacked_unet.py:streets_mixed",
+            "--config.model.encoder.width=8",
+            "--config.model.head.channels=8",
+            *("--size=32x32", "--batch_sizes=2,32", "--steps=1"),
+        ],
+        cwd=ROOT,
+        env=tiny.environment(1),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert "asynchronous adam" in done.stdout
+    row = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
+    assert row[0] == "stacked_unet_streets_mixed"
+    assert row[2] == "2"
+    assert float(row[4].replace(",", "")) > 0
+    assert done.returncode == 1
+    assert "fewer than config.train.batch_size=32" in done.stderr
