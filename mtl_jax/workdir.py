@@ -64,13 +64,19 @@ class Workdir:
     def claim(self, config: ConfigDict) -> None:
         """Saves the config, or checks that the directory belongs to the same one.
 
+        A config of which nothing has been trained, as a later part refused it, gives way.
+
         Raises:
           WorkdirError: it holds a run of another config; the message lists the differing keys.
         """
-        if self.config.exists():
+        if self.config.exists() and self._holds_a_run():
             self.check_config(config, may_differ=MAY_DIFFER)
         else:
             write_json(self.config, to_json(config))
+
+    def _holds_a_run(self) -> bool:
+        files = (self.checkpoints, self.training, self.evaluations, self.results)
+        return any(file.exists() for file in files) or any(self.path.glob("seed_*"))
 
     def check_config(self, config: ConfigDict, *, may_differ: Iterable[str]) -> None:
         """Raises WorkdirError if the saved config differs from `config` anywhere else."""

@@ -62,6 +62,7 @@ def leaves(tree) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 def test_trains_on_streets(name, dtype, streets_dir, tmp_path):

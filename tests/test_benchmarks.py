@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_the_step_has_the_configs_optimizer():
     """Asynchronous updates are measured as such, and checked: 32 images are more than 16 a time."""
     done = subprocess.run(

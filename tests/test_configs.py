@@ -78,7 +78,6 @@ def test_every_config_builds_and_is_complete(name, protocol):
 
 
 # A full-width protocol compiles for half a minute and differs from its embedded twin in widths.
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name for name, _ in NAMES}))
 def test_every_config_takes_a_step(name):
     protocol = next(protocol for other, protocol in NAMES if other == name)

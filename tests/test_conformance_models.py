@@ -150,6 +150,7 @@ class TestArchitectures:
             np.testing.assert_allclose(others[task][1], expected[1], rtol=1e-4, atol=1e-4)
             assert not np.allclose(others[task][0], expected[0], rtol=1e-2, atol=1e-2)
 
+    @pytest.mark.slow
     def test_bfloat16_is_close_to_float32(self, name):
         exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
         for task, expected in exact.items():

@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 GOLDEN = Path(__file__).parent / "golden_run.json"
 
@@ -25,7 +24,7 @@ def losses(data_dir: str, directory) -> dict[str, list[float]]:
         data__augment__flip=0.5,
         optimizer__name="sgd",
         schedule__name="polynomial",
-        schedule__learning_rate=0.02,
+        schedule__learning_rate=0.005,
         schedule__warmup_epochs=1.0,
         train__epochs=10,
         train__log_every=1,
@@ -38,7 +37,6 @@ def losses(data_dir: str, directory) -> dict[str, list[float]]:
     return {key: [float(s[key]) for s in scalars] for key in keys}
 
 
-@pytest.mark.slow
 def test_golden_run(streets_dir, tmp_path):
     found, golden = losses(streets_dir, tmp_path), json.loads(GOLDEN.read_text())
     for key, expected in golden.items():
@@ -47,6 +45,7 @@ def test_golden_run(streets_dir, tmp_path):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/input_pipeline is not that package
     import conftest
 
     from input_pipeline import datasets

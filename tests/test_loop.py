@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from ml_collections import ConfigDict
 
 from mtl_jax import checkpoints, loop, results, workdir
 
@@ -116,8 +117,7 @@ def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
     assert again["last"]["step"] == found["last"]["step"] == 6
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop_at", [1, 3])
+@pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_stop_and_resume_is_bit_for_bit(finished, tmp_path, stop_at, monkeypatch):
     whole, found = finished
     monkeypatch.setattr(loop.StopSignal, "requested", lambda self, step, every: step == stop_at)
@@ -188,6 +188,16 @@ def test_work_directory_of_another_config_names_the_keys(finished):
         run.workdir.claim(config)
     assert "schedule.learning_rate: 0.002 in the directory, 7.0 asked for" in str(error.value)
     assert "log_every" not in str(error.value)
+
+
+def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
+    directory = workdir.Workdir(tmp_path)
+    directory.claim(ConfigDict({"seed": 0}))
+    directory.claim(ConfigDict({"seed": 1}))
+    assert directory.read_config() == {"seed": 1}
+    (tmp_path / "seed_3").mkdir()
+    with pytest.raises(workdir.WorkdirError, match="seed: 1 in the directory, 2 asked for"):
+        directory.claim(ConfigDict({"seed": 2}))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):

@@ -63,7 +63,6 @@ def trained(streets_dir, tmp_path_factory):
     return directory, output
 
 
-@pytest.mark.slow
 def test_train_shows_progress_and_leaves_everything(trained):
     directory, output = trained
     assert "step 6/6 (100%" in output
@@ -74,7 +73,6 @@ def test_train_shows_progress_and_leaves_everything(trained):
     assert json.loads((directory / "results.json").read_text())["finished"]
 
 
-@pytest.mark.slow
 def test_evaluate_needs_only_the_work_directory(trained):
     directory, _ = trained
     output = call(
@@ -103,7 +101,6 @@ def test_evaluate_needs_only_the_work_directory(trained):
     np.testing.assert_allclose(metrics["semseg/miou"], iou.mean(), rtol=1e-6)
 
 
-@pytest.mark.slow
 def test_predict_photographs_of_any_size(trained, tmp_path):
     directory, _ = trained
     photos = tmp_path / "photos"
@@ -137,7 +134,6 @@ def test_predict_photographs_of_any_size(trained, tmp_path):
         assert arrays["depth/prediction"].shape == (70, 101)
 
 
-@pytest.mark.slow
 def test_starting_from_a_trained_run(trained, streets_dir, tmp_path):
     directory, _ = trained
     output = call(
@@ -151,7 +147,6 @@ def test_starting_from_a_trained_run(trained, streets_dir, tmp_path):
     assert "oaded" in output
 
 
-@pytest.mark.slow
 def test_a_different_config_is_refused_with_the_keys(trained, streets_dir):
     directory, _ = trained
     output = fails(f"--workdir={directory}", *tiny.arguments(streets_dir), "--config.seed=5")
@@ -193,7 +188,6 @@ MISTAKES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
     arguments, expected = MISTAKES[mistake]

@@ -55,7 +55,6 @@ def one_device(sgd, tmp_path_factory):
     return after(tiny.run(sgd, tmp_path_factory.mktemp("one")), 3)
 
 
-@pytest.mark.slow
 def test_eight_devices_equal_one(sgd, one_device, tmp_path):
     state, losses = after(tiny.run(sgd, tmp_path, devices=8), 3)
     assert_close(losses, one_device[1])

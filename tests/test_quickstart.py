@@ -37,6 +37,7 @@ def shown(monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_the_code_runs(cells, shown, streets_dir, tmp_path, monkeypatch, capfd):
     """All cells in one namespace, with the settings of the cell that is tagged for that changed."""
     for name, value in tiny.environment(devices=1).items():

@@ -103,6 +103,7 @@ def test_outputs_are_those_of_predict(batch, tta):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 def test_every_architecture_runs_with_any_batch(name):
     model, variables = conformance.initialised(name)

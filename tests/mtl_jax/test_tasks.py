@@ -221,10 +221,11 @@ def test_pixels_of_ignored_truth_count_nowhere():
 # Pictures and files.
 
 
-def test_label_panel_names_the_classes_present():
+def test_label_panel_tells_the_classes_present_from_the_absent():
     labels = np.int32([[0, 0, 2], [2, 255, 0]])
     panel = _semseg().panel(np.zeros((2, 3, 3), np.uint8), labels)
-    assert panel.legend == (("road", (128, 64, 128)), ("car", (0, 0, 142)))
+    assert panel.legend == (("road", (128, 64, 128)), ("sky", (70, 130, 180)), ("car", (0, 0, 142)))
+    assert panel.absent == {"sky"}
     assert panel.picture.shape == (2, 3, 3)
 
 
