@@ -265,6 +265,8 @@ def sweep(overrides: list[str]) -> int:
         seeds=_seeds(),
     )
     rows = study.shard(*sweeps.parse_shard(_SHARD.value))
+    if _RATE.present and not _SWEEP_LIST.value:
+        raise UsageError("--images_per_second is of no use without --sweep_list.")
     if _SWEEP_LIST.value:
         print(runner.table(rows, _RATE.value))
         return 0
@@ -383,9 +385,9 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
+        again = "goes on from the last checkpoint" if _MODE.value == "train" else "begins anew"
         print(
-            f"\nThe disk is full: {error.filename}. Free some space; the same command goes on from "
-            "the last checkpoint.",
+            f"\nThe disk is full: {error.filename}. Free some space; the same command {again}.",
             file=sys.stderr,
             flush=True,
         )

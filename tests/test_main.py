@@ -1,17 +1,12 @@
 """main.py as a user types it: the three modes, and one clear message for each mistake."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[1]
-
+from run_main import call, fails
 
 # As `python main.py`, but without root's rights, which would let it write anywhere. What the user
 # that it becomes might not be allowed to read is imported before.
@@ -32,28 +27,6 @@ def without_rights(argv):
 
 app.run(without_rights)
 """
-
-
-def call(*arguments, code=0, program=("main.py",)) -> str:
-    """Runs main.py; returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=ROOT,
-        env=tiny.environment(1),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output
-    return output
-
-
-def fails(*arguments, **options) -> str:
-    """Runs main.py, which has to refuse without a traceback."""
-    output = call(*arguments, code=1, **options)
-    assert "Traceback" not in output
-    return output
 
 
 @pytest.fixture(scope="module")

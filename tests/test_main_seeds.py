@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from test_main import call, fails
+from run_main import call, fails
 
 STEPS = ("--config.train.max_steps=2", "--config.eval.selection=depth/rmse")
 SMALLER = ("--config.eval.selection_mode=min", "--config.eval.batch_size=4")

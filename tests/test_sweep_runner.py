@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
+import run_main
 import tiny
 
 from mtl_jax import sweep_runner, sweeps
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = run_main.ROOT
 
 SWEEP = """
 from configs import common
@@ -318,17 +319,6 @@ def test_the_list_of_rows_and_their_cost(make):
 # --- main.py -------------------------------------------------------------------------------------
 
 
-def call(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "main.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=tiny.environment(1),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-
-
 @pytest.mark.slow
 def test_a_sweep_by_main(streets_dir, tmp_path):
     overrides = [a for a in tiny.arguments(streets_dir) if a.startswith("--config.")]
@@ -339,22 +329,18 @@ def test_a_sweep_by_main(streets_dir, tmp_path):
         *overrides,
         "--config.train.max_steps=2",
     ]
-    done = call(*command, "--shard=1/2")
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_main.call(*command, "--shard=1/2")
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert [row["state"] for row in rows] == ["pending", "done"]
     results = json.loads((tmp_path / "branched" / "results.json").read_text())
     assert results["steps"] == 2
-    shown = call(*command, "--sweep_list")
-    assert "(the mean of 1 finished)" in shown.stdout
+    assert "(the mean of 1 finished)" in run_main.call(*command, "--sweep_list")
 
 
 def test_mistakes_of_main():
     for arguments, expected in (
         (["--sweep=configs/sweeps/none.py"], "no such file"),
         (["--sweep=configs/sweeps/mtan.py", "--mode=evaluate"], "neither --config nor --mode"),
+        (["--sweep=configs/sweeps/mtan.py", "--images_per_second=9"], "without --sweep_list"),
     ):
-        done = call(*arguments)
-        assert done.returncode == 1
-        assert expected in done.stderr
-        assert "Traceback" not in done.stderr
+        assert expected in run_main.fails(*arguments)

@@ -95,7 +95,11 @@ def prepare(
     root = builder.data_path.parent if not builder.builder_config else builder.data_path.parents[1]
     with _only_process(os.path.join(root, ".lock")):
         if not _builder(name, data_dir)[1].is_prepared():
-            prepare_records(file_format=_FORMAT)
+            tfds.display_progress_bar(False)  # ours know how much there is to do
+            try:
+                prepare_records(file_format=_FORMAT)
+            finally:
+                tfds.display_progress_bar(True)
     # A new builder, because what is on disk is what counts.
     return load(name, data_dir=data_dir)
 

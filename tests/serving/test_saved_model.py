@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,13 +13,13 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 from PIL import Image
+from run_main import ROOT, call
 from sklearn import datasets
 
 from input_pipeline import from_config
 from mtl_jax import checkpoints, system, workdir
 from mtl_jax.train_state import TrainState
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = (90, 120)  # no multiples of 32
 TASKS = {
     "semseg": {"type": "segmentation"},
@@ -51,20 +50,6 @@ for batch in (1, 3):
 
 # Half a minute for exporting and predicting, and as much for starting TensorFlow a few times.
 pytestmark = pytest.mark.slow
-
-
-def main(*arguments, code=0) -> str:
-    """Runs main.py; returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, "main.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=tiny.environment(1),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def alone(program, *arguments, without, where, code=0) -> str:
@@ -113,7 +98,7 @@ def run(streets_dir, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere") / "exported"
-    output = main("--mode=export", f"--workdir={run}", "--size=90x120", f"--output={folder}")
+    output = call("--mode=export", f"--workdir={run}", "--size=90x120", f"--output={folder}")
     assert "Step 7" in output
     assert "90×120" in output
     return folder
@@ -136,7 +121,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predicted(run, photographs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("predicted")
-    main(
+    call(
         "--mode=predict",
         f"--workdir={run}",
         f"--input={photographs}/china.png,{photographs}/flower.jpg",
@@ -239,7 +224,7 @@ def test_lines_of_the_docs(exported, tmp_path):
     ],
 )
 def test_mistakes_get_one_clear_message(arguments, message, run, tmp_path):
-    output = main(
+    output = call(
         "--mode=export",
         f"--workdir={run}",
         "--size=64x96",
