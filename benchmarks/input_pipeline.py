@@ -173,6 +173,7 @@ def main(argv):
     if _DATASET.value:
         results |= measure(datasets.load(_DATASET.value, data_dir=_DATA_DIR.value))
     else:
+        tfds.display_progress_bar(False)
         with tempfile.TemporaryDirectory() as directory:
             for config in _Drawn.BUILDER_CONFIGS:
                 options = {"config": config.name, "data_dir": directory}

@@ -90,7 +90,7 @@ def base() -> ConfigDict:
                 "tta": {
                     "scales": (),  # besides 1; report B: (0.5, 2.0, 3.0)
                     "flip": False,  # every scale mirrored too
-                    "semantics": "softmax",  # class maps: average these, or 'vote'
+                    "semantics": "softmax",  # of class maps; or 'vote', or 'plain': not merged
                 },
                 "delta_metrics": (),  # of Δm by one metric per task; () = each task's headline
             },

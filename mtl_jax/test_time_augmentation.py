@@ -16,7 +16,7 @@ import numpy as np
 
 from mtl_jax import _options, layers
 
-SEMANTICS = ("softmax", "vote")
+SEMANTICS = ("softmax", "vote", "plain")
 # More than one vote, less than two: the plain photograph decides a tie that it takes part in.
 _PLAIN_VOTE = 1.5
 
@@ -30,7 +30,8 @@ class TestTimeAugmentation:
       flip: whether every scale, 1 included, is predicted on the mirror image too.
       semantics: 'softmax' averages class probabilities, resized bilinearly. 'vote' lets the views'
         labels vote, resized by nearest neighbour; the most votes win, and of a tie the plain
-        photograph's class if it is in it, otherwise the lowest id.
+        photograph's class if it is in it, otherwise the lowest id. 'plain' merges no class maps:
+        they stay the plain photograph's, as in report B's table.
       multiple_of: views are padded to a multiple of it at the bottom and right, by repeating the
         last row and column, and their predictions are cropped again.
     """
@@ -67,6 +68,8 @@ class TestTimeAugmentation:
         if not self.views:
             return dict(plain)
         size = image.shape[1:3]
+        kept = {name for name, task in tasks.items() if self._kept(task)}
+        tasks = {name: task for name, task in tasks.items() if name not in kept}
         sums = {}
         for name, task in tasks.items():
             sums[name] = self._values(task, plain[name], size, mirrored=False, zoom=1.0)
@@ -79,7 +82,8 @@ class TestTimeAugmentation:
                     task, predictions[name], size, mirrored=mirrored, zoom=scale
                 )
         count = 1 + len(self.views)
-        return {name: task.from_average(sums[name] / count) for name, task in tasks.items()}
+        merged = {name: task.from_average(sums[name] / count) for name, task in tasks.items()}
+        return merged | {name: plain[name] for name in kept}
 
     def _predict_view(self, predict, image, scale, mirrored):
         """Predictions [B, h, w, C] on one view, with columns in the photograph's order."""
@@ -95,6 +99,9 @@ class TestTimeAugmentation:
         return {
             name: value[:, :height, :width][:, :, columns] for name, value in predict(view).items()
         }
+
+    def _kept(self, task) -> bool:
+        return self.semantics == "plain" and task.classification
 
     def _votes(self, task) -> bool:
         return self.semantics == "vote" and task.classification

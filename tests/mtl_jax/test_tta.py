@@ -129,6 +129,16 @@ def test_without_views_predictions_stay_as_they_are():
     assert all(merged[name] is plain[name] for name in TASKS)
 
 
+def test_class_maps_can_stay_the_plain_photographs():
+    image = _image()
+    plain = _network(image)
+    merged = TestTimeAugmentation(SCALES, semantics="plain").merge(_network, TASKS, image, plain)
+    assert merged["parts"] is plain["parts"]
+    voted = TestTimeAugmentation(SCALES, semantics="vote").merge(_network, TASKS, image, plain)
+    np.testing.assert_array_equal(merged["depth"], voted["depth"])
+    assert np.any(merged["depth"] != plain["depth"])
+
+
 def test_the_plain_photograph_breaks_ties():
     """Two views disagree everywhere: the plain one wins, though its class has the higher id."""
     image = np.zeros((1, 2, 2, 3), np.uint8)
@@ -277,7 +287,7 @@ def test_configuration():
         ({"scales": (1.0, 2.0)}, "different positive scales besides 1"),
         ({"scales": (2.0, 2.0)}, "different positive scales"),
         ({"scales": (0.0,)}, "different positive scales"),
-        ({"semantics": "majority"}, "semantics='majority'; expected one of softmax, vote"),
+        ({"semantics": "majority"}, "semantics='majority'; expected one of softmax, vote, plain"),
     ],
 )
 def test_configuration_that_cannot_be_is_refused(changes, message):
