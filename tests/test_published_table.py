@@ -180,6 +180,16 @@ def test_a_published_percentage_is_ours_times_100():
     }
 
 
+def test_a_published_offset_is_in_pixels_of_half_the_size():
+    """Report E predicts 128×256 and measures there; we predict, and measure, at 256×512."""
+    output = {line["metric"]: float(line["value"]) for line in PUBLISHED["E-architecture"]}
+    (row,) = rows_of("E-instance")
+    width = int(row.config.data.dataset.split("x")[1])
+    for result in sweeps.published_results(("E-instance",)):
+        assert result["our_metric"] == "instance/rms"
+        assert result["factor"] == output["output_width"] / width
+
+
 def layers_of(config, module: str) -> list[tuple[int, ...]]:
     """Shapes of the kernels of the modules whose name begins so, behind a small encoder."""
     config = config.copy_and_resolve_references()
