@@ -109,6 +109,13 @@ def test_seeds_give_other_orders_and_every_visit_other_draws(builder):
     assert other[0]["image"].tobytes() != visits[0]
 
 
+def test_no_two_visits_share_a_seed(builder):
+    """Nor would an example meet the draws that another one had in the epoch before."""
+    stream = train(builder)
+    seeds = [tuple(seed) for step in range(6) for seed in stream._read(step)[1]]
+    assert len(set(seeds)) == len(seeds) == 24
+
+
 def test_processes_read_slices_of_the_global_batch(builder):
     whole = take(train(builder), 3)
     parts = [take(train(builder, process_index=index, process_count=2), 3) for index in range(2)]

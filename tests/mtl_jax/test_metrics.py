@@ -159,6 +159,12 @@ def test_depth_below_the_floor_enters_logarithms_as_the_floor():
     np.testing.assert_allclose(_depth_metrics([1.0], [0.0])["log_rmse"], np.log(100), rtol=1e-6)
 
 
+def test_a_ratio_of_exactly_the_threshold_is_not_below_it():
+    result = _depth_metrics([5, 25, 125], [4, 16, 64])  # 1.25, 1.25², 1.25³
+    found = [result[name] for name in ("delta1", "delta2", "delta3")]
+    np.testing.assert_allclose(found, [0, 1 / 3, 2 / 3], rtol=1e-12)
+
+
 def test_nan_prediction_is_not_hidden():
     assert np.isnan(_depth_metrics([1.0, 2.0], [1.0, np.nan])["abs"])
 

@@ -206,6 +206,20 @@ def test_mirrored_normals_look_the_other_way():
     np.testing.assert_allclose(values, [[[[-0.6, 0.0, -0.8]]]], atol=1e-7)
 
 
+def test_offsets_of_a_zoomed_view_are_in_pixels_of_the_photograph():
+    task = tasks.build({"instance": {"type": "instances"}}, KINDS)["instance"]
+
+    def network(view):
+        """An object twice as large has its centre twice as far away."""
+        zoom = view.shape[1] / H
+        return {"instance": jnp.full((*view.shape[:3], 2), zoom) * jnp.float32([3, -2])}
+
+    image = np.zeros((1, H, W, 3), np.uint8)
+    tta = TestTimeAugmentation((0.5, 2.0))
+    merged = tta.merge(network, {"instance": task}, image, network(image))["instance"]
+    np.testing.assert_allclose(merged, np.broadcast_to([3, -2], (1, H, W, 2)), rtol=1e-6)
+
+
 # In an evaluation.
 
 
@@ -254,6 +268,21 @@ def test_evaluation_of_a_partly_labelled_batch():
     assert found["parts/loss"] == plain["parts/loss"]
     assert found["depth/loss"] == plain["depth/loss"]
     assert found["depth/abs"] != plain["depth/abs"]
+
+
+def test_the_loss_is_the_mean_over_labelled_images():
+    batch = _batch()
+    found = _evaluate(batch, None)
+    for name, task in TASKS.items():
+        each = []
+        for i in np.flatnonzero(batch["valid"]):
+            one = {key: value[i : i + 1] for key, value in batch.items()}
+            targets = task.targets(one)
+            if task.labelled(targets, one["valid"]):
+                each.append(task.loss(_network(one["image"])[name], targets, one["valid"]))
+        assert len(each) == 6
+        assert found[f"{name}/loss"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert found["loss"] == pytest.approx(found["parts/loss"] + found["depth/loss"])
 
 
 def test_eight_devices_equal_one():
