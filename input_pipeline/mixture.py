@@ -171,7 +171,7 @@ class MixedRecords:
             rounds, positions = np.divmod(visits, records.num_examples)
             indices = np.empty_like(visits)
             for index in np.unique(rounds):
-                own_order = permutation(records.num_examples, seed, int(index), series=source + 1)
+                own_order = permutation(records.num_examples, seed, int(index), series=source + 2)
                 indices[rounds == index] = own_order[positions[rounds == index]]
             order[sources == source] = start + indices
         return order

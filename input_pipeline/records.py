@@ -102,7 +102,7 @@ def permutation(size: int, seed: int, epoch: int, series: int = 0) -> np.ndarray
       size: of the order.
       seed: not negative.
       epoch: not negative.
-      series: another one gives other orders.
+      series: another one gives other orders. 1 is what augmentations draw from.
     """
     # Sorting raw random numbers, because how NumPy permutes may change between its versions.
     key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, series], np.uint64)

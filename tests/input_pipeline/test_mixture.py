@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import toy_dataset
 
-from input_pipeline import mixture, pipeline
+from input_pipeline import mixture, pipeline, transforms
 from input_pipeline.errors import DatasetError
 from input_pipeline.transforms import Augmentation
 
@@ -125,7 +125,27 @@ def test_data_sets_are_mixed_within_batches(builder):
 def test_the_order_is_fixed_for_all_time(builder):
     stream = train(classes_and_geometry(builder), batch_size=8)
     found = [(source[0], index) for source, index in sources_and_indices(stream.example_ids(0))]
-    assert found == list(zip("cgcccgcc", (2, 7, 10, 5, 7, 5, 8, 1)))
+    assert found == list(zip("cgcccgcc", (7, 2, 5, 9, 8, 0, 6, 10)))
+
+
+def test_orders_and_augmentations_draw_from_different_numbers(builder, monkeypatch):
+    """Of one key, (seed, number), each has a counter of its own."""
+    philox, counters = np.random.Philox, []
+
+    def recording(**options):
+        bits = philox(**options)
+        counters.append(tuple(bits.state["state"]["counter"].tolist()))
+        return bits
+
+    stream = train(classes_and_geometry(builder))
+    monkeypatch.setattr(np.random, "Philox", recording)
+    stream.example_ids(0)
+    of_orders = set(counters)
+    assert len(of_orders) == len(counters) == 3  # which data set is next, and the order of each
+    counters.clear()
+    transforms.augment(toy_dataset.example("train", 0), toy_dataset.SPECS, Augmentation(), (7, 0))
+    assert len(counters) == 1
+    assert counters[0] not in of_orders
 
 
 def test_seeking_gives_the_batches_of_an_uninterrupted_run_across_epochs(builder):
