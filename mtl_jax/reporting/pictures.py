@@ -28,9 +28,7 @@ def of(name: str, workdir: Workdir, count: int = COUNT) -> list[Block]:
     """
     examples = sorted(workdir.predictions.glob("example_*.png"), key=_index)
     found: list[Block] = [
-        Picture(
-            file_name(name, file.stem), jpeg(file), f"Example {_index(file)} of the last evaluation"
-        )
+        _picture(name, file, f"Example {_index(file)} of the last evaluation")
         for file in examples[:count]
     ]
     left_out = [f"{len(examples)} examples"] if len(examples) > count else []
@@ -52,7 +50,7 @@ def _worst(
     direction: str,
     images: Mapping[str, Sequence[Any]],
     worst: Sequence[str],
-) -> list[Picture]:
+) -> list[Block]:
     """The worst images of one task, each with its metric and the median of all."""
     task = metric.partition("/")[0]
     values = dict(zip(images["id"], images[metric], strict=True))
@@ -65,8 +63,17 @@ def _worst(
             f"{_ordinal(rank, among)} {metric} of {len(known)} images: {number(values[image])} "
             f"(median {number(float(np.median(known)))}), {image}"
         )
-        found.append(Picture(file_name(name, file.stem), jpeg(file), title))
+        found.append(_picture(name, file, title))
     return found
+
+
+def _picture(name: str, file: Path, title: str) -> Block:
+    """A picture, or a remark where a run that was killed, or goes on, has left none or a part."""
+    try:
+        return Picture(file_name(name, file.stem), jpeg(file), title)
+    except OSError as error:
+        why = error.strerror or str(error).partition(" '")[0]
+        return Text(f"{file.name} cannot be shown ({why}). {title}.")
 
 
 def jpeg(file: Path) -> bytes:

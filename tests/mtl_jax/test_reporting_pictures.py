@@ -30,6 +30,26 @@ def test_the_worst_images_are_named(directory):
     assert len(titles) == 5
 
 
+def test_pictures_that_a_killed_run_has_left_out_or_torn(tmp_path):
+    directory = Workdir(finished_runs.run(tmp_path / "killed"))
+    (directory.predictions / "worst_semseg_0.png").unlink()
+    (directory.predictions / "example_0.png").write_bytes(finished_runs.png()[:45])
+    (directory.predictions / "worst_depth_1.png").write_bytes(b"")
+    blocks = pictures.of("killed", directory)
+    texts = [block.text for block in blocks if isinstance(block, document.Text)]
+    assert len(blocks) == 5
+    assert texts[1] == (
+        "worst_semseg_0.png cannot be shown (No such file or directory). Lowest semseg/miou of 4 "
+        "images: 0.1000 (median 0.3500), id_1."
+    )
+    assert [text.partition(" cannot")[0] for text in texts] == [
+        "example_0.png",
+        "worst_semseg_0.png",
+        "worst_depth_1.png",
+    ]
+    assert str(tmp_path) not in "".join(texts)
+
+
 def test_what_is_not_shown_is_said(directory):
     remark, *blocks = pictures.of("both", directory, count=1)
     assert remark.text == (
