@@ -60,7 +60,9 @@ _BASELINES = flags.DEFINE_list(
 _SWEEP = flags.DEFINE_string("sweep", None, "configs/sweeps/<name>.py[:protocol]: run its rows")
 _SWEEP_LIST = flags.DEFINE_bool("sweep_list", False, "print the rows and their cost; run nothing")
 _SHARD = flags.DEFINE_string("shard", "0/1", "i/n: the i-th of n parts of the sweep, from 0")
-_RATE = flags.DEFINE_float("images_per_second", 0.0, "for --sweep_list: a rate to estimate with")
+_RATE = flags.DEFINE_float(
+    "images_per_second", 0.0, "for --sweep_list: a rate to estimate with", lower_bound=0.0
+)
 _OUTPUT = flags.DEFINE_string("output", None, "predict, export: the folder to write to")
 _SIZE = flags.DEFINE_string("size", "", "export: <height>x<width> instead of eval.image_size")
 _CACHE = flags.DEFINE_string(

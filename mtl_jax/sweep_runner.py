@@ -129,16 +129,17 @@ class Runner:
         workdir.write_json(self.directory / LIST, contents)
 
     def table(self, shown: Sequence[Row], images_per_second: float = 0.0) -> str:
-        """Some of the rows as text, with what they cost.
+        """Some of the rows as text, with what they cost: of several seeds, that of all together.
 
         Args:
           shown: the rows.
           images_per_second: to estimate the time with; 0 = the mean of the rows that are done.
         """
-        rates = {row.name: _measured_rate(self._path(row)) for row in self.sweep.rows}
-        measured = [rate for rate in rates.values() if rate]
+        rates = [_measured_rate(self._path(row)) for row in self.sweep.rows]
+        measured = [rate for rate in rates if rate]
         rate = images_per_second or (sum(measured) / len(measured) if measured else 0.0)
         different = sweeps.differences({row.name: row.config for row in self.sweep.rows})
+        runs = len(self.seeds) or 1
         width = max((len(row.name) for row in shown), default=0)
         lines, total_images, total_seconds = [], 0, 0.0
         for row in shown:
@@ -149,8 +150,10 @@ class Runner:
             elif estimate is None:
                 size, time = "unknown size", "?"
             else:
-                steps, images = estimate
-                size = f"{steps:,} × {images // max(steps, 1)} = {images:,} images"
+                steps, images = estimate[0], runs * estimate[1]
+                size = f"{steps:,} × {row.config.train.batch_size}"
+                size += f" × {runs} seeds" if self.seeds else ""
+                size += f" = {images:,} images"
                 seconds = images / rate if rate else 0.0
                 time = _duration(seconds) if rate else "?"
                 total_images, total_seconds = total_images + images, total_seconds + seconds
@@ -320,7 +323,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measured_rate(path: Path) -> float | None:
-    return _read(path / "results.json").get("images_per_second")
+    """Images per second of a row that is done; the mean over its seeds."""
+    if not _read(path / "results.json").get("finished"):
+        return None
+    results = [_read(run / "results.json") for run in sorted(path.glob("seed_*")) or [path]]
+    rates = [found["images_per_second"] for found in results if found.get("images_per_second")]
+    return sum(rates) / len(rates) if rates else None
 
 
 def _borrow(source: Path, path: Path) -> None:

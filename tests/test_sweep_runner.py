@@ -18,7 +18,7 @@ import pytest
 import run_main
 import tiny
 
-from mtl_jax import sweep_runner, sweeps
+from mtl_jax import sweep_runner, sweeps, workdir
 
 ROOT = run_main.ROOT
 
@@ -314,6 +314,22 @@ def test_the_list_of_rows_and_their_cost(make):
     measured = runner.table(runner.sweep.rows)
     assert "at 10.0 images/s (the mean of 1 finished)" in measured
     assert "a  done" in measured
+
+
+def test_seeds_multiply_the_cost_and_have_a_rate(make):
+    runner, _ = make("row('a'), row('b', rate=0.5)", seeds=(0, 1, 2))
+    given = runner.table(runner.sweep.rows, 10.0)
+    assert "a  pending  8,000 × 4 × 3 seeds = 96,000 images" in given
+    assert "2 rows, 192,000 images to train on, 5 h 20 min of training" in given
+    path = runner.directory / "a"
+    for seed, rate in enumerate((5.0, 10.0, 15.0)):
+        (path / f"seed_{seed}").mkdir(parents=True)
+        results = json.dumps({"finished": True, "images_per_second": rate})
+        (path / f"seed_{seed}" / "results.json").write_text(results)
+    assert "give --images_per_second" in runner.table(runner.sweep.rows)  # not all of its seeds yet
+    (path / "results.json").write_text(json.dumps({"finished": True, "seeds": [0, 1, 2]}))
+    workdir.write_json(path / "config.json", workdir.to_json(runner.sweep.rows[0].config))
+    assert "at 10.0 images/s (the mean of 1 finished)" in runner.table(runner.sweep.rows)
 
 
 # --- main.py -------------------------------------------------------------------------------------
