@@ -96,8 +96,7 @@ class Runner:
         except (FileNotFoundError, json.JSONDecodeError):
             return PENDING, None
         if noted["state"] == RUNNING:
-            with _lock(path) as lock:  # nobody holds it after a kill
-                return (RUNNING if lock is None else PENDING), None
+            return (RUNNING if is_running(path) else PENDING), None
         return noted["state"], noted["error"]
 
     def write_list(self) -> None:
@@ -292,6 +291,18 @@ class _Signals(_signals.Handler):
         """See `Handler`."""
         if self._process is not None:
             self._process.send_signal(self.signum)
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds a row's directory; nobody does after a kill."""
+    try:
+        with (path / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

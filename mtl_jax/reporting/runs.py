@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax import sweep_runner
 from mtl_jax.tasks import Task, build
 from mtl_jax.workdir import Workdir, WorkdirError, flatten, from_json
 
@@ -194,9 +195,16 @@ def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
         overrides=row["overrides"],
         published=row["published"],
         published_costs=row.get("published_costs", ()),
-        state=row["state"],
+        state=_state(row["state"], run),
         error="\n".join(filter(None, (row["error"], run.error))),
     )
+
+
+def _state(listed: str, run: Run) -> str:
+    """What has become of a row: where the sweep was killed, its list says 'running' for ever."""
+    if listed != sweep_runner.RUNNING or sweep_runner.is_running(run.workdir.path):
+        return listed
+    return run.state
 
 
 def _run(name: str, path: Path) -> Run:

@@ -1,5 +1,6 @@
 """Reports say what the files of runs say, and are whole and readable documents."""
 
+import fcntl
 import html.parser
 import json
 import re
@@ -246,6 +247,21 @@ def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
 
 def _overrides(*rows):
     return [
+def test_what_a_killed_sweep_calls_running(tmp_path):
+    """One that still runs, one that has ended since, and one that was killed too."""
+    names = ("runs", "ended", "killed")
+    folder = tmp_path / "study"
+    for name in names:
+        finished_runs.run(folder / name)
+        (folder / name / "row.lock").touch()
+    (folder / "killed" / "results.json").unlink()
+    finished_runs.sweep(folder, [{"name": name, "state": "running"} for name in names])
+    with (folder / "runs" / "row.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (study,), _ = runs.collect([folder])
+    assert [run.state for run in study.runs] == ["running", "done", "not finished"]
+
+
         runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
         for i, overrides in enumerate(rows)
     ]
