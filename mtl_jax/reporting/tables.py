@@ -39,8 +39,12 @@ def results(study: Study) -> list[Table]:
     directions = study.directions()
     if not directions:
         return []
-    several = any(max(_evaluations(run)) > 1 for run in study.runs)
-    return [_results_by(study, report, directions) for report in (REPORTS if several else (BEST,))]
+    return [_results_by(study, report, directions) for report in _reports(study.runs)]
+
+
+def _reports(several: Sequence[Run]) -> Iterable[str]:
+    """Those that can differ: of single evaluations all are the same."""
+    return REPORTS if any(max(_evaluations(run)) > 1 for run in several) else (BEST,)
 
 
 def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Table:
@@ -184,7 +188,7 @@ def delta_m(study: Study) -> list[Block]:
         if not against:
             continue
         chosen = tuple(run.config["eval"].get("delta_metrics", ()))
-        for report in REPORTS:
+        for report in _reports(study.runs):
             together: dict[str, float] = {}
             for name, baseline in against.items():
                 values = baseline.values(report).mean
@@ -296,8 +300,7 @@ def classes(study: Study) -> list[Table]:
 
 def all_metrics(run: Run) -> list[Table]:
     """Every metric of one run but the IoU of single classes, by the reports that can differ."""
-    reports = REPORTS if max(_evaluations(run)) > 1 else (BEST,)
-    values = {report: run.values(report) for report in reports}
+    values = {report: run.values(report) for report in _reports([run])}
     values = {report: found for report, found in values.items() if found.mean}
     names = dict.fromkeys(m for v in values.values() for m in v.mean if "/iou/" not in m)
     rows = [

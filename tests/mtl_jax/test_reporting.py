@@ -4,6 +4,7 @@ import fcntl
 import html.parser
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 
 import finished_runs
@@ -151,6 +152,19 @@ def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     other = finished_runs.run(tmp_path / "other", tasks=("depth",), eval__crop_multiple=32)
     (study,), _ = runs.collect([*three[:2], other])
     assert tables.delta_m(study) == []
+
+
+def test_of_single_evaluations_nothing_is_told_three_times(three, tmp_path):
+    for path in three:
+        shutil.copytree(path, tmp_path / path.name)
+        file = tmp_path / path.name / "results.json"
+        workdir.write_json(file, json.loads(file.read_text()) | {"evaluations": 1})
+    (study,), _ = runs.collect([tmp_path / path.name for path in three])
+    assert len(tables.results(study)) == 1
+    (delta,) = tables.delta_m(study)
+    assert [row[:2] for row in delta.rows] == [["both", "best"]]
+    (metrics,) = tables.all_metrics(study.runs[0])
+    assert metrics.header == ["metric", "best"]
 
 
 def test_seeds_are_one_row_with_deviations(tmp_path):
