@@ -64,6 +64,7 @@ class Line:
       x, y: as many numbers each; NaN leaves a gap.
       hollow: unconnected hollow marks, for what others have published.
       beside: the label of another line, whose colour this one takes.
+      deviations: sample standard deviations of y, NaN where there is none; () = none at all.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Line:
     y: Sequence[float]
     hollow: bool = False
     beside: str = ""
+    deviations: Sequence[float] = ()
 
 
 def lines(
@@ -105,7 +107,10 @@ def lines(
             else:
                 style["linestyle"] = _DASHES[number // len(COLOURS) % len(_DASHES)]
                 style["marker"] = "o" if len(line.x) <= 20 else ""
-            axes.plot(np.asarray(line.x, float), np.asarray(line.y, float), **style)
+            x, y = np.asarray(line.x, float), np.asarray(line.y, float)
+            axes.plot(x, y, **style)
+            if len(line.deviations):
+                axes.errorbar(x, y, yerr=line.deviations, fmt="none", ecolor=colour, capsize=2)
         axes.set_xlabel(x_label, parse_math=False)
         if log_x:
             axes.set_xscale("log")

@@ -158,8 +158,11 @@ def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str])
         own = [run for run in runs if groups[run.name] == group]
         label = group or "ours"
         measured = [run for run in own if metric in run.values(BEST).mean]
-        x = [run.overrides[key] for run in measured]
-        content.append(Line(label, x, [run.values(BEST).mean[metric] for run in measured]))
+        values = [run.values(BEST) for run in measured]
+        x, y = [run.overrides[key] for run in measured], [v.mean[metric] for v in values]
+        deviations = [v.std.get(metric, np.nan) for v in values]
+        known = not np.isnan(deviations).all()
+        content.append(Line(label, x, y, deviations=deviations if known else ()))
         points = [(run.overrides[key], v) for run in own for v in _published(run, metric)]
         if points:
             published = f"{group}, published" if group else "published"

@@ -247,20 +247,6 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     assert "Exit <1>" in " ".join(reader.text)
 
 
-def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
-    (study,), _ = runs.collect([_study(tmp_path)])
-    key, groups = figures.varied(study.runs)
-    assert key == "schedule.learning_rate"
-    assert groups["adam_0.1"] == "adam"
-    assert groups["sgd_0.1"] == "sgd"
-    found = {figure.title: figure.svg for figure in figures.comparison(study)}
-    svg = found["semseg/miou_all, best evaluation"]
-    assert "adam, published" in svg
-    assert "sgd, published" not in svg
-
-
-def _overrides(*rows):
-    return [
 def test_what_a_killed_sweep_calls_running(tmp_path):
     """One that still runs, one that has ended since, and one that was killed too."""
     names = ("runs", "ended", "killed")
@@ -276,6 +262,46 @@ def test_what_a_killed_sweep_calls_running(tmp_path):
     assert [run.state for run in study.runs] == ["running", "done", "not finished"]
 
 
+def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
+    (study,), _ = runs.collect([_study(tmp_path)])
+    key, groups = figures.varied(study.runs)
+    assert key == "schedule.learning_rate"
+    assert groups["adam_0.1"] == "adam"
+    assert groups["sgd_0.1"] == "sgd"
+    found = {figure.title: figure.svg for figure in figures.comparison(study)}
+    svg = found["semseg/miou_all, best evaluation"]
+    assert "adam, published" in svg
+    assert "sgd, published" not in svg
+
+
+def test_lines_over_numbers_have_the_deviations_of_the_seeds(tmp_path, monkeypatch):
+    folder = _study(tmp_path)
+    path = folder / "sgd_0.01" / "results.json"
+    results = json.loads(path.read_text())
+    results["best"]["std"] = {"semseg/miou": 0.25}
+    workdir.write_json(path, results)
+    (study,), _ = runs.collect([folder])
+    drawn = {}
+
+    def draw(content, **_):
+        return drawn.setdefault(len(drawn), {line.label: list(line.deviations) for line in content})
+
+    monkeypatch.setattr(figures.charts, "lines", draw)
+    found = {figure.title: figure.svg for figure in figures.comparison(study)}
+    deviations = found["semseg/miou, best evaluation"]
+    np.testing.assert_equal(deviations, {"adam": [], "sgd": [np.nan, 0.25, np.nan]})
+
+
+def test_deviations_are_drawn_as_error_bars():
+    """A line of three points: with the bar of one of them there are two caps more."""
+    plain = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3])
+    barred = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3], deviations=[np.nan, 0.25, np.nan])
+    few, many = (charts.lines([line], x_label="rate", legend=False) for line in (plain, barred))
+    assert many.count("<use") > few.count("<use")
+
+
+def _overrides(*rows):
+    return [
         runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
         for i, overrides in enumerate(rows)
     ]
