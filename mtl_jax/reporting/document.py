@@ -159,7 +159,7 @@ def _markdown(block: Block) -> str:
         case Heading(text, level):
             return f"{'#' * level} {text}"
         case Text(text):
-            return text
+            return _without_tags(text)
         case Listing(text):
             return "```\n" + text.replace("```", "'''") + "\n```"
         case Table(header, rows, caption):
@@ -182,8 +182,13 @@ def _text_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
     return [True, *words[1:]]
 
 
+def _without_tags(text: str) -> str:
+    """Markdown takes '<module>' for a tag, and shows nothing of it."""
+    return text.replace("<", "&lt;")
+
+
 def _markdown_cell(cell: str) -> str:
-    text = cell.replace("|", "\\|").replace("\n", " ")
+    text = _without_tags(cell).replace("|", "\\|").replace("\n", " ")
     return f"**{text}**" if isinstance(cell, Strong) else text
 
 

@@ -185,6 +185,8 @@ def _sweep(path: Path) -> Study:
         return Study(description["name"], [_row(path, row) for row in description["rows"]])
     except KeyError as error:
         raise ReportError(f"{path / SWEEP} has no {error}.") from error
+    except TypeError as error:
+        raise ReportError(f"{path / SWEEP} is no list of a sweep's rows: {error}.") from error
 
 
 def _row(sweep: Path, row: Mapping[str, Any]) -> Run:

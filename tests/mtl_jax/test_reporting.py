@@ -244,6 +244,7 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     reader.feed(page.read_text())
     assert not reader.open
     assert "bad\\|row" in markdown.read_text()
+    assert "| Exit &lt;1> ``` \\| x |" in markdown.read_text()
     assert "Exit <1>" in " ".join(reader.text)
 
 
@@ -420,6 +421,9 @@ def test_what_is_no_run_is_said(three, tmp_path, capsys):
     assert command.main([str(tmp_path / "notes"), f"--output={tmp_path}/q"]) == 1
     assert "There is no run to report on" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
+    (tmp_path / "notes" / "sweep.json").write_text("[1]")  # of another program
+    _, (remark,) = runs.collect([three[0], tmp_path / "notes"])
+    assert "is no list of a sweep's rows" in remark
     (three[0] / "results.json").replace(three[0] / "kept")
     (three[0] / "results.json").write_text("{")
     try:
