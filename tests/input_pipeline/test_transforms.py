@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import toy_dataset
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from input_pipeline import labels, transforms
@@ -200,6 +201,52 @@ def test_composed_and_stepwise_agree_up_to_interpolation():
     assert np.mean(agreements) > 0.98
     assert min(agreements) > 0.95
     assert max(differences) <= 3
+
+
+def test_stepwise_takes_the_reports_filters():
+    """Report D: photographs bilinearly resized and bicubically turned, labels by nearest."""
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    example = {"image": image, "semseg": (image[..., 0] % 3).astype(np.int32)}
+    specs = {"image": labels.image(), "semseg": labels.classes(("a", "b", "c"), ())}
+    augmentation = Augmentation(**REPORT_D, mode="stepwise")
+    for n in range(6):
+        drawn = geometry(augmentation, (3, n), 50, 70)
+        top, left = drawn.offset
+        box = (left, top, left + 96, top + 96)
+
+        def steps(picture, resize, turn, box=box, drawn=drawn):
+            picture = picture.resize(drawn.scaled[::-1], resize).crop(box)  # 0 outside
+            picture = ImageOps.mirror(picture) if drawn.flip else picture
+            return np.asarray(picture.rotate(np.degrees(drawn.angle), turn))
+
+        result = augment(example, specs, augmentation, (3, n))
+        photograph = Image.fromarray(example["image"])
+        filters = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+        np.testing.assert_array_equal(result["image"], steps(photograph, *filters))
+        ids = Image.fromarray(example["semseg"] - 255)  # so that what is outside becomes 255
+        expected = steps(ids, *[Image.Resampling.NEAREST] * 2) + 255
+        np.testing.assert_array_equal(result["semseg"], expected)
+
+
+def test_a_window_beside_the_array_is_all_fill():
+    value = np.ones((4, 5, 2), np.float32)
+    for offset in ((-9, 0), (0, -9), (4, 0), (0, 9)):
+        found = transforms.window(value, offset, (3, 6), 7)
+        np.testing.assert_array_equal(found, np.full((3, 6, 2), 7))
+
+
+@pytest.mark.parametrize("mode", transforms.MODES)
+def test_floats_are_filled_with_what_their_spec_says(mode):
+    spec = labels.LabelSpec("depth", "float32", fill=-1, invalid=-1.0)
+    example = {
+        "image": np.full((20, 20, 3), 9, np.uint8),
+        "depth": np.full((20, 20), 5, np.float32),
+    }
+    augmentation = Augmentation(crop=(40, 40), scale=(1.1, 1.1), mode=mode)
+    result = augment(example, {"image": labels.image(), "depth": spec}, augmentation)
+    inside = result["image"][..., 0] == 9
+    assert 0.2 < inside.mean() < 0.4
+    np.testing.assert_array_equal(result["depth"], np.where(inside, 5, -1))
 
 
 @pytest.mark.parametrize("mode", transforms.MODES)
