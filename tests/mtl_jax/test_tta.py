@@ -270,6 +270,22 @@ def test_evaluation_of_a_partly_labelled_batch():
     assert found["depth/abs"] != plain["depth/abs"]
 
 
+def test_draining_sums_to_the_host_changes_nothing(monkeypatch):
+    """As in a split of more pixels than 32 bits count."""
+    evaluator = evaluation.Evaluator(_System, parallel.make_mesh(jax.devices()[:1]))
+    batches = [_batch(), _batch() | {"valid": np.arange(B) < 3}, _batch(parts=False)]
+    batches[2]["parts"] = np.full((B, H, W), 255, np.int32)
+    drain, drained = evaluation._drain, []
+    monkeypatch.setattr(evaluation, "_drain", lambda *s: drained.append(1) or drain(*s))
+    found = []
+    for images in (24, 16, 8):
+        monkeypatch.setattr(evaluation, "_PIXELS_BETWEEN_DRAINS", images * H * W)
+        found.append(evaluator({"nothing": np.float32(0)}, batches))
+    assert len(drained) == 1 + 2 + 3
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-6, nan_ok=True)
+
+
 def test_the_loss_is_the_mean_over_labelled_images():
     batch = _batch()
     found = _evaluate(batch, None)
