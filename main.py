@@ -127,9 +127,7 @@ def _train(config, directory) -> dict[str, Any]:
             eval_ids=eval_stream.example_ids,
             workdir=directory,
             writer=writer,
-            draw=functools.partial(
-                validation_panels.draw, tasks=parts.tasks, count=config.eval.images
-            ),
+            draw=functools.partial(validation_panels.draw, tasks=parts.tasks),
         )
     found = run.train()
     best, last, selection = found["best"], found["last"], found["selection"]

@@ -80,7 +80,8 @@ class Run:
       eval_ids: the ids of the examples in one of its global batches.
       workdir: where everything is kept.
       writer: of TensorBoard events.
-      draw: makes {name: [H, W, 3] uint8} pictures of a few examples from (batch, outputs).
+      draw: makes {name: [H, W, 3] uint8} pictures of the first `count` examples of a batch and
+        its outputs.
     """
 
     config: Any
@@ -91,7 +92,7 @@ class Run:
     eval_ids: Callable[[int], Sequence[str]]
     workdir: Workdir
     writer: Writer
-    draw: Callable[[dict, dict], dict[str, np.ndarray]]
+    draw: Callable[..., dict[str, np.ndarray]]
 
     def __post_init__(self):
         train = self.config.train
@@ -228,8 +229,10 @@ class Run:
         )
 
         def on_batch(batch, outputs):
-            if not pictures and self.config.eval.images:
-                pictures.update(self.draw(batch, outputs))
+            missing = self.config.eval.images - len(pictures)
+            drawn = self.draw(batch, outputs, count=missing) if missing > 0 else {}
+            for picture in drawn.values():
+                pictures[f"example_{len(pictures)}"] = picture
             images.on_batch(batch, outputs)
 
         metrics = self._evaluate(state.variables, self.eval_batches(), on_batch, images.on_images)

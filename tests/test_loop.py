@@ -110,6 +110,22 @@ def test_scalars_and_images_reach_the_writer(finished):
     assert all(p.dtype == np.uint8 and p.ndim == 4 for p in picture.values())
 
 
+@pytest.mark.parametrize("count", [0, 5])
+def test_as_many_examples_are_drawn_as_asked_for(finished, streets_dir, tmp_path, count):
+    import shutil
+
+    shutil.copytree(finished[0].workdir.path, tmp_path / "copy")
+    config = tiny.config(streets_dir, eval__images=count, eval__batch_size=2)
+    run = tiny.run(config, tmp_path / "copy")
+    for file in (run.workdir.evaluations, *run.workdir.predictions.iterdir()):
+        file.unlink()  # so that the last evaluation is made up for
+    run.train()
+    drawn = {f"example_{i}" for i in range(count)}
+    assert {path.stem for path in run.workdir.predictions.glob("example_*.png")} == drawn
+    assert set(run.writer.images.get(6, {})) == drawn
+    assert len(list(run.workdir.predictions.glob("worst_*.png"))) == 6
+
+
 def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
     run, found = finished
     again = tiny.run(run.config, run.workdir.path).train()

@@ -67,7 +67,7 @@ def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
         eval_ids=eval_stream.example_ids,
         workdir=where,
         writer=Writer(),
-        draw=functools.partial(validation_panels.draw, tasks=parts.tasks, count=config.eval.images),
+        draw=functools.partial(validation_panels.draw, tasks=parts.tasks),
     )
 
 
