@@ -226,7 +226,7 @@ def predict() -> None:
         functools.partial(apply, variables),
         tasks,
         files,
-        Path(_OUTPUT.value),
+        Path(_OUTPUT.value).expanduser(),
         settings,
         report=progress.say,
     )
@@ -243,7 +243,7 @@ def export_network() -> None:
     parts = _trained(config, directory)
     with _usage_errors():
         network = export.network(config, parts, directory.read_label_specs(), _SIZE.value)
-    with export.new_folder(_OUTPUT.value) as folder:
+    with export.new_folder(Path(_OUTPUT.value).expanduser()) as folder:
         variables, step = _variables(config, directory, parts)
         exported = export.export(network, variables)
         export.write(folder, network, exported, {"config": config.name, "step": step})
@@ -259,7 +259,7 @@ def sweep(overrides: list[str]) -> int:
     study = sweeps.load(path, protocol, overrides)
     runner = sweep_runner.Runner(
         sweep=study,
-        directory=Path(_WORKDIR.value or Path("runs") / study.name).absolute(),
+        directory=Path(_WORKDIR.value or Path("runs") / study.name).expanduser().absolute(),
         command=(sys.executable, str(Path(__file__).absolute())),
         arguments=(*overrides, f"--compilation_cache={_CACHE.value}"),
         seeds=_seeds(),

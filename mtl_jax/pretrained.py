@@ -52,7 +52,7 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
         )
     target = state.variables
     wanted = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(target)}
-    path = Path(config.pretrained)
+    path = Path(config.pretrained).expanduser()
     if path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
         new, kept = _from_published(wanted, config, report)
     else:
@@ -71,7 +71,7 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
 
 def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    path = Path(config.pretrained)
+    path = Path(config.pretrained).expanduser()
     if not path.is_dir():
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there is no such work directory or "
@@ -111,7 +111,7 @@ def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, di
 def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
     torchvision_name = _naming_rule(config)
-    path = Path(config.pretrained)
+    path = Path(config.pretrained).expanduser()
     if path.is_file():
         published.check_name(path)
     else:

@@ -75,7 +75,9 @@ class System:
 
         def is_trained(name: str) -> bool:
             key = self.tasks[name].key
-            return key in label_specs or bool(whole_run and Path(started_from).is_dir())
+            return key in label_specs or bool(
+                whole_run and Path(started_from).expanduser().is_dir()
+            )
 
         return {
             name: task

@@ -206,6 +206,11 @@ def test_work_directory_of_another_config_names_the_keys(finished):
     assert "log_every" not in str(error.value)
 
 
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert workdir.Workdir("~/runs/a").path == tmp_path / "runs" / "a"
+
+
 def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
     directory = workdir.Workdir(tmp_path)
     directory.claim(ConfigDict({"seed": 0}))
