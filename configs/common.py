@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+from mtl_jax.errors import UsageError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -218,10 +220,10 @@ def of_protocol(
     """What `--config=configs/<name>.py:<protocol>` gives: the defaults, changed by a protocol.
 
     Raises:
-      ValueError: there is no such protocol.
+      UsageError: there is no such protocol.
     """
     if protocol not in protocols:
-        raise ValueError(
+        raise UsageError(
             f"There is no protocol {protocol!r}; expected one of {', '.join(protocols)}."
         )
     config = base()

@@ -17,9 +17,9 @@ BLOCKS = ("mtl_jax._", "mtl_jax.layers", "mtl_jax.pooling", "mtl_jax.transposed"
 # room: what it may import of ours. Longest matching room wins.
 ALLOWED = {
     "input_pipeline": ("input_pipeline",),
-    "configs": ("configs", "mtl_jax.sweeps", "mtl_jax.workdir"),
+    "configs": ("configs", "mtl_jax.errors", "mtl_jax.sweeps", "mtl_jax.workdir"),
     "mtl_jax": ("mtl_jax",),
-    "mtl_jax.layers": ("mtl_jax._",),
+    "mtl_jax.layers": ("mtl_jax._", "mtl_jax.errors"),
     "mtl_jax.encoders": (*BLOCKS, "mtl_jax.encoders"),
     "mtl_jax.heads": (*BLOCKS, "mtl_jax.heads"),
     "mtl_jax.architectures": (

@@ -128,6 +128,11 @@ def test_a_different_config_is_refused_with_the_keys(trained, streets_dir):
 
 MISTAKES = {
     "no config": ([], "--config=configs/<name>.py is missing"),
+    "a config that is not there": (["--config=configs/brunched.py"], "that file cannot be read"),
+    "a protocol that is not there": (
+        ["--config=configs/branched.py:citiscapes"],
+        "UsageError: There is no protocol 'citiscapes'; expected one of streets",
+    ),
     "data set": (["--config=configs/branched.py:miniscapes"], "miniscapes"),
     "misspelt data set": (
         ["--config=configs/branched.py", "--config.data.dataset=street"],
