@@ -16,6 +16,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax import _convolution, _max_pool
+from mtl_jax.errors import UsageError
 
 # Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
 INITIALIZERS = {
@@ -204,7 +205,7 @@ class SqueezeExcitation(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
         if channels < self.reduction:
-            raise ValueError(
+            raise UsageError(
                 f"{'/'.join(self.path)}: squeeze-and-excitation divides the channels by "
                 f"{self.reduction}, and its input has {channels}. Use wider layers or se=False."
             )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtl_jax import _max_pool
+from mtl_jax.errors import UsageError
 
 
 def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
@@ -19,7 +20,7 @@ def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> j
       window would begin outside of the frame and its first padding.
 
     Raises:
-      ValueError: a side is too short for any window.
+      UsageError: a side is too short for any window.
     """
     pads = []
     for side in x.shape[1:3]:
@@ -27,7 +28,7 @@ def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> j
         if (count - 1) * stride >= side + padding:
             count -= 1
         if count < 1:
-            raise ValueError(
+            raise UsageError(
                 f"Pooling over {window}×{window} with padding {padding} has no window in features "
                 f"of {x.shape[1]}×{x.shape[2]} pixels; use larger images."
             )
@@ -39,10 +40,10 @@ def average_pool_valid(x: jax.Array, window: int) -> jax.Array:
     """Mean over window × window, stride 1, no padding: [B, H − window + 1, W − window + 1, C].
 
     Raises:
-      ValueError: a side is shorter than the window.
+      UsageError: a side is shorter than the window.
     """
     if min(x.shape[1:3]) < window:
-        raise ValueError(
+        raise UsageError(
             f"Average pooling over {window}×{window} needs features at least that large, and these "
             f"have {x.shape[1]}×{x.shape[2]}; use larger images."
         )

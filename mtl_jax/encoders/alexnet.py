@@ -16,6 +16,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers, pooling
+from mtl_jax.errors import UsageError
 
 _PADDING = ("published", "same")
 
@@ -67,12 +68,12 @@ class AlexNet(nn.Module):
           those of stride 4 once more under `encoders.SKIP`. For h and w see the module.
 
         Raises:
-          ValueError: padding 'published' leaves nothing of so small an image.
+          UsageError: padding 'published' leaves nothing of so small an image.
         """
         del train
         same = self.padding == "same"
         if not same and min(image.shape[1:3]) < 31:
-            raise ValueError(
+            raise UsageError(
                 f"AlexNet with padding='published' needs images of at least 31×31 pixels, found "
                 f"{image.shape[1]}×{image.shape[2]}; use config.model.encoder.padding='same'."
             )

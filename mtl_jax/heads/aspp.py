@@ -6,6 +6,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
+from mtl_jax.errors import UsageError
 
 
 class ASPP(nn.Module):
@@ -30,13 +31,14 @@ class ASPP(nn.Module):
         """[B, h, w, c] ─► [B, h, w, channels].
 
         Raises:
-          ValueError: training on a batch of one, of which the pooled branch's BatchNorm would see
+          UsageError: training on a batch of one, of which the pooled branch's BatchNorm would see
             a single value per channel.
         """
         if train and x.shape[0] == 1 and not self.is_initializing():
-            raise ValueError(
+            raise UsageError(
                 "ASPP normalises its pooled branch over the batch, one value per image and "
-                "channel: training needs a batch of at least 2, and this one has 1."
+                "channel: training needs a batch of at least 2, and this one has 1. It "
+                "is config.train.batch_size / config.train.accumulate."
             )
 
         def cbr(kernel_size: int, dilation: int, name: str) -> layers.ConvBNReLU:

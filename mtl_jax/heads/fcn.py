@@ -6,6 +6,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers, transposed
+from mtl_jax.errors import UsageError
 
 
 class Classifier(nn.Module):
@@ -32,11 +33,11 @@ class Classifier(nn.Module):
         """[B, h, w, c] ─► [B, h', w', hidden].
 
         Raises:
-          ValueError: the features are smaller than an unpadded kernel.
+          UsageError: the features are smaller than an unpadded kernel.
         """
         k = self.kernel_size
         if not self.padded and min(x.shape[1:3]) < k:
-            raise ValueError(
+            raise UsageError(
                 f"The thesis's tail has an unpadded {k}×{k} convolution on features of "
                 f"{x.shape[1]}×{x.shape[2]} pixels. Use larger images or "
                 "config.model.tail.name='corrected'."

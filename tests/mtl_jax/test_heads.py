@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import layers
+from mtl_jax.errors import UsageError
 from mtl_jax.heads import aspp, deeplabv3plus
 
 
@@ -62,7 +63,7 @@ class TestASPP:
         x = jax.ShapeDtypeStruct((1, 4, 4, 8), jnp.float32)
         assert jax.eval_shape(evaluate, variables, x).shape == (1, 4, 4, 4)
         train = functools.partial(module.apply, train=True, mutable=["batch_stats"])
-        with pytest.raises(ValueError, match="batch of at least 2"):
+        with pytest.raises(UsageError, match="batch of at least 2"):
             jax.eval_shape(train, variables, x)
 
 
