@@ -265,13 +265,15 @@ class EvalStream:
 
         Raises:
           DatasetError: see `Records`.
-          ValueError: `batch_size` is not a multiple of `process_count`, or both `image_size` and
-            `crop_multiple` are given.
+          ValueError: `batch_size` is not a multiple of `process_count`, `image_size` or
+            `crop_multiple` is not positive, or both are given.
         """
         if image_size is not None and crop_multiple != 1:
             raise ValueError(
                 f"image_size={image_size} and crop_multiple={crop_multiple}; expected one of them."
             )
+        if image_size is not None and min(image_size) < 1:
+            raise ValueError(f"image_size={image_size}; expected a positive height and width.")
         if crop_multiple < 1:
             raise ValueError(f"crop_multiple={crop_multiple}; expected a positive number.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)

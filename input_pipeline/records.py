@@ -32,8 +32,8 @@ class Records:
           keys: 'image' and label keys.
 
         Raises:
-          DatasetError: there is no such split, its files are missing, 'image' is not among the
-            keys, or the data set has none of the label keys.
+          DatasetError: there is no such split, it is empty, its files are missing, 'image' is not
+            among the keys, or the data set has none of the label keys.
         """
         self.name = f"{builder.info.full_name}, split {split!r}"
         known = builder.label_specs
@@ -44,13 +44,19 @@ class Records:
                 f"{self.name}: asked for the keys {sorted(keys)}; expected 'image' and at least "
                 f"one label of the data set, which has {sorted(known)}."
             )
+        splits = builder.info.splits
         try:
-            files = builder.info.splits[split].file_instructions
+            files = splits[split].file_instructions
         except (KeyError, ValueError) as error:
             raise DatasetError(
-                f"{self.name}: there is no such split; the data set has "
-                f"{', '.join(builder.info.splits)}."
+                f"{self.name}: there is no such split; the data set has {', '.join(splits)}."
             ) from error
+        if not files:
+            raise DatasetError(
+                f"{self.name}: expected at least one example, found none. The data set has "
+                + ", ".join(f"{n.num_examples} in {name!r}" for name, n in splits.items())
+                + "."
+            )
         missing = [file.filename for file in files if not os.path.exists(file.filename)]
         if missing:
             raise DatasetError(

@@ -150,6 +150,7 @@ def test_images_of_different_size_without_crop_are_refused(mixed):
         ({"batch_size": 12}, DatasetError, "11 examples, fewer than one batch of 12"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"split": "trian"}, DatasetError, "no such split; .* train, validation"),
+        ({"split": "train[:0]"}, DatasetError, "found none. The data set has 11 in 'train', 5 in"),
         ({"keys": ("image", "parts")}, DatasetError, "at least one label .*'semseg'"),
         ({"keys": ("semseg",)}, DatasetError, "expected 'image'"),
     ],
@@ -228,6 +229,7 @@ def test_evaluation_of_single_images_takes_any_size(mixed):
     ("options", "message"),
     [
         ({"image_size": (8, 8), "crop_multiple": 4}, "expected one of them"),
+        ({"image_size": (0, 8)}, r"image_size=\(0, 8\); expected a positive height and width"),
         ({"crop_multiple": 0}, "crop_multiple=0"),
     ],
 )
