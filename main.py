@@ -113,8 +113,12 @@ def _train(config, directory) -> dict[str, Any]:
     if jax.process_index() == 0:
         writers.append(metric_writers.SummaryWriter(str(directory.path)))
     writer = metric_writers.AsyncMultiWriter(writers)
+    # TensorBoard keeps no lists, such as a crop.
     writer.write_hparams(
-        {k: v for k, v in workdir.flatten(workdir.to_json(config)).items() if _is_scalar(v)}
+        {
+            key: value if isinstance(value, str | int | float | bool) else str(value)
+            for key, value in workdir.flatten(workdir.to_json(config)).items()
+        }
     )
     with _usage_errors():
         eval_stream = from_config.eval_stream(builder, config, _keys(parts), **_process())
@@ -320,10 +324,6 @@ def _keys(parts) -> list[str]:
 
 def _process() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-
-def _is_scalar(value) -> bool:
-    return isinstance(value, str | int | float | bool)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,9 @@ def test_train_shows_progress_and_leaves_everything(trained):
     assert "images/s" in output
     assert "left" in output
     assert "Best multitask_score" in output
-    assert list(directory.glob("events.out.tfevents.*"))
+    (events,) = directory.glob("events.out.tfevents.*")
+    for name in (b"data.augment.crop", b"[32, 64]", b"train/gradient_norm", b"example_0"):
+        assert name in events.read_bytes()
     assert json.loads((directory / "results.json").read_text())["finished"]
 
 
