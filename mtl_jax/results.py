@@ -49,10 +49,10 @@ class Results:
         self._parameters = parameters
         self._peak_memory = info.get("peak_memory", {})
         self._evaluations = [e for e in directory.read_evaluations() if e["step"] <= self._step]
-        logged = directory.read_training()
-        kept = [entry for entry in logged if entry["step"] <= self._step]
-        if len(kept) < len(logged) and jax.process_index() == 0:
-            directory.write_training(kept)
+        if directory.training.exists() and jax.process_index() == 0:
+            # Anew in any case: what is appended must not go on in a torn last line.
+            logged = directory.read_training()
+            directory.write_training([entry for entry in logged if entry["step"] <= self._step])
 
     def info(self) -> dict[str, Any]:
         """What a checkpoint has to remember."""

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, loop, results, workdir
+from mtl_jax import checkpoints, loop, results, training, workdir
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,6 @@ def finished(streets_dir, tmp_path_factory):
 
 def state_of(run):
     """The latest state on disk."""
-    from mtl_jax import training
-
     like = training.create_state(
         run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
     )
@@ -250,6 +248,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
     run.stream.batches = real  # the labels mended, the run goes on from the last good step
     assert int(state_of(run).step) == 2
     assert tiny.run(config, tmp_path).train()["steps"] == 6
+
+
+def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
+    import shutil
+
+    whole, _ = finished
+    shutil.copytree(whole.workdir.path, tmp_path / "copy")
+    run = tiny.run(whole.config, tmp_path / "copy")
+    with run.workdir.training.open("a") as file:
+        file.write('{"step": 7, "train_sec')  # as a full disk leaves it
+    info = {"step": 6, "train_seconds": 0.0, "images": 0, "weighting": {}}
+    results.Results(run.workdir, whole.config, info=info)
+    run.workdir.append_training({"step": 7})
+    assert [entry["step"] for entry in run.workdir.read_training()] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_selection_by_a_metric_that_is_not_there(streets_dir, tmp_path):
