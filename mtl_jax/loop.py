@@ -207,6 +207,7 @@ class Run:
             if save or _due(step, self.config.train.log_every):
                 log.flush()  # and so nothing is saved that was not found finite
             if save:
+                self._check_state(step, state)
                 store.save_latest(state, results.info())
             if stopping:
                 store.wait()
@@ -215,6 +216,32 @@ class Run:
                 self._evaluate_at(step, state, store, results)
             if save:
                 log.restart_clock()
+
+    def _check_state(self, step: int, state: TrainState) -> None:
+        """Raises NonFiniteLoss if an update made a number of the state NaN or infinite.
+
+        No loss has shown that yet, and a state that is saved has to be one to go on from.
+        """
+        bad = training.not_finite(state)
+        if bad:
+            raise NonFiniteLoss(
+                f"The update of step {step} left {len(bad)} arrays of the state not finite, as "
+                f"{bad[0]}; learning rate {float(self.schedule(step - 1)):.3g}.\n"
+                f"{self.what_to_try(step)}"
+            )
+
+    def what_to_try(self, step: int) -> str:
+        """For an error: the examples of a step, and what may help."""
+        config = self.config
+        return (
+            f"Examples of that batch: {', '.join(self.stream.example_ids(step - 1))}.\n"
+            "Look at these examples' labels first. Then try a lower "
+            f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
+            "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
+            "config.model.dtype=float32.\n"
+            f"The last good checkpoint is kept in {self.workdir.checkpoints}; "
+            "the same command goes on from it."
+        )
 
     def _evaluation_due(self, step: int) -> bool:
         every = int(self.config.train.eval_every_epochs * self.steps_per_epoch)
@@ -321,18 +348,10 @@ class _Log:
             return
         what = f"The loss of {', '.join(bad)}" if bad else "The gradient"
         values = {task: float(value) for task, value in found["losses"].items()}
-        config = self._run.config
         raise NonFiniteLoss(
             f"{what} is not finite at step {step}: losses {values}, "
             f"gradient norm {float(found['gradient_norm'])}, learning rate "
-            f"{float(found['learning_rate']):.3g}.\n"
-            f"Examples of that batch: {', '.join(self._run.stream.example_ids(step - 1))}.\n"
-            "Look at these examples' labels first. Then try a lower "
-            f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
-            "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
-            "config.model.dtype=float32.\n"
-            f"The last good checkpoint is kept in {self._run.workdir.checkpoints}; "
-            "the same command goes on from it."
+            f"{float(found['learning_rate']):.3g}.\n{self._run.what_to_try(step)}"
         )
 
 

@@ -130,6 +130,21 @@ def make_train_step(
     )
 
 
+def not_finite(state: TrainState) -> list[str]:
+    """The names of all arrays of a state that hold a NaN or an infinite number."""
+    arrays = {"params": state.params, "batch_stats": state.batch_stats, "opt": state.opt_state}
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_finite(arrays)))
+        if not finite
+    ]
+
+
+@jax.jit
+def _finite(tree):
+    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
+
+
 def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
     """The unweighted training loss of every task on one batch.
 

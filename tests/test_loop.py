@@ -250,6 +250,31 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
     assert tiny.run(config, tmp_path).train()["steps"] == 6
 
 
+def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypatch):
+    config = tiny.config(streets_dir, train__checkpoint_every_steps=1)
+    make = training.make_train_step
+
+    def overflowing(*arguments, **options):
+        step = make(*arguments, **options)
+
+        def with_infinite_variances(state, batch):
+            state, logs = step(state, batch)  # whose losses are finite
+            if state.step == 2:
+                large = jax.tree.map(lambda x: x * np.float32(np.inf), state.batch_stats)
+                state = state.replace(batch_stats=large)
+            return state, logs
+
+        return with_infinite_variances
+
+    monkeypatch.setattr(training, "make_train_step", overflowing)
+    run = tiny.run(config, tmp_path)
+    with pytest.raises(loop.NonFiniteLoss, match=r"step 2 left .* as batch_stats/") as error:
+        run.train()
+    assert run.stream.example_ids(1)[0] in str(error.value)
+    monkeypatch.undo()
+    assert int(state_of(run).step) == 1
+
+
 def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
     import shutil
 
