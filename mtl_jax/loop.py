@@ -292,12 +292,16 @@ class _Log:
         self._run, self._results = run, results
         self._pending: list[tuple[int, Any]] = []
         self._clock = time.monotonic()
+        self._compiled: float | None = None  # when the first step, which compiles, was made
         self._line = progress.Line(
             run.total_steps, run.steps_per_epoch, run.config.train.batch_size
         )
 
     def add(self, step: int, logs: Any) -> None:
         self._pending.append((step, logs))
+        if self._compiled is None:
+            jax.block_until_ready(logs)
+            self._compiled = time.monotonic()
 
     def restart_clock(self) -> None:
         """Leaves the time since the last `flush` out of the throughput."""
@@ -315,7 +319,7 @@ class _Log:
         step, last = self._pending[-1][0], logs[-1]
         weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
         seconds, self._clock = now - self._clock, now
-        rate = images / seconds
+        rate = self._rate(len(logs), seconds, now)
         losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
         scalars = {f"train/loss/{task}": value for task, value in losses.items()}
         scalars |= {
@@ -341,6 +345,12 @@ class _Log:
         )
         self._line.show(step, losses, float(last["learning_rate"]), rate)
         self._pending.clear()
+
+    def _rate(self, steps: int, seconds: float, now: float) -> float:
+        """Images per second, without the step that had to be compiled if there are others."""
+        if steps > 1 and now - self._compiled < seconds:
+            steps, seconds = steps - 1, now - self._compiled
+        return steps * self._run.config.train.batch_size / seconds
 
     def _check_finite(self, step: int, found: Any) -> None:
         bad = [task for task, value in found["losses"].items() if not np.isfinite(value)]

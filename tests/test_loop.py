@@ -275,6 +275,29 @@ def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypa
     assert int(state_of(run).step) == 1
 
 
+def test_the_rate_is_without_compilation(streets_dir, tmp_path, monkeypatch):
+    config = tiny.config(streets_dir, train__log_every=3, train__max_steps=6)
+    now = 1000.0
+    make = training.make_train_step
+
+    def timed(*arguments, **options):
+        step = make(*arguments, **options)
+
+        def takes_a_second(state, batch):
+            nonlocal now
+            now += 100.0 if state.step == 0 else 1.0
+            return step(state, batch)
+
+        return takes_a_second
+
+    monkeypatch.setattr(training, "make_train_step", timed)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    run = tiny.run(config, tmp_path)
+    found = run.train()
+    assert [run.writer.scalars[step]["train/images_per_second"] for step in (3, 6)] == [8.0, 8.0]
+    assert found["train_seconds"] == 105.0
+
+
 def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
     import shutil
 
