@@ -373,7 +373,7 @@ def main(argv: list[str]) -> None:
         _set_up_jax()
         modes[_MODE.value]()
     except loop.Stopped as stopped:
-        print(stopped, flush=True)
+        progress.say(str(stopped))
         sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
         sys.exit(130)  # where nothing is trained, Ctrl-C has nothing to save

@@ -1,5 +1,6 @@
 """What a run shows to the person who watches it."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ from PIL import Image
 _VARIANTS = ("_per_image", "_thesis")
 
 
+# The progress line that the terminal's cursor stands on.
+_unfinished = ""
+
+
 def say(text: str) -> None:
     """One line on standard output, from the first process only."""
+    global _unfinished
     if jax.process_index() == 0:
-        print(text, flush=True)
+        print(f"\n{text}" if _unfinished else text, flush=True)
+        _unfinished = ""
 
 
 def parameter_overview(variables: dict[str, Any], path: Path) -> None:
@@ -51,6 +58,15 @@ def save_pictures(directory: Path, pictures: dict[str, np.ndarray]) -> None:
         Image.fromarray(picture).save(directory / f"{name}.png")
 
 
+def _rewrite(text: str) -> None:
+    """Puts a progress line in the place of the one before, however many rows that took."""
+    global _unfinished
+    rows_above = max(0, len(_unfinished) - 1) // shutil.get_terminal_size().columns
+    up = f"\x1b[{rows_above}A" if rows_above else ""
+    print(f"\r{up}\x1b[J{text}", end="", flush=True)
+    _unfinished = text
+
+
 class Line:
     """The progress line: rewritten in place on a terminal, one line each elsewhere."""
 
@@ -70,7 +86,7 @@ class Line:
         if jax.process_index():
             return
         if sys.stdout.isatty():
-            print(f"\r\x1b[K{text}", end="\n" if step == self._total else "", flush=True)
+            _rewrite(text)
         else:
             print(text, flush=True)
 

@@ -1,0 +1,71 @@
+"""What a run shows: on a terminal, which the tests emulate, and elsewhere; profiles."""
+
+import io
+import re
+
+import pytest
+
+from mtl_jax import progress
+
+LOSSES = {"semseg": 1.5, "depth": 0.25}
+
+
+class Terminal(io.StringIO):
+    """Keeps what is written, and says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+    def rows(self, columns: int) -> list[str]:
+        """What one sees: the rows that are not empty, once every control sequence has acted."""
+        screen, row, column = {}, 0, 0
+        for token in re.findall(r"\x1b\[\d*[A-Z]|.|\n", self.getvalue(), re.DOTALL | re.ASCII):
+            if token == "\n":
+                row, column = row + 1, 0
+            elif token == "\r":
+                column = 0
+            elif token.endswith("A") and len(token) > 1:
+                row -= int(token[2:-1])
+            elif token == "\x1b[J":
+                screen = {at: c for at, c in screen.items() if at < (row, column)}
+            else:
+                if column == columns:
+                    row, column = row + 1, 0
+                screen[row, column] = token
+                column += 1
+        rows = {r: "" for r, _ in sorted(screen)}
+        for (r, _), character in sorted(screen.items()):
+            rows[r] += character
+        return list(rows.values())
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_a_terminal_shows_one_progress_line_and_what_is_said_below_it(monkeypatch, columns):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    line = progress.Line(total_steps=30, steps_per_epoch=10, batch_size=8)
+    progress.say("begin")
+    for step in (10, 20):
+        line.show(step, LOSSES, 2e-3, rate=16.0)
+    progress.say("said")
+    line.show(30, LOSSES, 2e-3, rate=16.0)
+    progress.say("end")
+    shown = [
+        f"step {step}/30 ({percent}%, epoch {step / 10:.2f})  loss semseg 1.5000 depth 0.2500  "
+        f"lr 2.00e-03  16.0 images/s  0:00:0{left} left"
+        for step, percent, left in ((20, 67, 5), (30, 100, 0))
+    ]
+    wrapped = [[text[i : i + columns] for i in range(0, len(text), columns)] for text in shown]
+    assert terminal.rows(columns) == ["begin", *wrapped[0], "said", *wrapped[1], "end"]
+
+
+def test_elsewhere_every_progress_line_is_a_line(monkeypatch, capsys):
+    line = progress.Line(total_steps=30, steps_per_epoch=10, batch_size=8)
+    line.show(10, LOSSES, 2e-3, rate=16.0)
+    progress.say("said")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("0:00:10 left")
+    assert second == "said"
+
+
