@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import (
+    _options,
     _signals,
     checkpoints,
     evaluation,
@@ -22,7 +23,7 @@ from mtl_jax import (
     test_time_augmentation,
     training,
 )
-from mtl_jax.results import Results
+from mtl_jax.results import DIRECTIONS, Results
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 from mtl_jax.workdir import Workdir, write_json
@@ -105,12 +106,12 @@ class Run:
         parallel.check_batch_size(
             self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
         )
+        selection = self.config.eval.selection_mode
+        _options.choice(selection, DIRECTIONS, key="config.eval.selection_mode")
         self.steps_per_epoch = self.stream.steps_per_epoch
-        self.total_steps = train.max_steps or int(train.epochs * self.steps_per_epoch)
-        if self.total_steps < 1:
-            raise ValueError(
-                f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps is no step."
-            )
+        self.total_steps = self._count_steps(train)
+        profiles = self.workdir.path / "profile"
+        self._profile = progress.Profile(train.profile, profiles, self.total_steps)
         labelled = self.stream.labelled_per_epoch
         self.optimizer, self.schedule = optimizers.build(
             self.config,
@@ -125,6 +126,21 @@ class Run:
         evaluate = self.config.eval
         tta = test_time_augmentation.build(evaluate.tta, multiple_of=evaluate.crop_multiple)
         self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)
+
+    def _count_steps(self, train) -> int:
+        """How many steps the whole run has."""
+        if train.max_steps < 0:
+            raise ValueError(
+                f"config.train.max_steps={train.max_steps}; expected a number of steps, or 0 for "
+                "config.train.epochs to decide."
+            )
+        steps = train.max_steps or train.epochs * self.steps_per_epoch
+        if not 1 <= steps < float("inf"):
+            raise ValueError(
+                f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps; expected a "
+                "number that gives one step or more."
+            )
+        return int(steps)
 
     def _check_frozen_parts(self) -> None:
         """Raises ValueError if the network has no parameter of one of them."""
@@ -154,6 +170,7 @@ class Run:
                 with StopSignal() as stop:
                     self._train_from(state, step, store, results, stop)
             finally:
+                self._profile.stop()
                 self.writer.flush()
                 store.wait()
             return results.write(final=True)
@@ -191,15 +208,15 @@ class Run:
             accumulate=self.config.train.accumulate,
         )
         log = _Log(self, results)
-        profile = progress.Profile(self.config.train.profile, self.workdir.path / "profile")
         batches = self.stream.batches(step)
         if self._evaluation_due(step) and not results.has_evaluation(step):
             self._evaluate_at(step, state, store, results)  # killed after saving, before evaluating
+            log.restart_clock()
         while step < self.total_steps:
-            profile.before(step)
+            self._profile.before(step)
             state, logs = train_step(state, parallel.put_batch(self.mesh, next(batches)))
             step += 1
-            profile.after(step, state)
+            self._profile.after(step, state)
             log.add(step, logs)
             stopping = stop.requested(step, self.config.train.log_every)
             evaluate = self._evaluation_due(step)

@@ -39,7 +39,7 @@ def make_schedule(config, *, steps_per_epoch: int, total_steps: int) -> Schedule
       with a linear rise from 0 over the first `warmup_epochs`.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: unknown name, or a rate that is negative or not finite.
     """
     base = float(config.learning_rate)
     epochs = total_steps / steps_per_epoch
@@ -59,6 +59,10 @@ def make_schedule(config, *, steps_per_epoch: int, total_steps: int) -> Schedule
     if config.name not in SCHEDULES:
         raise ValueError(
             f"config.schedule.name={config.name!r}; expected one of {', '.join(SCHEDULES)}."
+        )
+    if not 0 <= base < math.inf:
+        raise ValueError(
+            f"config.schedule.learning_rate={base}; expected a finite number, 0 or more."
         )
     warmup_steps = config.warmup_epochs * steps_per_epoch
 

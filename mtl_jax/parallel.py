@@ -34,6 +34,8 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, accumulate: int = 1) -> None:
     """Raises ValueError unless `batch_size` splits evenly over devices and micro-batches."""
+    if accumulate < 1:
+        raise ValueError(f"config.train.accumulate={accumulate}; expected 1 or more micro-batches.")
     parts = mesh.size * accumulate
     if batch_size % parts:
         micro = f" × {accumulate} micro-batches" if accumulate > 1 else ""

@@ -94,28 +94,41 @@ class Line:
 class Profile:
     """Traces the steps of 'first:last' for TensorBoard's profiler; '' traces none."""
 
-    def __init__(self, steps: str, directory: Path):
-        """Reads the range. Raises ValueError if it is none."""
-        self._directory, self._first, self._last = directory, -1, -1
+    def __init__(self, steps: str, directory: Path, total_steps: int):
+        """Reads the range. Raises ValueError if it is none of a run of `total_steps`."""
+        self._directory, self._steps = directory, range(0)
+        self._traced: range | None = None  # steps of the trace that is being made
         if steps:
             first, _, last = steps.partition(":")
-            if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+            numbers = first.isdecimal() and last.isdecimal()
+            if not numbers or not int(first) < int(last) <= total_steps:
                 raise ValueError(
-                    f"config.train.profile={steps!r}; expected 'first:last', for example '100:110'."
+                    f"config.train.profile={steps!r}; expected 'first:last', for example "
+                    f"'100:110', within the {total_steps} steps of the run."
                 )
-            self._first, self._last = int(first), int(last)
+            self._steps = range(int(first), int(last))
 
     def before(self, step: int) -> None:
-        """Call before each step with the number of steps made."""
-        if step == self._first:
+        """Call before each step with the number of steps made. A resumed run traces the rest."""
+        if step in self._steps and self._traced is None:
             jax.profiler.start_trace(str(self._directory))
+            self._traced = range(step, step)
 
     def after(self, step: int, state: Any) -> None:
         """Call after each step with the number of steps made and its result."""
-        if step == self._last and self._first >= 0:
-            jax.block_until_ready(state)
+        if self._traced is not None:
+            self._traced = range(self._traced.start, step)
+            if step == self._steps.stop:
+                jax.block_until_ready(state)
+                self.stop()
+
+    def stop(self) -> None:
+        """Writes what has been traced if the run ends before the last of the steps."""
+        if self._traced is not None:
             jax.profiler.stop_trace()
-            say(f"Profile of steps {self._first} to {self._last}: {self._directory}")
+            first, last = self._traced.start, self._traced.stop
+            say(f"Profile of steps {first} to {last}: {self._directory}")
+            self._traced = None
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,8 @@ from mtl_jax.workdir import Workdir
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mtl-jax")
 
+DIRECTIONS = {"max": 1, "min": -1}  # of config.eval.selection_mode
+
 
 class SelectionError(UsageError):
     """The metric that decides which checkpoint is best cannot be had."""
@@ -175,7 +177,7 @@ class Results:
         return numbers[selection]
 
     def _sign(self) -> int:
-        return {"max": 1, "min": -1}[self._config.eval.selection_mode]
+        return DIRECTIONS[self._config.eval.selection_mode]
 
     def _best(self) -> dict[str, Any] | None:
         # Of equals the first, as `add_evaluation` decides too.

@@ -312,6 +312,24 @@ def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
     assert [entry["step"] for entry in run.workdir.read_training()] == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train__max_steps", -1, r"config.train.max_steps=-1; expected a number of steps, or 0"),
+        ("train__epochs", 0.0, r"config.train.epochs=0.0 of 3 steps; expected"),
+        ("train__epochs", float("nan"), r"config.train.epochs=nan of 3 steps; expected"),
+        ("train__accumulate", 0, r"config.train.accumulate=0; expected 1 or more"),
+        ("train__profile", "4:9", r"config.train.profile='4:9'; expected .* the 6 steps"),
+        ("eval__selection_mode", "maximum", r"selection_mode='maximum'; expected one of max, min"),
+        ("schedule__learning_rate", float("nan"), r"learning_rate=nan; expected a finite number"),
+        ("schedule__learning_rate", -0.1, r"learning_rate=-0.1; expected a finite number"),
+    ],
+)
+def test_impossible_runs_are_refused_before_they_begin(streets_dir, tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.run(tiny.config(streets_dir, **{key: value}), tmp_path)
+
+
 def test_selection_by_a_metric_that_is_not_there(streets_dir, tmp_path):
     config = tiny.config(streets_dir, train__max_steps=1, eval__selection="semseg/iuo")
     with pytest.raises(results.SelectionError, match=r"'semseg/iuo' is not a metric.*semseg/miou"):

@@ -69,3 +69,41 @@ def test_elsewhere_every_progress_line_is_a_line(monkeypatch, capsys):
     assert second == "said"
 
 
+class Tracer:
+    """Stands in for `jax.profiler`."""
+
+    def __init__(self, monkeypatch):
+        self.calls: list[str] = []
+        monkeypatch.setattr("jax.profiler.start_trace", lambda _: self.calls.append("start"))
+        monkeypatch.setattr("jax.profiler.stop_trace", lambda: self.calls.append("stop"))
+
+    def run(self, profile: progress.Profile, steps: range) -> None:
+        for step in steps:
+            profile.before(step)
+            self.calls.append(str(step))
+            profile.after(step + 1, None)
+        profile.stop()
+
+
+@pytest.mark.parametrize(
+    ("made", "calls", "said"),
+    [
+        (range(0, 6), "0 1 start 2 3 stop 4 5", "Profile of steps 2 to 4"),
+        (range(3, 6), "start 3 stop 4 5", "Profile of steps 3 to 4"),  # resumed
+        (range(0, 3), "0 1 start 2 stop", "Profile of steps 2 to 3"),  # stopped
+        (range(4, 6), "4 5", ""),
+    ],
+)
+def test_a_profile_is_complete_whenever_the_run_begins_and_ends(
+    made, calls, said, tmp_path, monkeypatch, capsys
+):
+    tracer = Tracer(monkeypatch)
+    tracer.run(progress.Profile("2:4", tmp_path, total_steps=6), made)
+    assert " ".join(tracer.calls) == calls
+    assert capsys.readouterr().out == (f"{said}: {tmp_path}\n" if said else "")
+
+
+@pytest.mark.parametrize("steps", ["x", "3", "3:", "5:5", "-1:2", "²:3", "4:7"])
+def test_profiles_that_are_none_are_refused(steps, tmp_path):
+    with pytest.raises(ValueError, match=r"profile=.*expected 'first:last'.*within the 6 steps"):
+        progress.Profile(steps, tmp_path, total_steps=6)
