@@ -133,6 +133,29 @@ def test_centres_four_pixels_apart_stay_apart():
     assert _partition(_vote(_offsets(ids), ids > 0)) == _partition(ids)
 
 
+def test_a_pixel_goes_to_a_centre_within_four_deviations_of_its_votes():
+    """That of votes which agree is the smoothing's: 1/√2π·height, of a height of (70/256)²."""
+    ids = np.zeros(SIZE, np.int32)
+    ids[10:21, 20:31] = 1
+    offsets = _offsets(ids)
+    reach = 4 * 256 / 70 / math.sqrt(2 * math.pi)
+    offsets[10, 20, 1] += reach - 0.1
+    offsets[20, 30, 0] -= reach + 0.1
+    found = _vote(offsets, ids > 0)
+    assert found[10, 20] == 1
+    assert found[20, 30] == 0
+    assert (found == 1).sum() == 11 * 11 - 1
+
+
+def test_a_vote_falls_into_the_nearest_pixel():
+    things = np.zeros((1, 3), bool)
+    things[0, :2] = True
+    counts = clustering._histogram(
+        np.float32([[-0.4, 0.4, 0]]), np.float32([[0.6, 2.4, 0]]), things
+    )
+    np.testing.assert_array_equal(counts, [[0, 1, 1]])
+
+
 def test_hundreds_of_instances():
     rows, columns = np.mgrid[:100, :100]
     ids = (rows // 5 * 20 + columns // 5 + 1).astype(np.int32)

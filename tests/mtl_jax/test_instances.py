@@ -66,11 +66,12 @@ def test_targets_equal_float64_for_any_ids():
 
 
 def test_targets_of_large_images_do_not_lose_digits():
-    ids = np.ones((1, 1024, 2048), np.int32)
+    # Columns counted from 0 would add up to more than 32 bits.
+    ids = np.ones((1, 1200, 2048), np.int32)
     ids[0, :, :3] = 2
     found = np.asarray(jax.jit(centroid_offsets)(ids))
-    np.testing.assert_allclose(found[0, 0, 0], [-511.5, -1.0], atol=1e-4)
-    np.testing.assert_allclose(found[0, 1023, 2047], [511.5, 2047 - 1025], atol=1e-3)
+    np.testing.assert_allclose(found[0, 0, 0], [-599.5, -1.0], atol=1e-4)
+    np.testing.assert_allclose(found[0, 1199, 2047], [599.5, 2047 - 1025], atol=1e-3)
 
 
 def test_image_too_large_for_its_sums_is_refused():

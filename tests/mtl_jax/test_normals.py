@@ -83,6 +83,13 @@ def test_length_of_prediction_does_not_matter():
     np.testing.assert_allclose(huge["normals"][0, 0], [[0.6, 0.8, 0], [0, -1, 0], [0, 0, 0]])
 
 
+def test_predictions_shorter_than_a_thousandth_are_divided_by_it():
+    task, target = _task(), np.float32([[[[0, 0, 1]]]])
+    for length, expected in ((2.0, 0.0), (0.002, 0.0), (0.0005, 0.5), (0.0, 1.0)):
+        loss = task.loss(target * np.float32(length), target, VALID[:1])
+        np.testing.assert_allclose(loss, expected, atol=1e-5)
+
+
 def test_targets_are_brought_to_unit_length():
     half = _batch()["normals"].astype(np.float16) * np.float16(0.97)
     targets = np.asarray(_task().targets({"image": IMAGE, "normals": half}))
