@@ -228,7 +228,7 @@ class Runner:
             return None
         files = set(self.directory.parent.glob(f"*/{LIST}")) - {self.directory / LIST}
         for file in sorted(files):
-            for other in json.loads(file.read_text())["rows"]:
+            for other in _listed(file):
                 path = file.parent / other["name"]
                 if other["evaluates"] or not _finished(row, path, list(self.seeds)):
                     continue
@@ -331,6 +331,12 @@ def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _listed(file: Path) -> list[dict[str, Any]]:
+    """The rows of another sweep; none if that sweep.json is of another program."""
+    found = json.loads(file.read_text())
+    return found.get("rows", []) if isinstance(found, dict) and "protocol" in found else []
 
 
 def _measured_rate(path: Path) -> float | None:

@@ -218,6 +218,8 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     second = dataclasses.replace(
         second, sweep=sweeps.load(tmp_path / "second.py"), directory=tmp_path / "runs_2"
     )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sweep.json").write_text('{"rows": 3}')  # of another program
     assert second.run(second.sweep.rows) == 0
     assert set(states(second).values()) == {"done"}
     source = runner.directory / "other"
