@@ -306,7 +306,7 @@ def _per_seed(config, parent):
 def _trained(config, directory) -> system.System:
     """The system of a run that was trained before."""
     seeds.check_single(directory)
-    directory.check_config(config, may_differ=workdir.evaluate_may_differ())
+    directory.check_config(config, may_differ=workdir.use_may_differ())
     with _usage_errors():
         return system.build(config, directory.read_label_specs())
 

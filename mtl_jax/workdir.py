@@ -27,6 +27,7 @@ MAY_DIFFER = (
     "predict.",
 )
 _EVALUATE_ONLY = ("eval.",)
+_TRAIN_ONLY = ("optimizer.", "train.")
 
 
 class WorkdirError(UsageError):
@@ -152,6 +153,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def evaluate_may_differ() -> tuple[str, ...]:
     """What may differ between a run and its later evaluation or prediction."""
     return MAY_DIFFER + _EVALUATE_ONLY
+
+
+def use_may_differ() -> tuple[str, ...]:
+    """What may differ where a trained model is only used: how it was trained is on record."""
+    return evaluate_may_differ() + _TRAIN_ONLY
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from mtl_jax import optimizers, parallel, system, training
+from configs import from_workdir
+from mtl_jax import optimizers, parallel, system, training, workdir
 from mtl_jax.tasks.instances import Offsets
 from mtl_jax.tasks.normals import Normals
 
@@ -116,3 +117,20 @@ def test_misspelt_key_names_the_nearest(name, protocol):
     config = load(name, protocol).lock()  # as the command line gets it
     with pytest.raises((KeyError, AttributeError), match="batch_size"):
         config.train.batchsize = 3
+
+
+@pytest.mark.parametrize("protocol", ["streets", "streets_mixed"])
+def test_a_run_that_is_older_than_some_keys_can_be_used(protocol, tmp_path):
+    config = load("stacked_unet", protocol)
+    config.train.epochs = 1.5
+    directory = workdir.Workdir(tmp_path)
+    old = workdir.to_json(config)
+    del old["train"]["freeze"], old["optimizer"]["bias_scale"], old["eval"]["tta"]["flip"]
+    del old["predict"]
+    workdir.write_json(directory.config, old)
+    (tmp_path / "results.json").touch()
+    found = from_workdir.get_config(str(tmp_path))
+    assert found == config
+    directory.check_config(found, may_differ=workdir.use_may_differ())
+    with pytest.raises(workdir.WorkdirError, match=r"train\.freeze: absent in the directory"):
+        directory.claim(found)  # to go on with the training is another matter
