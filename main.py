@@ -400,10 +400,10 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         others = flags.FLAGS(arguments)
         getattr(_CONFIG.value, "name", "")  # a file that is not there is reported on first use
         return others
-    except OSError:
+    except OSError as unread:
         error: BaseException = UsageError(
-            f"--config={config_flags.get_config_filename(flags.FLAGS['config'])}: that file cannot "
-            f"be read. The current folder is {Path.cwd()}; the configs of this project are in "
+            f"--config cannot be read: {str(unread).splitlines()[-1].strip()}. The current folder "
+            f"is {Path.cwd()}; the configs of this project are in "
             f"{Path(__file__).absolute().with_name('configs')}."
         )
     except flags.Error as wrapped:

@@ -130,7 +130,10 @@ def test_a_different_config_is_refused_with_the_keys(trained, streets_dir):
 
 MISTAKES = {
     "no config": ([], "--config=configs/<name>.py is missing"),
-    "a config that is not there": (["--config=configs/brunched.py"], "that file cannot be read"),
+    "a config that is not there": (
+        ["--config=configs/brunched.py"],
+        "--config cannot be read: [Errno 2] No such file or directory: 'configs/brunched.py'",
+    ),
     "a protocol that is not there": (
         ["--config=configs/branched.py:citiscapes"],
         "UsageError: There is no protocol 'citiscapes'; expected one of streets",
