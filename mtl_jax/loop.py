@@ -106,6 +106,8 @@ class Run:
         parallel.check_batch_size(
             self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
         )
+        if train.log_every < 1:
+            raise ValueError(f"config.train.log_every={train.log_every}; expected 1 or more steps.")
         selection = self.config.eval.selection_mode
         _options.choice(selection, DIRECTIONS, key="config.eval.selection_mode")
         self.steps_per_epoch = self.stream.steps_per_epoch

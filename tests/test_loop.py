@@ -318,6 +318,7 @@ def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
         ("train__max_steps", -1, r"config.train.max_steps=-1; expected a number of steps, or 0"),
         ("train__epochs", 0.0, r"config.train.epochs=0.0 of 3 steps; expected"),
         ("train__epochs", float("nan"), r"config.train.epochs=nan of 3 steps; expected"),
+        ("train__log_every", 0, r"config.train.log_every=0; expected 1 or more steps"),
         ("train__accumulate", 0, r"config.train.accumulate=0; expected 1 or more"),
         ("train__profile", "4:9", r"config.train.profile='4:9'; expected .* the 6 steps"),
         ("eval__selection_mode", "maximum", r"selection_mode='maximum'; expected one of max, min"),
