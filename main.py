@@ -156,7 +156,7 @@ def evaluate() -> None:
         mean, deviation = seeds.spread(its["metrics"] for its, _ in runs)
         result |= {"seeds": list(_seeds()), "step": [its["step"] for its, _ in runs]}
         result |= {"metrics": mean, "std": deviation}
-        progress.evaluation(result["step"], mean, best=False, seconds=0)
+        progress.evaluation(result["step"], mean)
     else:
         result, tasks = _evaluate(config, directory)
     if compared:
@@ -184,7 +184,7 @@ def _evaluate(config, directory) -> tuple[dict[str, Any], dict[str, Any]]:
         folder = directory.predictions / name
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
     metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), save)
-    progress.evaluation(step, metrics, best=False, seconds=0)
+    progress.evaluation(step, metrics)
     if save:
         progress.say(f"Predictions: {folder}")
     result = {

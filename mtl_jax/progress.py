@@ -41,14 +41,28 @@ def parameter_overview(variables: dict[str, Any], path: Path) -> None:
     say(f"{sum(parts.values()):,} parameters ({listing}); all of them in {path}.")
 
 
-def evaluation(step: int, metrics: dict[str, float], *, best: bool, seconds: float) -> None:
-    """One line per evaluation; everything else is in evaluation.jsonl."""
+def evaluation(
+    step: int | list[int],
+    metrics: dict[str, float],
+    *,
+    best: bool = False,
+    seconds: float | None = None,
+) -> None:
+    """One line per evaluation; everything else is in evaluation.jsonl.
+
+    Args:
+      step: that the model was saved at; several if the metrics are means over runs.
+      metrics: of the split.
+      best: whether no evaluation of this run was better.
+      seconds: that it took, if that is to be said.
+    """
     shown = "  ".join(
         f"{name} {value:.4g}"
         for name, value in metrics.items()
         if value == value and not ("iou/" in name or name.endswith(_VARIANTS))
     )
-    say(f"evaluation at step {step}{' (best so far)' if best else ''}, {seconds:.0f} s: {shown}")
+    found = " (best so far)" * best + (f", {seconds:.0f} s" if seconds is not None else "")
+    say(f"evaluation at step {step}{found}: {shown}")
 
 
 def save_pictures(directory: Path, pictures: dict[str, np.ndarray]) -> None:

@@ -69,6 +69,16 @@ def test_elsewhere_every_progress_line_is_a_line(monkeypatch, capsys):
     assert second == "said"
 
 
+def test_an_evaluation_is_one_line_without_what_is_not_a_number(capsys):
+    metrics = {"semseg/miou": 0.5, "semseg/iou/road": 0.9, "depth/rel": float("nan"), "loss": 2.0}
+    progress.evaluation(7, metrics, best=True, seconds=3.2)
+    progress.evaluation([7, 8], metrics)
+    assert capsys.readouterr().out.splitlines() == [
+        "evaluation at step 7 (best so far), 3 s: semseg/miou 0.5  loss 2",
+        "evaluation at step [7, 8]: semseg/miou 0.5  loss 2",
+    ]
+
+
 class Tracer:
     """Stands in for `jax.profiler`."""
 
