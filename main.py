@@ -103,7 +103,7 @@ def _train(config, directory) -> dict[str, Any]:
     directory.create()
     builder, specs = _dataset(config)
     directory.claim(config)
-    workdir.write_json(directory.label_specs, specs)
+    directory.claim_labels(specs)
     with _usage_errors():
         parts = system.build(config, specs)
         stream = from_config.train_stream(builder, config, _keys(parts), **_process())

@@ -26,7 +26,7 @@ from mtl_jax import (
 from mtl_jax.results import DIRECTIONS, Results
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
-from mtl_jax.workdir import Workdir, write_json
+from mtl_jax.workdir import Workdir, WorkdirError, write_json
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -194,10 +194,24 @@ class Run:
             progress.parameter_overview(state.variables, self.workdir.path / "parameters.txt")
             return state, Results(self.workdir, self.config, parameters=parameters)
         state, info = restored
+        self._check_same_data(info)
         results = Results(self.workdir, self.config, info=info, parameters=parameters)
         if int(state.step) < self.total_steps:
             progress.say(f"Resuming at step {int(state.step)} of {self.total_steps}.")
         return state, results
+
+    def _info(self, results: Results) -> dict[str, Any]:
+        """What a checkpoint has to remember."""
+        return results.info() | {"examples": self.stream.labelled_per_epoch["image"]}
+
+    def _check_same_data(self, info: dict[str, Any]) -> None:
+        """Raises WorkdirError if an epoch had other examples when a checkpoint was saved."""
+        examples = self.stream.labelled_per_epoch["image"]
+        if info.get("examples", examples) != examples:  # older checkpoints do not tell
+            raise WorkdirError(
+                f"{self.workdir.path} holds a run of {info['examples']} examples in an epoch, and "
+                f"the data now have {examples}. Use another --workdir, or the same data."
+            )
 
     def _train_from(self, state, step: int, store, results: Results, stop) -> None:
         train_step = training.make_train_step(
@@ -227,7 +241,7 @@ class Run:
                 log.flush()  # and so nothing is saved that was not found finite
             if save:
                 self._check_state(step, state)
-                store.save_latest(state, results.info())
+                store.save_latest(state, self._info(results))
             if stopping:
                 store.wait()
                 raise Stopped(stop.signum, step)
@@ -284,7 +298,7 @@ class Run:
         metrics = self._evaluate(state.variables, self.eval_batches(), on_batch, images.on_images)
         best = results.is_best(step, metrics)
         if best:  # before the evaluation is on record: what the record calls best exists
-            store.save_best(state, results.info())
+            store.save_best(state, self._info(results))
             store.wait()
             if jax.process_index() == 0:
                 found = {"step": step, "split": self.config.eval.split}

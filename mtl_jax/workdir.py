@@ -75,6 +75,32 @@ class Workdir:
         else:
             write_json(self.config, to_json(config))
 
+    def claim_labels(self, specs: dict[str, dict]) -> None:
+        """Saves the label specs, or checks that the labels still mean what they did.
+
+        Args:
+          specs: {key: `LabelSpec.as_dict()`} of the data.
+
+        Raises:
+          WorkdirError: it holds a run whose labels meant something else; the message says what.
+        """
+        if not (self.label_specs.exists() and self._holds_a_run()):
+            write_json(self.label_specs, specs)
+            return
+        before, now = self.read_label_specs(), json.loads(json.dumps(_finite(specs)))
+        saved, given = flatten(before), flatten(now)
+        lines = [f"  {key}: in one of them only" for key in sorted(set(before) ^ set(now))]
+        lines += [  # what only one of them says is of another version of this project
+            f"  {key}: {_show(saved, key)} in the directory, {_show(given, key)} in the data"
+            for key in sorted(set(saved) & set(given))
+            if saved[key] != given[key]
+        ]
+        if lines:
+            raise WorkdirError(
+                f"{self.path} holds a run on data with other labels:\n" + "\n".join(lines) + "\n"
+                "Use another --workdir, or the same data."
+            )
+
     def _holds_a_run(self) -> bool:
         files = (self.checkpoints, self.training, self.evaluations, self.results)
         return any(file.exists() for file in files) or any(self.path.glob("seed_*"))

@@ -204,6 +204,34 @@ def test_work_directory_of_another_config_names_the_keys(finished):
     assert "log_every" not in str(error.value)
 
 
+def test_a_run_does_not_go_on_with_other_data(finished, tmp_path):
+    import dataclasses
+    import shutil
+
+    whole, _ = finished
+    shutil.copytree(whole.workdir.path, tmp_path / "copy")
+    run = tiny.run(whole.config, tmp_path / "copy")
+    run.stream.labelled_per_epoch = dict.fromkeys(run.stream.labelled_per_epoch, 25)
+    with pytest.raises(workdir.WorkdirError, match=r"a run of 24 examples .* the data now have 25"):
+        dataclasses.replace(run).train()
+
+
+def test_labels_that_mean_something_else_are_refused(tmp_path):
+    def specs(**depth):
+        return {"image": {}, "depth": {"unit": "m", "invalid": float("nan"), "mean": 2.0} | depth}
+
+    directory = workdir.Workdir(tmp_path)
+    directory.claim_labels(specs(mean=3.0))
+    directory.claim_labels(specs())  # nothing has been trained
+    directory.checkpoints.mkdir()
+    directory.claim_labels(specs(of_another_version=1))
+    with pytest.raises(workdir.WorkdirError, match=r"depth.mean: 2.0 in the directory, 2.5 in the"):
+        directory.claim_labels(specs(mean=2.5))
+    with pytest.raises(workdir.WorkdirError, match="depth: in one of them only"):
+        directory.claim_labels({"image": {}})
+    assert directory.read_label_specs()["depth"]["mean"] == 2.0
+
+
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert workdir.Workdir("~/runs/a").path == tmp_path / "runs" / "a"
