@@ -105,7 +105,8 @@ def output_names(files: Sequence[Path]) -> list[str]:
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        inside = (file for file in path.iterdir() if not file.is_dir())
+        found = sorted(file for file in inside if file.suffix.lower() in _SUFFIXES)
         if not found:
             raise PredictionError(
                 f"--input={pattern}: this folder holds no {', '.join(_SUFFIXES)} file. "

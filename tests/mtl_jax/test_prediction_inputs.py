@@ -20,6 +20,7 @@ def test_folders_globs_lists_and_names_with_brackets(tmp_path):
         save(tmp_path / name)
     (tmp_path / "e.MP4").touch()
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "album.jpg").mkdir()
 
     def names(patterns):
         return [str(f.relative_to(tmp_path)) for f in prediction.expand_inputs(patterns)]
