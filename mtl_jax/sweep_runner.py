@@ -200,6 +200,7 @@ class Runner:
             self.write_list()
             self.say(f"{heading}: done in {twin}; taken from there")
             return
+        _drop_dead_links(path)
         self._note(row, RUNNING)
         error = None
         if row.after and self.state(self.sweep.row(row.after))[0] != DONE:
@@ -370,6 +371,13 @@ def _take_over(source: Path, path: Path, row: Row) -> None:
             (path / entry.name).symlink_to(os.path.relpath(entry, path))
     (path / LOG).write_text(f"Taken from {source}.\n")
     Workdir(path).claim(row.config)
+
+
+def _drop_dead_links(path: Path) -> None:
+    """What was taken over from, or lent by, a directory that has been deleted since."""
+    for entry in path.iterdir():
+        if entry.is_symlink() and not entry.exists():
+            entry.unlink()
 
 
 def _describe(status: int, log: Path, begin: int) -> str:

@@ -6,6 +6,7 @@ Most tests replace main.py by a script that does at once what the row's name say
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,10 @@ def listed(runner) -> dict[str, dict]:
 
 def states(runner) -> dict[str, str]:
     return {name: row["state"] for name, row in listed(runner).items()}
+
+
+def states_now(runner) -> dict[str, str]:
+    return {row.name: runner.state(row)[0] for row in runner.sweep.rows}
 
 
 def starts(runner, row: str) -> int:
@@ -229,6 +234,11 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     saved = json.loads((second.directory / "same" / "config.json").read_text())
     assert saved["name"] == "second_one_same"
     assert starts(second, "new") == 1
+    shutil.rmtree(runner.directory)
+    assert states_now(second) == {"same": "pending", "merged": "done", "new": "done"}
+    assert second.run(second.sweep.rows) == 0
+    assert starts(second, "same") == 1
+    assert (second.directory / "same" / "checkpoints" / "model").read_text() == "trained"
 
 
 def test_two_shards_of_one_directory(make):
