@@ -204,6 +204,8 @@ def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
 
 def _state(listed: str, run: Run) -> str:
     """What has become of a row: where the sweep was killed, its list says 'running' for ever."""
+    if listed == sweep_runner.DONE and not run.results and not run.stored:
+        return "results missing"  # links into a sweep that was not copied along, for example
     if listed != sweep_runner.RUNNING or sweep_runner.is_running(run.workdir.path):
         return listed
     return run.state

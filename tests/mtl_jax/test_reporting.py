@@ -263,6 +263,20 @@ def test_what_a_killed_sweep_calls_running(tmp_path):
     assert [run.state for run in study.runs] == ["running", "done", "not finished"]
 
 
+def test_a_row_whose_results_were_not_copied_along(tmp_path):
+    folder = tmp_path / "study"
+    for name in ("here", "elsewhere", "evaluated"):
+        finished_runs.run(folder / name)
+    for name in ("elsewhere", "evaluated"):
+        (folder / name / "results.json").unlink()
+    (folder / "elsewhere" / "results.json").symlink_to(tmp_path / "gone")
+    found = {"split": "validation", "step": 20, "metrics": finished_runs.metrics(0.5, 30.0)}
+    workdir.write_json(folder / "evaluated" / "evaluation_validation_best.json", found)
+    finished_runs.sweep(folder, [{"name": n} for n in ("here", "elsewhere", "evaluated")])
+    (study,), _ = runs.collect([folder])
+    assert [run.state for run in study.runs] == ["done", "results missing", "done"]
+
+
 def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
     (study,), _ = runs.collect([_study(tmp_path)])
     key, groups = figures.varied(study.runs)
