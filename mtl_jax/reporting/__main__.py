@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--pictures={given.pictures}: expected 0 or more")
     try:
         files = report.write(given.runs, given.output, title=given.title, count=given.pictures)
-    except ReportError as error:
+    except (ReportError, OSError) as error:  # also where --output cannot be written
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("\n".join(map(str, files)))

@@ -435,6 +435,9 @@ def test_what_is_no_run_is_said(three, tmp_path, capsys):
     assert command.main([str(tmp_path / "notes"), f"--output={tmp_path}/q"]) == 1
     assert "There is no run to report on" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
+    (tmp_path / "file").touch()
+    assert command.main([str(three[0]), f"--output={tmp_path}/file"]) == 1
+    assert f"{tmp_path}/file" in capsys.readouterr().err
     (tmp_path / "notes" / "sweep.json").write_text("[1]")  # of another program
     _, (remark,) = runs.collect([three[0], tmp_path / "notes"])
     assert "is no list of a sweep's rows" in remark
