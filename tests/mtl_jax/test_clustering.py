@@ -147,6 +147,28 @@ def test_a_pixel_goes_to_a_centre_within_four_deviations_of_its_votes():
     assert (found == 1).sum() == 11 * 11 - 1
 
 
+def _pointing(groups):
+    """Offsets and mask of as many pixels as each group has, all pointing to its centre."""
+    things, centres = np.zeros(SIZE, bool), np.zeros((*SIZE, 2))
+    begin = 0
+    for count, centre in groups:
+        things.reshape(-1)[begin : begin + count] = True
+        centres.reshape(-1, 2)[begin : begin + count] = centre
+        begin += count
+    return (np.moveaxis(np.mgrid[: SIZE[0], : SIZE[1]], 0, -1) - centres).astype(np.float32), things
+
+
+def test_votes_that_agree_are_counted_one_by_one():
+    for votes, found in ((119, 0), (121, 1)):
+        assert _vote(*_pointing([(votes, (20, 20))]), min_votes=120.0).max() == found
+
+
+@pytest.mark.parametrize(("votes", "found"), [(12, 1), (14, 2)])
+def test_a_centre_stands_above_the_tail_of_another_one(votes, found):
+    """8 pixels from 1000 votes it is 2·1000 / (1 + 64/2s²)², 7.8 votes, beside the least 5."""
+    assert _vote(*_pointing([(1000, (20, 20)), (votes, (20, 28))])).max() == found
+
+
 def test_a_vote_falls_into_the_nearest_pixel():
     things = np.zeros((1, 3), bool)
     things[0, :2] = True
