@@ -93,6 +93,14 @@ def test_optics_is_the_written_rule(seed, min_points, eps, threshold):
     assert found.dtype == np.int32
 
 
+def test_optics_cuts_above_the_threshold_alone():
+    """Votes on a grid have neighbours at exactly 1 pixel."""
+    things = np.zeros(SIZE, bool)
+    things[10:13, 10:13] = True
+    found = clustering.optics(np.zeros((*SIZE, 2)), things, min_points=3, threshold=1.0)
+    np.testing.assert_array_equal(found, things.astype(np.int32))
+
+
 @pytest.mark.parametrize("decode", [clustering.optics, _vote])
 def test_exact_offsets_give_the_instances_back(decode):
     ids = _scene()
