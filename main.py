@@ -26,7 +26,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from configs.from_workdir import with_saved_config
+from configs import command_line
 from input_pipeline.errors import DatasetError
 from mtl_jax import (
     baselines,
@@ -394,27 +394,6 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-    """As absl does, but of a config that cannot be had it gives one message."""
-    try:
-        others = flags.FLAGS(arguments)
-        getattr(_CONFIG.value, "name", "")  # a file that is not there is reported on first use
-        return others
-    except OSError as unread:
-        error: BaseException = UsageError(
-            f"--config cannot be read: {str(unread).splitlines()[-1].strip()}. The current folder "
-            f"is {Path.cwd()}; the configs of this project are in "
-            f"{Path(__file__).absolute().with_name('configs')}."
-        )
-    except flags.Error as wrapped:
-        error = wrapped
-        while error.__context__ is not None:
-            error = error.__context__
-        if not isinstance(error, UsageError):
-            return app.parse_flags_with_usage(arguments)
-    print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    sys.exit(1)
-
-
 if __name__ == "__main__":
-    app.run(main, argv=with_saved_config(sys.argv), flags_parser=_parse_flags)
+    arguments = command_line.with_saved_config(sys.argv)
+    app.run(main, argv=arguments, flags_parser=command_line.parse_flags)

@@ -3,7 +3,6 @@
 `main.py` uses it by itself where --workdir is given and --config is not.
 """
 
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,20 +28,3 @@ def _filled(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(default, dict) and isinstance(merged[key], dict):
             merged[key] = _filled(default, merged[key])
     return merged
-
-
-def with_saved_config(argv: list[str]) -> list[str]:
-    """Adds the config that --workdir was trained with, unless --config is given.
-
-    For --sweep, moves what is for each row's config out of sight of the flags.
-    """
-    given = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
-    if "sweep" in given:
-        overrides = [argument for argument in argv if argument.startswith("--config.")]
-        return [*(argument for argument in argv if argument not in overrides), "--", *overrides]
-    if "config" in given or "workdir" not in given:
-        return argv
-    directory = workdir.Workdir(given["workdir"])
-    if not directory.config.exists():
-        return argv
-    return [argv[0], f"--config={Path(__file__)}:{directory.path}", *argv[1:]]

@@ -14,7 +14,7 @@ from mtl_jax.tasks.instances import Offsets
 from mtl_jax.tasks.normals import Normals
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NOT_RUNS = ("common", "from_sweep", "from_workdir", "__init__")
+NOT_RUNS = ("command_line", "common", "from_sweep", "from_workdir", "__init__")
 NAMES = [
     (path.stem, protocol)
     for path in sorted(CONFIGS.glob("*.py"))
