@@ -28,7 +28,7 @@ from mtl_jax.errors import UsageError
 PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
-# Published metric: (our metric, what ours is multiplied by).
+# Published metric: (our metric, what ours is multiplied by; None if the unit was not published).
 METRICS = {
     "grader": ("multitask_score", 1.0),
     "grader_val": ("multitask_score", 1.0),
@@ -48,7 +48,7 @@ METRICS = {
     "label_iou_pct": ("semseg/miou_all", 100.0),
     # Report E measures at half the image's size, where a pixel is two of ours.
     "instance_rms": ("instance/rms", 0.5),
-    "depth_rms": ("depth/rmse_per_image", 1.0),
+    "depth_rms": ("depth/rmse_per_image", None),
 }
 
 # Examples to train on, by data set: what an estimate can know before the data are there.
@@ -243,7 +243,8 @@ def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
 
     Returns:
       [{id, source, label, metric, value, our_metric, factor}, ...] of all results with these ids.
-      `value` is `factor` times our metric; both are None where no metric of ours says the same.
+      `value` is `factor` times our metric, or in an unknown unit where only `factor` is None; both
+      are None where no metric of ours says the same.
     """
     found = []
     for published_id, line in _published(ids, "result"):

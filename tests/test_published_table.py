@@ -180,6 +180,11 @@ def test_a_published_percentage_is_ours_times_100():
     }
 
 
+def test_a_published_depth_of_report_e_has_no_unit():
+    (result, *_) = sweeps.published_results(("E-depth",))
+    assert (result["our_metric"], result["factor"]) == ("depth/rmse_per_image", None)
+
+
 def test_a_published_offset_is_in_pixels_of_half_the_size():
     """Report E predicts 128×256 and measures there; we predict, and measure, at 256×512."""
     output = {line["metric"]: float(line["value"]) for line in PUBLISHED["E-architecture"]}

@@ -186,7 +186,8 @@ def _bars(runs: Sequence[Run], metric: str) -> str:
 
 def _published(run: Run, metric: str) -> list[float]:
     """What was published for a run, in our unit."""
-    return [p["value"] / p["factor"] for p in run.published if p["our_metric"] == metric]
+    same = (p for p in run.published if p["our_metric"] == metric)
+    return [p["value"] / p["factor"] for p in same if p["factor"] is not None]
 
 
 def classes(run: Run) -> list[Block]:

@@ -139,9 +139,10 @@ def published(study: Study) -> list[Table]:
 
 
 def _beside(run: Run, line: Mapping[str, Any]) -> list[str]:
-    """A published number and ours, by all three reports, in its unit."""
+    """A published number and ours, by all three reports, in its unit if that is known."""
     cells = [run.name, line["metric"], f"{line['value']:g}"]
-    ours, factor = line["our_metric"], line["factor"]
+    ours, known = line["our_metric"], line["factor"] is not None
+    factor = line["factor"] if known else 1.0
     if ours is None:
         return [*cells, "not measured", *[NONE] * 3, line["source"]]
     values = {report: run.values(report) for report in REPORTS}
@@ -149,7 +150,7 @@ def _beside(run: Run, line: Mapping[str, Any]) -> list[str]:
     scaled = {report: None if v is None else factor * v for report, v in own.items()}
     std, best = values[BEST].std.get(ours), scaled[BEST]
     cells.append(plus_minus(best, None if std is None else factor * std))
-    cells.append(NONE if best is None else _difference(best, line["value"]))
+    cells.append(_difference(best, line["value"]) if known and best is not None else NONE)
     return [*cells, number(scaled[LAST]), number(scaled[MEAN]), line["source"]]
 
 
@@ -162,8 +163,10 @@ def _difference(ours: float, published: float) -> str:
 def _our_metric(line: Mapping[str, Any]) -> str:
     if line["our_metric"] is None:
         return "none says the same"
-    factor = line["factor"]
-    return line["our_metric"] if factor == 1 else f"{factor:g} × {line['our_metric']}"
+    ours, factor = line["our_metric"], line["factor"]
+    if factor is None:
+        return f"{ours}, but the unit was not published"
+    return ours if factor == 1 else f"{factor:g} × {ours}"
 
 
 def each(values: Iterable[Any], form: Callable[[Any], str]) -> str:

@@ -154,6 +154,20 @@ def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     assert tables.delta_m(study) == []
 
 
+def test_what_is_published_without_a_unit_has_no_difference(tmp_path):
+    unit_unknown = finished_runs.published("depth_rms", 0.79, "depth/si_log_rmse", None)
+    finished_runs.run(tmp_path / "study" / "a")
+    finished_runs.sweep(tmp_path / "study", [{"name": "a", "published": [unit_unknown]}])
+    (study,), _ = runs.collect([tmp_path / "study"])
+    table, compared, _ = tables.published(study)
+    (row,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert row["published"] == "0.79"
+    assert float(row["ours, best"]) == study.runs[0].values("best").mean["depth/si_log_rmse"]
+    assert row["difference"] == tables.NONE
+    assert compared.rows == [("depth_rms", "depth/si_log_rmse, but the unit was not published")]
+    assert figures._published(study.runs[0], "depth/si_log_rmse") == []
+
+
 def test_of_single_evaluations_nothing_is_told_three_times(three, tmp_path):
     for path in three:
         shutil.copytree(path, tmp_path / path.name)
