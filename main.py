@@ -38,6 +38,7 @@ from mtl_jax import (
     prediction,
     progress,
     seeds,
+    step_log,
     sweep_runner,
     sweeps,
     system,
@@ -377,7 +378,7 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
         sys.exit(130)  # where nothing is trained, Ctrl-C has nothing to save
-    except (DatasetError, UsageError, loop.NonFiniteLoss) as error:
+    except (DatasetError, UsageError, step_log.NonFiniteLoss) as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if isinstance(error, checkpoints.DiskFullError):
             os._exit(1)  # an orderly exit would wait for threads that still try to write

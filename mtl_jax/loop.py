@@ -1,5 +1,6 @@
 """The training loop: steps, logs, evaluations, checkpoints, stopping and resuming."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -24,13 +25,10 @@ from mtl_jax import (
     training,
 )
 from mtl_jax.results import DIRECTIONS, Results
+from mtl_jax.step_log import StepLog
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 from mtl_jax.workdir import Workdir, WorkdirError, write_json
-
-
-class NonFiniteLoss(FloatingPointError):
-    """A loss or a gradient is NaN or infinite; the message says where and what to try."""
 
 
 class Stopped(Exception):
@@ -136,13 +134,17 @@ class Run:
                 f"config.train.max_steps={train.max_steps}; expected a number of steps, or 0 for "
                 "config.train.epochs to decide."
             )
-        steps = train.max_steps or train.epochs * self.steps_per_epoch
+        steps = train.max_steps or self._steps_in(train.epochs)
         if not 1 <= steps < float("inf"):
             raise ValueError(
                 f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps; expected a "
                 "number that gives one step or more."
             )
         return int(steps)
+
+    def _steps_in(self, epochs: float) -> float:
+        """Whole steps: 0.29 of 100 are 29, though its product is a little less."""
+        return np.floor(epochs * self.steps_per_epoch + 1e-6)
 
     def _check_frozen_parts(self) -> None:
         """Raises ValueError if the network has no parameter of one of them."""
@@ -161,8 +163,12 @@ class Run:
           NonFiniteLoss: the last good checkpoint is kept.
           Stopped: on SIGTERM or Ctrl-C, after saving.
           CheckpointError: there are checkpoints but none fits.
+          WorkdirError: another process trains in the same directory.
         """
-        with checkpoints.Checkpoints(self.workdir.checkpoints) as store:
+        with contextlib.ExitStack() as stack:
+            if jax.process_index() == 0:
+                stack.enter_context(self.workdir.only_process())
+            store = stack.enter_context(checkpoints.Checkpoints(self.workdir.checkpoints))
             state, results = self._start(store)
             step = int(state.step)
             if step >= self.total_steps and results.has_evaluation(step):
@@ -223,7 +229,7 @@ class Run:
             mesh=self.mesh,
             accumulate=self.config.train.accumulate,
         )
-        log = _Log(self, results)
+        log = StepLog(self, results)
         batches = self.stream.batches(step)
         if self._evaluation_due(step) and not results.has_evaluation(step):
             self._evaluate_at(step, state, store, results)  # killed after saving, before evaluating
@@ -240,7 +246,7 @@ class Run:
             if save or _due(step, self.config.train.log_every):
                 log.flush()  # and so nothing is saved that was not found finite
             if save:
-                self._check_state(step, state)
+                log.check_state(step, state)
                 store.save_latest(state, self._info(results))
             if stopping:
                 store.wait()
@@ -250,34 +256,8 @@ class Run:
             if save:
                 log.restart_clock()
 
-    def _check_state(self, step: int, state: TrainState) -> None:
-        """Raises NonFiniteLoss if an update made a number of the state NaN or infinite.
-
-        No loss has shown that yet, and a state that is saved has to be one to go on from.
-        """
-        bad = training.not_finite(state)
-        if bad:
-            raise NonFiniteLoss(
-                f"The update of step {step} left {len(bad)} arrays of the state not finite, as "
-                f"{bad[0]}; learning rate {float(self.schedule(step - 1)):.3g}.\n"
-                f"{self.what_to_try(step)}"
-            )
-
-    def what_to_try(self, step: int) -> str:
-        """For an error: the examples of a step, and what may help."""
-        config = self.config
-        return (
-            f"Examples of that batch: {', '.join(self.stream.example_ids(step - 1))}.\n"
-            "Look at these examples' labels first. Then try a lower "
-            f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
-            "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
-            "config.model.dtype=float32.\n"
-            f"The last good checkpoint is kept in {self.workdir.checkpoints}; "
-            "the same command goes on from it."
-        )
-
     def _evaluation_due(self, step: int) -> bool:
-        every = int(self.config.train.eval_every_epochs * self.steps_per_epoch)
+        every = int(self._steps_in(self.config.train.eval_every_epochs))
         return step > 0 and (_due(step, every) or step == self.total_steps)
 
     def _evaluate_at(self, step: int, state: TrainState, store, results: Results) -> None:
@@ -316,86 +296,6 @@ class Run:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-class _Log:
-    """Collects the steps' logs on the device and reads them at intervals, so that no step waits."""
-
-    def __init__(self, run: Run, results: Results):
-        self._run, self._results = run, results
-        self._pending: list[tuple[int, Any]] = []
-        self._clock = time.monotonic()
-        self._compiled: float | None = None  # when the first step, which compiles, was made
-        self._line = progress.Line(
-            run.total_steps, run.steps_per_epoch, run.config.train.batch_size
-        )
-
-    def add(self, step: int, logs: Any) -> None:
-        self._pending.append((step, logs))
-        if self._compiled is None:
-            jax.block_until_ready(logs)
-            self._compiled = time.monotonic()
-
-    def restart_clock(self) -> None:
-        """Leaves the time since the last `flush` out of the throughput."""
-        self._clock = time.monotonic()
-
-    def flush(self) -> None:
-        """Checks that all is finite, writes scalars and the progress line. May raise."""
-        if not self._pending:
-            return
-        logs = jax.device_get([logs for _, logs in self._pending])
-        for (step, _), found in zip(self._pending, logs, strict=True):
-            self._check_finite(step, found)
-        now = time.monotonic()
-        images = len(logs) * self._run.config.train.batch_size
-        step, last = self._pending[-1][0], logs[-1]
-        weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
-        seconds, self._clock = now - self._clock, now
-        rate = self._rate(len(logs), seconds, now)
-        losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
-        scalars = {f"train/loss/{task}": value for task, value in losses.items()}
-        scalars |= {
-            f"train/{quantity}/{task}": value
-            for quantity, values in weighting.items()
-            for task, value in values.items()
-        }
-        scalars |= {
-            "train/loss": float(np.mean([found["total"] for found in logs])),
-            "train/learning_rate": float(last["learning_rate"]),
-            "train/gradient_norm": float(last["gradient_norm"]),
-            "train/images_per_second": rate,
-        }
-        scalars |= {f"train/updates/{g}": float(value) for g, value in last["updates"].items()}
-        self._run.writer.write_scalars(step, scalars)
-        self._results.add_training(
-            step,
-            seconds=seconds,
-            images=images,
-            weighting=weighting,
-            scalars={"epoch": step / self._run.steps_per_epoch}
-            | {name.removeprefix("train/"): value for name, value in scalars.items()},
-        )
-        self._line.show(step, losses, float(last["learning_rate"]), rate)
-        self._pending.clear()
-
-    def _rate(self, steps: int, seconds: float, now: float) -> float:
-        """Images per second, without the step that had to be compiled if there are others."""
-        if steps > 1 and now - self._compiled < seconds:
-            steps, seconds = steps - 1, now - self._compiled
-        return steps * self._run.config.train.batch_size / seconds
-
-    def _check_finite(self, step: int, found: Any) -> None:
-        bad = [task for task, value in found["losses"].items() if not np.isfinite(value)]
-        if not bad and np.isfinite(found["gradient_norm"]):
-            return
-        what = f"The loss of {', '.join(bad)}" if bad else "The gradient"
-        values = {task: float(value) for task, value in found["losses"].items()}
-        raise NonFiniteLoss(
-            f"{what} is not finite at step {step}: losses {values}, "
-            f"gradient norm {float(found['gradient_norm'])}, learning rate "
-            f"{float(found['learning_rate']):.3g}.\n{self._run.what_to_try(step)}"
-        )
 
 
 class StopSignal(_signals.Handler):

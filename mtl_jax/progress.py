@@ -48,7 +48,7 @@ def evaluation(
     best: bool = False,
     seconds: float | None = None,
 ) -> None:
-    """One line per evaluation; everything else is in evaluation.jsonl.
+    """A line for each task, and one for what is of all; everything else is in evaluation.jsonl.
 
     Args:
       step: that the model was saved at; several if the metrics are means over runs.
@@ -56,13 +56,16 @@ def evaluation(
       best: whether no evaluation of this run was better.
       seconds: that it took, if that is to be said.
     """
-    shown = "  ".join(
-        f"{name} {value:.4g}"
-        for name, value in metrics.items()
-        if value == value and not ("iou/" in name or name.endswith(_VARIANTS))
-    )
     found = " (best so far)" * best + (f", {seconds:.0f} s" if seconds is not None else "")
-    say(f"evaluation at step {step}{found}: {shown}")
+    say(f"evaluation at step {step}{found}")
+    lines: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        if value == value and not ("iou/" in name or name.endswith(_VARIANTS)):
+            task, _, metric = name.rpartition("/")
+            lines.setdefault(task, []).append(f"{metric} {value:.4g}")
+    width = max(map(len, lines), default=0)
+    for task, shown in lines.items():
+        say(f"  {task:{width}}  {'  '.join(shown)}")
 
 
 def save_pictures(directory: Path, pictures: dict[str, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import sys
+import time
 from typing import Any
 
 import jax
@@ -12,7 +13,11 @@ from mtl_jax import workdir
 from mtl_jax.errors import UsageError
 from mtl_jax.workdir import Workdir
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mtl-jax")
+# Also those of the input pipeline, none of which has to be installed to train.
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "mtl-jax"),
+    *("tensorflow", "tensorflow-cpu", "tensorflow-datasets", "pillow"),
+)
 
 DIRECTIONS = {"max": 1, "min": -1}  # of config.eval.selection_mode
 
@@ -45,6 +50,7 @@ class Results:
         """
         self._directory, self._config = directory, config
         info = info or {"step": 0, "train_seconds": 0.0, "images": 0, "weighting": {}}
+        self._wall_before, self._started = info.get("wall_seconds", 0.0), time.monotonic()
         self._step = info["step"]
         self._seconds, self._images = info["train_seconds"], info["images"]
         self._weighting = info["weighting"]
@@ -61,10 +67,14 @@ class Results:
         return {
             "step": self._step,
             "train_seconds": self._seconds,
+            "wall_seconds": self._wall_seconds(),
             "images": self._images,
             "weighting": self._weighting,
             "peak_memory": self._measure_memory(),
         }
+
+    def _wall_seconds(self) -> float:
+        return self._wall_before + time.monotonic() - self._started
 
     def add_training(
         self,
@@ -118,8 +128,11 @@ class Results:
         """Writes results.json and returns what it holds.
 
         `mean_of_last_10` is over the last ten evaluations, or all if they are fewer; `evaluations`
-        says how many there were. `peak_memory`, in bytes, is of the first process: `host` what it
-        held in main memory at most, `device` what its fullest accelerator held, None on a CPU.
+        says how many there were. `train_seconds` are those of the steps alone; `wall_seconds` count
+        compilation, evaluations and saving too, in all starts of the run, but neither the start of
+        the program nor what a kill has undone. `peak_memory`, in bytes, is of the first process:
+        `host` what it held in main memory at most, `device` what its fullest accelerator held, None
+        on a CPU. Of `versions` there are those that are installed.
         """
         evaluations = self._evaluations
         last_ten = evaluations[-10:]
@@ -139,13 +152,14 @@ class Results:
             "evaluations": len(evaluations),
             "steps": self._step,
             "train_seconds": self._seconds,
+            "wall_seconds": self._wall_seconds(),
             "images_per_second": self._images / self._seconds if self._seconds else None,
             "parameters": self._parameters,
             "peak_memory": self._measure_memory(),
             "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
             "processes": jax.process_count(),
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            "versions": {package: _version(package) for package in _PACKAGES},
+            "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         }
         if jax.process_index() == 0:
             workdir.write_json(self._directory.results, results)

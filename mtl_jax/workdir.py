@@ -3,9 +3,11 @@
 Writes are atomic, but for the lines that are appended to training.jsonl.
 """
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,25 @@ class Workdir:
                 f"--workdir={self.path} cannot be written ({error.strerror}). "
                 "Choose a directory that you may write to."
             ) from error
+
+    @contextlib.contextmanager
+    def only_process(self) -> Iterator[None]:
+        """While this lasts no other process trains here; a kill ends it too.
+
+        Raises:
+          WorkdirError: another one does. Where a file system has no locks nobody is kept out.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkdirError(
+                    f"Another process is training in --workdir={self.path}. "
+                    "Wait for its end, or use another directory."
+                ) from error
+            except OSError:
+                pass
+            yield
 
     def claim(self, config: ConfigDict) -> None:
         """Saves the config, or checks that the directory belongs to the same one.

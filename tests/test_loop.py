@@ -8,7 +8,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, loop, results, training, workdir
+from mtl_jax import checkpoints, loop, results, step_log, training, workdir
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,8 @@ def test_a_run_leaves_all_its_files(finished):
     assert on_disk["best"] in evaluations
     assert on_disk["finished"]
     assert on_disk["steps"] == 6
+    assert on_disk["wall_seconds"] > on_disk["train_seconds"] > 0  # it evaluated and saved too
+    assert {"jax", "numpy", "pillow", "tensorflow-datasets"} <= on_disk["versions"].keys()
     assert "semseg/iou/road" in on_disk["last"]["metrics"]
     assert found["mean_of_last_10"]["depth/rel"] == pytest.approx(
         np.mean([e["metrics"]["depth/rel"] for e in evaluations])
@@ -267,7 +269,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
             yield batch
 
     run.stream.batches = poisoned
-    with pytest.raises(loop.NonFiniteLoss) as error:
+    with pytest.raises(step_log.NonFiniteLoss) as error:
         run.train()
     message = str(error.value)
     assert "The loss of depth is not finite at step 3" in message
@@ -296,7 +298,7 @@ def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypa
 
     monkeypatch.setattr(training, "make_train_step", overflowing)
     run = tiny.run(config, tmp_path)
-    with pytest.raises(loop.NonFiniteLoss, match=r"step 2 left .* as batch_stats/") as error:
+    with pytest.raises(step_log.NonFiniteLoss, match=r"step 2 left .* as batch_stats/") as error:
         run.train()
     assert run.stream.example_ids(1)[0] in str(error.value)
     monkeypatch.undo()
@@ -319,11 +321,11 @@ def test_the_rate_is_without_compilation(streets_dir, tmp_path, monkeypatch):
         return takes_a_second
 
     monkeypatch.setattr(training, "make_train_step", timed)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    monkeypatch.setattr(step_log.time, "monotonic", lambda: now)
     run = tiny.run(config, tmp_path)
     found = run.train()
     assert [run.writer.scalars[step]["train/images_per_second"] for step in (3, 6)] == [8.0, 8.0]
-    assert found["train_seconds"] == 105.0
+    assert found["train_seconds"] == found["wall_seconds"] == 105.0
 
 
 def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):

@@ -69,13 +69,18 @@ def test_elsewhere_every_progress_line_is_a_line(monkeypatch, capsys):
     assert second == "said"
 
 
-def test_an_evaluation_is_one_line_without_what_is_not_a_number(capsys):
-    metrics = {"semseg/miou": 0.5, "semseg/iou/road": 0.9, "depth/rel": float("nan"), "loss": 2.0}
+def test_an_evaluation_has_a_line_for_each_task_without_what_is_not_a_number(capsys):
+    metrics = {"semseg/loss": 1.5, "semseg/miou": 0.5, "semseg/iou/road": 0.9}
+    metrics |= {"depth/rel": 0.25, "depth/abs": float("nan"), "loss": 2.0}
     progress.evaluation(7, metrics, best=True, seconds=3.2)
-    progress.evaluation([7, 8], metrics)
+    progress.evaluation([7, 8], {"loss": 2.0})
     assert capsys.readouterr().out.splitlines() == [
-        "evaluation at step 7 (best so far), 3 s: semseg/miou 0.5  loss 2",
-        "evaluation at step [7, 8]: semseg/miou 0.5  loss 2",
+        "evaluation at step 7 (best so far), 3 s",
+        "  semseg  loss 1.5  miou 0.5",
+        "  depth   rel 0.25",
+        "          loss 2",
+        "evaluation at step [7, 8]",
+        "    loss 2",
     ]
 
 

@@ -16,7 +16,7 @@ from test_weightings import surgery
 from weighting_systems import TASKS, B, Trainer, batch, gradients, section
 
 from configs import common
-from mtl_jax import _discovery, checkpoints, loop, results, weightings, workdir
+from mtl_jax import _discovery, checkpoints, results, step_log, weightings, workdir
 
 NAMES = _discovery.names(weightings)
 RATE = 0.1
@@ -237,7 +237,7 @@ def test_weights_and_learned_values_reach_the_writer_and_results(trainers, tmp_p
         config=config, writer=tiny.Writer(), total_steps=4, steps_per_epoch=2
     )
     found = results.Results(directory, config)
-    log = loop._Log(run, found)
+    log = step_log.StepLog(run, found)
     logs = some_steps(trainers("uncertainty"))
     for step in (1, 2):
         log.add(step, logs[step - 1])

@@ -1,0 +1,131 @@
+"""What the steps of a run leave behind: logs, and the assurance that their numbers are finite."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtl_jax import progress, training
+from mtl_jax.results import Results
+from mtl_jax.train_state import TrainState
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss, gradient or state is NaN or infinite; the message says where and what to try."""
+
+
+class StepLog:
+    """Collects the steps' logs on the device and reads them at intervals, so that no step waits."""
+
+    def __init__(self, run: Any, results: Results):
+        """Starts the clock.
+
+        Args:
+          run: the `loop.Run` whose steps these are; its writer gets the scalars.
+          results: gets what reports need.
+        """
+        self._run, self._results = run, results
+        self._pending: list[tuple[int, Any]] = []
+        self._clock = time.monotonic()
+        self._compiled: float | None = None  # when the first step, which compiles, was made
+        self._line = progress.Line(
+            run.total_steps, run.steps_per_epoch, run.config.train.batch_size
+        )
+
+    def add(self, step: int, logs: Any) -> None:
+        """Takes what `training.make_train_step` logs; only the first one is waited for."""
+        self._pending.append((step, logs))
+        if self._compiled is None:
+            jax.block_until_ready(logs)
+            self._compiled = time.monotonic()
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last `flush` out of the throughput."""
+        self._clock = time.monotonic()
+
+    def flush(self) -> None:
+        """Checks that all is finite, writes scalars and the progress line.
+
+        Raises:
+          NonFiniteLoss: at the first step whose losses or gradient are not finite.
+        """
+        if not self._pending:
+            return
+        logs = jax.device_get([logs for _, logs in self._pending])
+        for (step, _), found in zip(self._pending, logs, strict=True):
+            self._check_losses(step, found)
+        now = time.monotonic()
+        seconds, self._clock = now - self._clock, now
+        step, last = self._pending[-1][0], logs[-1]
+        weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
+        rate = self._rate(len(logs), seconds, now)
+        losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
+        scalars = {f"train/loss/{task}": value for task, value in losses.items()}
+        scalars |= {
+            f"train/{quantity}/{task}": value
+            for quantity, values in weighting.items()
+            for task, value in values.items()
+        }
+        scalars |= {
+            "train/loss": float(np.mean([found["total"] for found in logs])),
+            "train/learning_rate": float(last["learning_rate"]),
+            "train/gradient_norm": float(last["gradient_norm"]),
+            "train/images_per_second": rate,
+        }
+        scalars |= {f"train/updates/{g}": float(value) for g, value in last["updates"].items()}
+        self._run.writer.write_scalars(step, scalars)
+        self._results.add_training(
+            step,
+            seconds=seconds,
+            images=len(logs) * self._run.config.train.batch_size,
+            weighting=weighting,
+            scalars={"epoch": step / self._run.steps_per_epoch}
+            | {name.removeprefix("train/"): value for name, value in scalars.items()},
+        )
+        self._line.show(step, losses, float(last["learning_rate"]), rate)
+        self._pending.clear()
+
+    def check_state(self, step: int, state: TrainState) -> None:
+        """For a state that is to be saved: it has to be one to go on from.
+
+        Raises:
+          NonFiniteLoss: the last update left something not finite, which no loss has shown yet.
+        """
+        bad = training.not_finite(state)
+        if bad:
+            raise NonFiniteLoss(
+                f"The update of step {step} left {len(bad)} arrays of the state not finite, as "
+                f"{bad[0]}; learning rate {float(self._run.schedule(step - 1)):.3g}.\n"
+                f"{self._what_to_try(step)}"
+            )
+
+    def _rate(self, steps: int, seconds: float, now: float) -> float:
+        """Images per second, without the step that had to be compiled if there are others."""
+        if steps > 1 and now - self._compiled < seconds:
+            steps, seconds = steps - 1, now - self._compiled
+        return steps * self._run.config.train.batch_size / seconds
+
+    def _check_losses(self, step: int, found: Any) -> None:
+        bad = [task for task, value in found["losses"].items() if not np.isfinite(value)]
+        if not bad and np.isfinite(found["gradient_norm"]):
+            return
+        what = f"The loss of {', '.join(bad)}" if bad else "The gradient"
+        values = {task: float(value) for task, value in found["losses"].items()}
+        raise NonFiniteLoss(
+            f"{what} is not finite at step {step}: losses {values}, "
+            f"gradient norm {float(found['gradient_norm'])}, learning rate "
+            f"{float(found['learning_rate']):.3g}.\n{self._what_to_try(step)}"
+        )
+
+    def _what_to_try(self, step: int) -> str:
+        config = self._run.config
+        return (
+            f"Examples of that batch: {', '.join(self._run.stream.example_ids(step - 1))}.\n"
+            "Look at these examples' labels first. Then try a lower "
+            f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
+            "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
+            "config.model.dtype=float32.\n"
+            f"The last good checkpoint is kept in {self._run.workdir.checkpoints}; "
+            "the same command goes on from it."
+        )
