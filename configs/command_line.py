@@ -1,9 +1,10 @@
 """The config that is asked for: the one of --config, or that of the run in --workdir."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from configs import from_workdir
 from mtl_jax import workdir
@@ -38,22 +39,43 @@ def _given(arguments: list[str]) -> dict[str, str]:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """As absl does, but of a config that cannot be had it gives one message."""
+    """As absl does, but what cannot be had, or is misspelt, is one message and no traceback."""
     try:
         others = flags.FLAGS(arguments)
         getattr(flags.FLAGS.config, "name", "")  # a file that is not there is reported on first use
         return others
-    except OSError as unread:
-        error: BaseException = UsageError(
-            f"--config cannot be read: {str(unread).splitlines()[-1].strip()}. The current folder "
+    except (OSError, AttributeError, flags.Error) as error:
+        problem = _problem(error)
+    print(f"\n{type(problem).__name__}: {problem}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def _problem(error: Exception) -> UsageError:
+    """What the user can mend. Raises `error` if that is a defect of a config file."""
+    if isinstance(error, OSError):
+        return UsageError(
+            f"--config cannot be read: {str(error).splitlines()[-1].strip()}. The current folder "
             f"is {Path.cwd()}; the configs of this project are in "
             f"{Path(__file__).absolute().parent}."
         )
-    except flags.Error as wrapped:
-        error = wrapped
-        while error.__context__ is not None:
-            error = error.__context__
-        if not isinstance(error, UsageError):
-            return app.parse_flags_with_usage(arguments)
-    print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    sys.exit(1)
+    ours = [cause for cause in _causes(error) if isinstance(cause, UsageError)]
+    if ours:
+        return ours[-1]  # ml_collections wraps it in one of its type that quotes a traceback
+    if isinstance(error, flags.Error):
+        what = str(error).rstrip(".")
+        return UsageError(f"{what}. `python main.py --helpshort` lists the flags.")
+    key = error.args[0] if error.args else None
+    if not isinstance(key, KeyError):  # which is what a locked config raises for a key it lacks
+        raise error
+    missing, _, nearest = str(key.args[0]).partition("\n")
+    return UsageError(
+        f"The config has no key {missing}. {nearest or 'configs/common.py has all of them.'}"
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and, after one another, those that it was raised upon."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__context__

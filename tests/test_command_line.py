@@ -1,6 +1,7 @@
 """Which config is asked for, where --config does not say it."""
 
 import pytest
+import run_main
 
 from configs import command_line
 
@@ -31,3 +32,9 @@ def test_what_is_for_the_rows_of_a_sweep_is_out_of_sight_of_the_flags():
     argv = ["main.py", "--config.seed=3", "--sweep=study.py", "--shard=0/2"]
     expected = ["main.py", "--sweep=study.py", "--shard=0/2", "--", "--config.seed=3"]
     assert command_line.with_saved_config(argv) == expected
+
+
+def test_a_damaged_config_is_one_message(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    output = run_main.fails("--mode=evaluate", f"--workdir={tmp_path}")
+    assert f"WorkdirError: {tmp_path}/config.json is not valid JSON" in output

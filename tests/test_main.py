@@ -1,6 +1,7 @@
 """main.py as a user types it: the three modes, and one clear message for each mistake."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_evaluate_needs_only_the_work_directory(trained):
         "--config.eval.batch_size=3",
         "--config.eval.save_predictions=True",
     )
-    assert "semseg/miou" in output
+    assert re.search(r"^  semseg +loss .* miou ", output, re.MULTILINE)
     saved = sorted((directory / "predictions" / "test_best").glob("*.npz"))
     assert len(saved) == 8
     with np.load(saved[0]) as arrays:
@@ -138,6 +139,14 @@ MISTAKES = {
         ["--config=configs/branched.py:citiscapes"],
         "UsageError: There is no protocol 'citiscapes'; expected one of streets",
     ),
+    "key": (
+        ["--config=configs/branched.py", "--config.train.batchsize=3"],
+        "The config has no key 'batchsize'. Did you mean \"batch_size\"",
+    ),
+    "type": (
+        ["--config=configs/branched.py", "--config.train.batch_size=many"],
+        "--config.train.batch_size=many: invalid literal for int()",
+    ),
     "data set": (["--config=configs/branched.py:miniscapes"], "miniscapes"),
     "misspelt data set": (
         ["--config=configs/branched.py", "--config.data.dataset=street"],
@@ -182,13 +191,8 @@ def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
     assert expected in fails(*arguments)
 
 
-def test_unknown_config_key_names_the_nearest():
-    output = call("--config=configs/branched.py", "--config.train.batchsize=3", code=1)
-    assert "batch_size" in output
-
-
 def test_unknown_mode():
-    output = call("--config=configs/branched.py", "--mode=trian", code=1)
+    output = fails("--config=configs/branched.py", "--mode=trian")
     assert "train|evaluate|predict" in output.replace("<", "").replace(">", "")
 
 
