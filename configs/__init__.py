@@ -1,0 +1,1 @@
+"""One file for each experiment: `--config=configs/<name>.py[:protocol]`."""
