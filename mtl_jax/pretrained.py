@@ -54,9 +54,9 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
     wanted = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(target)}
     path = Path(config.pretrained).expanduser()
     if path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
-        new, kept = _from_published(wanted, config, report)
+        new, kept = _from_published(wanted, path, config, report)
     else:
-        new, kept = _from_workdir(wanted, config, report)
+        new, kept = _from_workdir(wanted, path, config, report)
     for reason, names in kept.items():
         if names:
             report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
@@ -69,9 +69,8 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
     )
 
 
-def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
+def _from_workdir(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    path = Path(config.pretrained).expanduser()
     if not path.is_dir():
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there is no such work directory or "
@@ -108,10 +107,9 @@ def _from_workdir(wanted: dict[str, Any], config: Any, report) -> tuple[dict, di
     }
 
 
-def _from_published(wanted: dict[str, Any], config: Any, report) -> tuple[dict, dict]:
+def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
     torchvision_name = _naming_rule(config)
-    path = Path(config.pretrained).expanduser()
     if path.is_file():
         published.check_name(path)
     else:

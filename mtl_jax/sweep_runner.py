@@ -8,16 +8,15 @@ process is killed, or where several of them write the list of one directory.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl_jax import _signals, baselines, sweeps, workdir
+from mtl_jax import _locks, _signals, baselines, sweeps, workdir
 from mtl_jax.sweeps import Row, Sweep, SweepError
 from mtl_jax.workdir import Workdir
 
@@ -65,7 +64,8 @@ class Runner:
                 if self.state(row)[0] == DONE:
                     self.say(f"{heading}: done before")
                     continue
-                with _lock(self._path(row)) as lock:
+                self._path(row).mkdir(parents=True, exist_ok=True)
+                with _locks.held(self._path(row) / LOCK) as lock:
                     if lock is None:
                         self.say(f"{heading}: another process runs it; left to that one")
                         continue
@@ -296,27 +296,7 @@ class _Signals(_signals.Handler):
 
 def is_running(path: Path) -> bool:
     """Whether a process holds a row's directory; nobody does after a kill."""
-    try:
-        with (path / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[TextIO | None]:
-    """Locks a row's directory; None if another process has it."""
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield file
+    return _locks.is_held(path / LOCK)
 
 
 def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
@@ -367,7 +347,7 @@ def _borrow(source: Path, path: Path) -> None:
 def _take_over(source: Path, path: Path, row: Row) -> None:
     """Makes `path` the work directory of `source`, by links, under its own name."""
     for entry in source.iterdir():
-        if entry.name not in (STATE, LOCK, LOG, "config.json"):
+        if entry.name not in (STATE, LOCK, LOG, workdir.LOCK, "config.json"):
             (path / entry.name).symlink_to(os.path.relpath(entry, path))
     (path / LOG).write_text(f"Taken from {source}.\n")
     Workdir(path).claim(row.config)

@@ -4,7 +4,6 @@ Writes are atomic, but for the lines that are appended to training.jsonl.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax import _locks
 from mtl_jax.errors import UsageError
+
+LOCK = ".lock"  # held by the process that trains
 
 # What may differ between two starts of one run, because it changes no number of the training.
 MAY_DIFFER = (
@@ -69,18 +71,14 @@ class Workdir:
         """While this lasts no other process trains here; a kill ends it too.
 
         Raises:
-          WorkdirError: another one does. Where a file system has no locks nobody is kept out.
+          WorkdirError: another one does.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with _locks.held(self.path / LOCK) as lock:
+            if lock is None:
                 raise WorkdirError(
                     f"Another process is training in --workdir={self.path}. "
                     "Wait for its end, or use another directory."
-                ) from error
-            except OSError:
-                pass
+                )
             yield
 
     def claim(self, config: ConfigDict) -> None:

@@ -223,6 +223,7 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     second = dataclasses.replace(
         second, sweep=sweeps.load(tmp_path / "second.py"), directory=tmp_path / "runs_2"
     )
+    (runner.directory / "other" / workdir.LOCK).touch()  # as training leaves it
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sweep.json").write_text('{"rows": 3}')  # of another program
     assert second.run(second.sweep.rows) == 0
@@ -230,6 +231,7 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     source = runner.directory / "other"
     assert f"[1/3] same: done in {source}; taken from there" in said
     assert (second.directory / "same" / "results.json").resolve() == source / "results.json"
+    assert not (second.directory / "same" / workdir.LOCK).exists()  # each has its own
     assert starts(runner, "other") == 1
     saved = json.loads((second.directory / "same" / "config.json").read_text())
     assert saved["name"] == "second_one_same"

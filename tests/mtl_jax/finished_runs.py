@@ -107,6 +107,30 @@ def published(metric: str, value: float, our_metric: str | None, factor: float |
     }
 
 
+def study(tmp_path: Path) -> Path:
+    """Two optimizers at three rates, published; a row that failed and one that has not begun."""
+    folder = tmp_path / "study"
+    rows = []
+    for optimizer in ("adam", "sgd"):
+        for rate in (0.001, 0.01, 0.1):
+            name = f"{optimizer}_{rate}"
+            miou = 0.5 + rate + 0.01 * (optimizer == "adam")
+            changes = {"optimizer.name": optimizer, "schedule.learning_rate": rate}
+            run(folder / name, miou=miou, **{k.replace(".", "__"): v for k, v in changes.items()})
+            rows.append({"name": name, "overrides": changes})
+    rows[0]["published"] = [
+        published("semseg_miou", 60.0, "semseg/miou_all", 100.0),
+        published("train_loss", 0.2, None, None),
+    ]
+    for name, state, error in (
+        ("bad|row", "failed", "Exit <1>\n``` | x"),
+        ("later", "pending", None),
+    ):
+        overrides = {"optimizer.name": "adam", "schedule.learning_rate": 1.0}
+        rows.append({"name": name, "overrides": overrides, "state": state, "error": error})
+    return sweep(folder, rows)
+
+
 def _pictures(directory: workdir.Workdir, made) -> None:
     """Examples, worst images, and what is known of every image."""
     directory.predictions.mkdir()

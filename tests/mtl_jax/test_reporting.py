@@ -13,7 +13,7 @@ import pytest
 
 from mtl_jax import seeds, workdir
 from mtl_jax.reporting import __main__ as command
-from mtl_jax.reporting import charts, costs, document, figures, report, runs, tables
+from mtl_jax.reporting import costs, document, figures, report, runs, tables
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 
@@ -206,34 +206,8 @@ def test_seeds_are_one_row_with_deviations(tmp_path):
     report.write([parent.path], tmp_path / "report")
 
 
-def _study(tmp_path):
-    """Two optimizers at three rates, published; a row that failed and one that has not begun."""
-    folder = tmp_path / "study"
-    rows = []
-    for optimizer in ("adam", "sgd"):
-        for rate in (0.001, 0.01, 0.1):
-            name = f"{optimizer}_{rate}"
-            miou = 0.5 + rate + 0.01 * (optimizer == "adam")
-            changes = {"optimizer.name": optimizer, "schedule.learning_rate": rate}
-            finished_runs.run(
-                folder / name, miou=miou, **{k.replace(".", "__"): v for k, v in changes.items()}
-            )
-            rows.append({"name": name, "overrides": changes})
-    rows[0]["published"] = [
-        finished_runs.published("semseg_miou", 60.0, "semseg/miou_all", 100.0),
-        finished_runs.published("train_loss", 0.2, None, None),
-    ]
-    for name, state, error in (
-        ("bad|row", "failed", "Exit <1>\n``` | x"),
-        ("later", "pending", None),
-    ):
-        overrides = {"optimizer.name": "adam", "schedule.learning_rate": 1.0}
-        rows.append({"name": name, "overrides": overrides, "state": state, "error": error})
-    return finished_runs.sweep(folder, rows)
-
-
 def test_a_sweep_beside_what_was_published(tmp_path):
-    (study,), remarks = runs.collect([_study(tmp_path)])
+    (study,), remarks = runs.collect([finished_runs.study(tmp_path)])
     assert not remarks
     assert study.name == "study_streets"
     table, compared, labels = tables.published(study)
@@ -289,86 +263,6 @@ def test_a_row_whose_results_were_not_copied_along(tmp_path):
     finished_runs.sweep(folder, [{"name": n} for n in ("here", "elsewhere", "evaluated")])
     (study,), _ = runs.collect([folder])
     assert [run.state for run in study.runs] == ["done", "results missing", "done"]
-
-
-def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
-    (study,), _ = runs.collect([_study(tmp_path)])
-    key, groups = figures.varied(study.runs)
-    assert key == "schedule.learning_rate"
-    assert groups["adam_0.1"] == "adam"
-    assert groups["sgd_0.1"] == "sgd"
-    found = {figure.title: figure.svg for figure in figures.comparison(study)}
-    svg = found["semseg/miou_all, best evaluation"]
-    assert "adam, published" in svg
-    assert "sgd, published" not in svg
-
-
-def test_lines_over_numbers_have_the_deviations_of_the_seeds(tmp_path, monkeypatch):
-    folder = _study(tmp_path)
-    path = folder / "sgd_0.01" / "results.json"
-    results = json.loads(path.read_text())
-    results["best"]["std"] = {"semseg/miou": 0.25}
-    workdir.write_json(path, results)
-    (study,), _ = runs.collect([folder])
-    drawn = {}
-
-    def draw(content, **_):
-        return drawn.setdefault(len(drawn), {line.label: list(line.deviations) for line in content})
-
-    monkeypatch.setattr(figures.charts, "lines", draw)
-    found = {figure.title: figure.svg for figure in figures.comparison(study)}
-    deviations = found["semseg/miou, best evaluation"]
-    np.testing.assert_equal(deviations, {"adam": [], "sgd": [np.nan, 0.25, np.nan]})
-
-
-def test_deviations_are_drawn_as_error_bars():
-    """A line of three points: with the bar of one of them there are two caps more."""
-    plain = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3])
-    barred = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3], deviations=[np.nan, 0.25, np.nan])
-    few, many = (charts.lines([line], x_label="rate", legend=False) for line in (plain, barred))
-    assert many.count("<use") > few.count("<use")
-
-
-def _overrides(*rows):
-    return [
-        runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
-        for i, overrides in enumerate(rows)
-    ]
-
-
-def test_what_a_study_varies():
-    batch = [{"train.batch_size": b, "train.epochs": 2.0 * b} for b in (2, 4, 8)]
-    key, groups = figures.varied(_overrides(*batch))
-    assert key == "train.batch_size"
-    assert set(groups.values()) == {""}
-    assert figures.varied(_overrides({"a": "x"}, {"a": "y"}, {"a": "z"})) is None
-    assert figures.varied(_overrides({"a": 1}, {"a": 2})) is None  # two points are no line
-    assert figures.varied(_overrides({"a": True}, {"a": False}, {"a": True})) is None
-    assert figures.varied(_overrides({"a": 1}, {"a": 2}, {})) is None
-    # Nothing but single points.
-    assert figures.varied(_overrides(*({"a": i, "b": c} for i, c in enumerate("xyz")))) == (
-        "a",
-        {"0": "", "1": "", "2": ""},
-    )
-
-
-def test_the_confusion_matrix_is_in_percent(three):
-    (study,), _ = runs.collect(three)
-    iou, matrix = figures.classes(study.runs[0])
-    assert iou.title == "semseg: IoU by class"
-    texts = [e.text for e in ET.fromstring(matrix.svg).iter() if e.tag.endswith("text")]
-    assert {"90", "10", "25", "75", "train (absent)"} <= set(texts)
-
-
-def test_charts_are_the_same_twice_and_in_the_colour_of_the_text():
-    line = charts.Line("a", [1, 2, 3], [0.1, np.nan, 0.3])
-    made = [charts.lines([line], x_label="epoch") for _ in range(2)]
-    assert made[0] == made[1]
-    assert document.INK in made[0]
-    bars = charts.bars({"a": 1.0, "b": np.nan}, x_label="x", published={"a": [2.0]})
-    assert "published" in bars
-    many = [charts.Line(f"run {i}", [0, 1], [i, i]) for i in range(25)]
-    ET.fromstring(charts.lines(many, x_label="epoch"))
 
 
 @pytest.mark.parametrize(

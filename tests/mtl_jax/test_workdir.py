@@ -1,7 +1,10 @@
 """The work directory belongs to one process, and to one run."""
 
+import errno
+
 import pytest
 
+from mtl_jax import _locks
 from mtl_jax.workdir import Workdir, WorkdirError
 
 
@@ -13,3 +16,12 @@ def test_only_one_process_trains_in_a_directory(tmp_path):
             theirs.__enter__()
     with second.only_process():
         pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def flock(file, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(_locks.fcntl, "flock", flock)
+    with Workdir(tmp_path).only_process(), Workdir(tmp_path).only_process():
+        assert not _locks.is_held(tmp_path / ".lock")

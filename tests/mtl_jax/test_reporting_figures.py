@@ -1,0 +1,90 @@
+"""Charts of a report: what is drawn, and of which runs."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import finished_runs
+import numpy as np
+
+from mtl_jax import workdir
+from mtl_jax.reporting import charts, document, figures, runs
+
+
+def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
+    (study,), _ = runs.collect([finished_runs.study(tmp_path)])
+    key, groups = figures.varied(study.runs)
+    assert key == "schedule.learning_rate"
+    assert groups["adam_0.1"] == "adam"
+    assert groups["sgd_0.1"] == "sgd"
+    found = {figure.title: figure.svg for figure in figures.comparison(study)}
+    svg = found["semseg/miou_all, best evaluation"]
+    assert "adam, published" in svg
+    assert "sgd, published" not in svg
+
+
+def test_lines_over_numbers_have_the_deviations_of_the_seeds(tmp_path, monkeypatch):
+    folder = finished_runs.study(tmp_path)
+    path = folder / "sgd_0.01" / "results.json"
+    results = json.loads(path.read_text())
+    results["best"]["std"] = {"semseg/miou": 0.25}
+    workdir.write_json(path, results)
+    (study,), _ = runs.collect([folder])
+    drawn = {}
+
+    def draw(content, **_):
+        return drawn.setdefault(len(drawn), {line.label: list(line.deviations) for line in content})
+
+    monkeypatch.setattr(figures.charts, "lines", draw)
+    found = {figure.title: figure.svg for figure in figures.comparison(study)}
+    deviations = found["semseg/miou, best evaluation"]
+    np.testing.assert_equal(deviations, {"adam": [], "sgd": [np.nan, 0.25, np.nan]})
+
+
+def test_deviations_are_drawn_as_error_bars():
+    """A line of three points: with the bar of one of them there are two caps more."""
+    plain = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3])
+    barred = charts.Line("a", [1, 2, 3], [0.2, 0.5, 0.3], deviations=[np.nan, 0.25, np.nan])
+    few, many = (charts.lines([line], x_label="rate", legend=False) for line in (plain, barred))
+    assert many.count("<use") > few.count("<use")
+
+
+def _overrides(*rows):
+    return [
+        runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
+        for i, overrides in enumerate(rows)
+    ]
+
+
+def test_what_a_study_varies():
+    batch = [{"train.batch_size": b, "train.epochs": 2.0 * b} for b in (2, 4, 8)]
+    key, groups = figures.varied(_overrides(*batch))
+    assert key == "train.batch_size"
+    assert set(groups.values()) == {""}
+    assert figures.varied(_overrides({"a": "x"}, {"a": "y"}, {"a": "z"})) is None
+    assert figures.varied(_overrides({"a": 1}, {"a": 2})) is None  # two points are no line
+    assert figures.varied(_overrides({"a": True}, {"a": False}, {"a": True})) is None
+    assert figures.varied(_overrides({"a": 1}, {"a": 2}, {})) is None
+    # Nothing but single points.
+    assert figures.varied(_overrides(*({"a": i, "b": c} for i, c in enumerate("xyz")))) == (
+        "a",
+        {"0": "", "1": "", "2": ""},
+    )
+
+
+def test_the_confusion_matrix_is_in_percent(tmp_path):
+    (study,), _ = runs.collect([finished_runs.run(tmp_path / "both")])
+    iou, matrix = figures.classes(study.runs[0])
+    assert iou.title == "semseg: IoU by class"
+    texts = [e.text for e in ET.fromstring(matrix.svg).iter() if e.tag.endswith("text")]
+    assert {"90", "10", "25", "75", "train (absent)"} <= set(texts)
+
+
+def test_charts_are_the_same_twice_and_in_the_colour_of_the_text():
+    line = charts.Line("a", [1, 2, 3], [0.1, np.nan, 0.3])
+    made = [charts.lines([line], x_label="epoch") for _ in range(2)]
+    assert made[0] == made[1]
+    assert document.INK in made[0]
+    bars = charts.bars({"a": 1.0, "b": np.nan}, x_label="x", published={"a": [2.0]})
+    assert "published" in bars
+    many = [charts.Line(f"run {i}", [0, 1], [i, i]) for i in range(25)]
+    ET.fromstring(charts.lines(many, x_label="epoch"))
