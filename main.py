@@ -28,25 +28,13 @@ from ml_collections import config_flags
 
 from configs import command_line
 from input_pipeline.errors import DatasetError
-from mtl_jax import (
-    baselines,
-    checkpoints,
-    evaluation,
-    export,
-    loop,
-    parallel,
-    prediction,
-    progress,
-    seeds,
-    step_log,
-    sweep_runner,
-    sweeps,
-    system,
-    test_time_augmentation,
-    validation_panels,
-    workdir,
-)
+from mtl_jax import checkpoints, evaluation, export, parallel, prediction, system
+from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import UsageError
+from mtl_jax.pictures import panels as validation_panels
+from mtl_jax.runs import baselines, loop, progress, seeds, step_log, workdir
+from mtl_jax.studies import runner as sweep_runner
+from mtl_jax.studies import sweeps
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept; runs/<name> by default")
@@ -239,7 +227,7 @@ def predict() -> None:
 
 def export_network() -> None:
     """--mode=export: image ─► final outputs, for JAX and for TensorFlow, without this project."""
-    from serving import saved_model
+    from mtl_jax.serving import saved_model
 
     if not _OUTPUT.value:
         raise UsageError("--mode=export needs --output=<a new folder>.")

@@ -22,7 +22,8 @@ import numpy as np
 
 from configs import from_workdir
 from input_pipeline import datasets, pipeline
-from mtl_jax import checkpoints, clustering, metrics, system, workdir
+from mtl_jax import checkpoints, clustering, metrics, system
+from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Instances, centroid_offsets
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import flags
 
 from configs import from_workdir
-from mtl_jax import workdir
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import workdir
 
 
 def with_saved_config(argv: list[str]) -> list[str]:

@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from mtl_jax import sweeps
+from mtl_jax.studies import sweeps
 
 
 def get_config(which: str) -> ConfigDict:

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
-from mtl_jax import workdir
+from mtl_jax.runs import workdir
 
 # Where keys are added from time to time, and no config takes any away.
 _GROWN = ("optimizer", "train", "eval", "predict")

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mtl_jax import metrics, parallel
 from mtl_jax.system import System
 from mtl_jax.tasks import needed_maps, postprocess_all
-from mtl_jax.test_time_augmentation import TestTimeAugmentation
+from mtl_jax.views import TestTimeAugmentation
 
 # An int32 count of pixels must not overflow on the device between two drains to the host.
 _PIXELS_BETWEEN_DRAINS = 2**30

@@ -22,8 +22,10 @@ import numpy as np
 from flax import traverse_util
 from jax import export as jax_export
 
-from mtl_jax import prediction, test_time_augmentation, workdir
+from mtl_jax import prediction
+from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import workdir
 from mtl_jax.system import System
 from mtl_jax.tasks import postprocess_all
 

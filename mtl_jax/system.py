@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, freezing, tasks, weightings
-from mtl_jax.freezing import Freezing
+from mtl_jax import architectures, tasks, weightings
+from mtl_jax.optimizers import freezing
+from mtl_jax.optimizers.freezing import Freezing
 
 
 @dataclasses.dataclass(frozen=True)

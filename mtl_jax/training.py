@@ -9,8 +9,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtl_jax import asynchronous, parallel
-from mtl_jax.optimizers import COMMON, Schedule
+from mtl_jax import parallel
+from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs import from_workdir
-from mtl_jax import optimizers, parallel, system, training, workdir
+from mtl_jax import optimizers, parallel, system, training
+from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Offsets
 from mtl_jax.tasks.normals import Normals
 

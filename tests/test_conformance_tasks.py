@@ -13,7 +13,8 @@ import pytest
 
 from configs import common
 from input_pipeline import labels
-from mtl_jax import _discovery, parallel, tasks, visualization, weightings
+from mtl_jax import _discovery, parallel, tasks, weightings
+from mtl_jax.pictures import maps as visualization
 
 B, H, W = 3, 8, 12
 RNG = np.random.default_rng(0)

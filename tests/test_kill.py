@@ -13,7 +13,7 @@ import tiny
 from test_loop import assert_same_bits
 
 from mtl_jax import checkpoints
-from mtl_jax.workdir import Workdir
+from mtl_jax.runs.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 

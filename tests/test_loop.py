@@ -8,7 +8,8 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, loop, results, step_log, training, workdir
+from mtl_jax import checkpoints, training
+from mtl_jax.runs import loop, results, step_log, workdir
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from test_configs import specs_of
 from test_sweeps import LOADED
 
 from configs import common
-from mtl_jax import losses, sweeps, system
+from mtl_jax import losses, system
+from mtl_jax.studies import sweeps
 
 PUBLISHED = sweeps.read_published()
 # Printed without a configuration that could be run.

@@ -19,13 +19,15 @@ import pytest
 import run_main
 import tiny
 
-from mtl_jax import sweep_runner, sweeps, workdir
+from mtl_jax.runs import workdir
+from mtl_jax.studies import runner as sweep_runner
+from mtl_jax.studies import sweeps
 
 ROOT = run_main.ROOT
 
 SWEEP = """
 from configs import common
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("one",)
 REPORTED = "one"
@@ -47,7 +49,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from configs import from_sweep
-from mtl_jax import workdir
+from mtl_jax.runs import workdir
 
 flags = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
 config = from_sweep.get_config(flags["config"].partition(":")[2])
@@ -56,7 +58,7 @@ name = flags["config"].rpartition(":")[2]
 where = workdir.Workdir(flags["workdir"])
 print("hello from", name, flush=True)
 if flags.get("mode") == "evaluate":
-    from mtl_jax import baselines
+    from mtl_jax.runs import baselines
     where.check_config(config, may_differ=workdir.evaluate_may_differ())
     assert (where.checkpoints / "model").read_text() == "trained"
     found = {{"evaluated_with": baselines.evaluated_with(workdir.to_json(config))}}
@@ -284,7 +286,7 @@ def test_a_row_that_outlives_its_killed_sweep_is_not_started_twice(make, tmp_pat
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
-        from mtl_jax import sweep_runner, sweeps
+        from mtl_jax.studies import runner as sweep_runner, sweeps
         sweep = sweeps.load({str(tmp_path / "study.py")!r})
         command = (sys.executable, {str(tmp_path / "main.py")!r})
         sweep_runner.Runner(sweep, Path({str(runner.directory)!r}), command).run(sweep.rows)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from test_configs import specs_of
 
-from mtl_jax import optimizers, sweeps, system
+from mtl_jax import optimizers, system
+from mtl_jax.studies import sweeps
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "sweeps"
 FILES = sorted(path for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
@@ -86,7 +87,7 @@ def test_a_sweep_needs_its_three_names(tmp_path):
 
 ROWS = """
 from configs import common
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 PROTOCOLS = ("one", "two")
 REPORTED = "two"
 def get_rows(protocol):

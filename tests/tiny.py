@@ -9,7 +9,9 @@ from conftest import FAST_COMPILATION, TINY
 
 from configs import branched, common
 from input_pipeline import from_config
-from mtl_jax import loop, parallel, system, validation_panels, workdir
+from mtl_jax import parallel, system
+from mtl_jax.pictures import panels as validation_panels
+from mtl_jax.runs import loop, workdir
 
 
 def config(data_dir: str, **overrides):

@@ -6,7 +6,7 @@
 
 from configs import branched, joint
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")
 REPORTED = "miniscapes"

@@ -7,7 +7,7 @@ The flags say of stages 2, 3 and 4 whether they are dilated.
 """
 
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")
 REPORTED = "miniscapes"

@@ -5,7 +5,7 @@
 """
 
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")
 REPORTED = "miniscapes"

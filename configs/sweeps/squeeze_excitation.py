@@ -8,7 +8,7 @@ B's text has squeeze-and-excitation in every bottleneck, its code in the heads a
 
 from configs import branched, common
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")
 REPORTED = "miniscapes"

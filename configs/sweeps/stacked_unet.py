@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs import stacked_unet
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "pascal")
 REPORTED = "pascal"

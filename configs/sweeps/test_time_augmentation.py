@@ -9,7 +9,7 @@ too, by vote, as B describes and left out in the end.
 """
 
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")
 REPORTED = "miniscapes"

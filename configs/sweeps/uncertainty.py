@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import uncertainty
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "cityscapes")
 REPORTED = "cityscapes"

@@ -7,7 +7,7 @@
 
 from configs import fcn
 from configs.sweeps import _studies
-from mtl_jax.sweeps import Row
+from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "pascal")
 REPORTED = "pascal"

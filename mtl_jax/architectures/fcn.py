@@ -20,9 +20,10 @@ import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, pooling
+from mtl_jax import _options, encoders
 from mtl_jax.architectures import Predictions
 from mtl_jax.heads import fcn
+from mtl_jax.layers import pooling
 
 _TAIL = ("name", "average_pool", "classifier_kernel", "hidden", "dropout")
 

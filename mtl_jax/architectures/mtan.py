@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import layers, pooling
+from mtl_jax import layers
 from mtl_jax.architectures import Predictions, segnet
 from mtl_jax.heads import attention
+from mtl_jax.layers import pooling
 
 
 def build(config, channels: dict[str, int]) -> nn.Module:

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers, pooling
+from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
 from mtl_jax.encoders import resnet
 from mtl_jax.heads import aspp, attention
+from mtl_jax.layers import pooling
 
 
 def build(config, channels: dict[str, int]) -> nn.Module:

@@ -22,8 +22,9 @@ import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, layers, pooling
+from mtl_jax import _options, layers
 from mtl_jax.architectures import Predictions
+from mtl_jax.layers import pooling
 
 _CONVS = {"full": (2, 2, 3, 3, 3), "one": (1, 1, 1, 1, 1)}
 ANY_ENCODER = "branched, distillation, fcn, joint, stacked_unet and uncertainty"

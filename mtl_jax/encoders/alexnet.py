@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers, pooling
+from mtl_jax import _options, encoders, layers
 from mtl_jax.errors import UsageError
+from mtl_jax.layers import pooling
 
 _PADDING = ("published", "same")
 

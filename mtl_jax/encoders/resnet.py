@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers, pooling
+from mtl_jax import _options, encoders, layers
+from mtl_jax.layers import pooling
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _RULES = ("template", "torchvision")

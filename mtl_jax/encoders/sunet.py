@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers, pooling, transposed
+from mtl_jax import _options, encoders, layers
+from mtl_jax.layers import pooling, transposed
 
 MOMENTUM = 0.99  # of running statistics; PyTorch's 0.01
 _POOLS = {8: 1, 16: 2, 32: 3}

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers, pooling
+from mtl_jax import _options, encoders, layers
+from mtl_jax.layers import pooling
 
 # For every block: channels as a multiple of the width, and the convolutions' places in torchvision.
 _BLOCKS = ((1, (0, 2)), (2, (5, 7)), (4, (10, 12, 14)), (8, (17, 19, 21)), (8, (24, 26, 28)))

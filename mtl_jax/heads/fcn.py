@@ -5,8 +5,9 @@ import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import layers, transposed
+from mtl_jax import layers
 from mtl_jax.errors import UsageError
+from mtl_jax.layers import transposed
 
 
 class Classifier(nn.Module):

@@ -12,8 +12,8 @@ from matplotlib import cm, figure, patches, ticker
 from matplotlib.backends import backend_agg
 from PIL import Image, ImageDraw, ImageFont
 
+from mtl_jax.pictures.maps import DEPTH_COLORMAP, DepthScale, Panel
 from mtl_jax.prediction.network import resize_nearest
-from mtl_jax.visualization import DEPTH_COLORMAP, DepthScale, Panel
 
 _GAP = 10  # pixels between two pictures
 _HEAD = 30  # pixels for the titles

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import visualization
+from mtl_jax.pictures import maps as visualization
 from mtl_jax.prediction import figures
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item

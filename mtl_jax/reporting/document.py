@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtl_jax.reporting.style import CSS, INK_DARK, INK_LIGHT, PAPER_DARK, PAPER_LIGHT
-from mtl_jax.workdir import write_text
+from mtl_jax.runs.workdir import write_text
 
 FIGURES, PICTURES = "figures", "pictures"
 

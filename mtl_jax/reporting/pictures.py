@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mtl_jax.image_metrics import WORST
 from mtl_jax.reporting.document import Block, Picture, Text, file_name
 from mtl_jax.reporting.tables import number
-from mtl_jax.workdir import Workdir
+from mtl_jax.runs.image_metrics import WORST
+from mtl_jax.runs.workdir import Workdir
 
 COUNT = 2  # of examples, and of the worst images of each task, by default
 _WIDEST = 1600  # pixels

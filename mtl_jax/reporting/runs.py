@@ -9,9 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax import sweep_runner
+from mtl_jax.runs.workdir import Workdir, WorkdirError, flatten, from_json
+from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.tasks import Task, build
-from mtl_jax.workdir import Workdir, WorkdirError, flatten, from_json
 
 BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
 REPORTS = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mtl_jax import baselines, metrics
+from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
 from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, Run, Study
-from mtl_jax.workdir import flatten
+from mtl_jax.runs import baselines
+from mtl_jax.runs.workdir import flatten
 
 NONE = "–"
 _GOOD = {"max": "↑", "min": "↓"}

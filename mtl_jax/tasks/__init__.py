@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mtl_jax import _discovery, visualization
+from mtl_jax import _discovery
+from mtl_jax.pictures import maps as visualization
 
 
 class Task(Protocol):

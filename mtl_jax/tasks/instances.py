@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import clustering, instance_drawing, losses, metrics, visualization
+from mtl_jax import clustering, losses, metrics
 from mtl_jax._segments import Segments
+from mtl_jax.pictures import instances as instance_drawing
+from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
 OPTIONS = {

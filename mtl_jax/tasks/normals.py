@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import losses, metrics, visualization
+from mtl_jax import losses, metrics
+from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
 OPTIONS = {"loss": "cosine"}
@@ -102,7 +103,7 @@ class Normals:
         return visualization.Panel(self.name, picture, legend=legend)
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
-        """An RGB PNG, as `mtl_jax.visualization.normals_picture` colours them."""
+        """An RGB PNG, as `mtl_jax.pictures.maps.normals_picture` colours them."""
         return visualization.encode_png(self.visualize(value)), ".png", ""
 
     def describe(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import losses, metrics, visualization
+from mtl_jax import losses, metrics
+from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
 OPTIONS = {

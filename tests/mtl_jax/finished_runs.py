@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from configs import branched
-from mtl_jax import workdir
+from mtl_jax.runs import workdir
 
 CLASSES = ("road", "car", "train")
 IMAGES = 5

@@ -7,17 +7,8 @@ from flax import linen as nn
 
 from configs import common
 from input_pipeline import labels
-from mtl_jax import (
-    architectures,
-    freezing,
-    layers,
-    optimizers,
-    parallel,
-    system,
-    tasks,
-    training,
-    weightings,
-)
+from mtl_jax import architectures, layers, optimizers, parallel, system, tasks, training, weightings
+from mtl_jax.optimizers import freezing
 
 SIZE = (8, 8)
 SPECS = {

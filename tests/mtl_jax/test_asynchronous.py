@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from mtl_jax import asynchronous, checkpoints, optimizers, training
+from mtl_jax import checkpoints, optimizers, training
+from mtl_jax.optimizers import asynchronous
 
 THRESHOLDS = {"common": 20, "semseg": 10, "parts": 10}
 IMAGES_PER_EPOCH = {"common": 45, "semseg": 22, "parts": 23}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mtl_jax import _convolution
+from mtl_jax.layers import _convolution
 
 
 def plain(x, kernel, *, stride, padding, dilation):

@@ -11,7 +11,8 @@ import tiny
 
 from configs import branched, common, joint
 from input_pipeline import labels
-from mtl_jax import freezing, system
+from mtl_jax import system
+from mtl_jax.optimizers import freezing
 
 
 def moved(before, after) -> set[str]:

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from mtl_jax import evaluation, image_metrics, metrics, parallel, tasks
+from mtl_jax import evaluation, metrics, parallel, tasks
+from mtl_jax.runs import image_metrics
 
 N, H, W = 7, 6, 8
 CLASSES = 3

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtl_jax import instance_drawing
+from mtl_jax.pictures import instances as instance_drawing
 
 GREY = np.full((60, 80, 3), 100, np.uint8)
 

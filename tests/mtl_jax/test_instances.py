@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from input_pipeline import labels
-from mtl_jax import parallel, prediction, tasks, visualization
+from mtl_jax import parallel, prediction, tasks
+from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks.instances import Instances, Offsets, centroid_offsets
 
 RNG = np.random.default_rng(0)

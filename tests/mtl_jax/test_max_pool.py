@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax import _max_pool
+from mtl_jax.layers import _max_pool
 
 
 @pytest.mark.parametrize(

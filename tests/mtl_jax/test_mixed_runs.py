@@ -8,7 +8,8 @@ import tiny
 from conftest import TINY
 
 from configs import stacked_unet
-from mtl_jax import architectures, checkpoints, loop, training
+from mtl_jax import architectures, checkpoints, training
+from mtl_jax.runs import loop
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax import pooling
+from mtl_jax.layers import pooling
 
 SIZES = [(4, 6), (5, 7), (1, 3), (2, 1)]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toy_predictions import TASKS, maps_of, photograph
 
-from mtl_jax import visualization
+from mtl_jax.pictures import maps as visualization
+from mtl_jax.pictures.maps import DepthScale, Panel
 from mtl_jax.prediction import figures
-from mtl_jax.visualization import DepthScale, Panel
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 WIDTH = 200

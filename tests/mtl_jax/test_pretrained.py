@@ -14,10 +14,11 @@ import torch_files
 
 from configs import common
 from configs import fcn as fcn_configs
-from mtl_jax import architectures, checkpoints, encoders, pretrained
+from mtl_jax import architectures, checkpoints, encoders
 from mtl_jax.encoders import alexnet, resnet, vgg
-from mtl_jax.pretrained import PretrainedError
 from mtl_jax.train_state import TrainState
+from mtl_jax.weights import load as pretrained
+from mtl_jax.weights.load import PretrainedError
 
 SIZES = {  # parameters that torchvision's documentation gives
     "resnet18": 11_689_512,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mtl_jax import progress
+from mtl_jax.runs import progress
 
 LOSSES = {"semseg": 1.5, "depth": 0.25}
 

@@ -11,8 +11,9 @@ import pytest
 import test_safetensors_files as safetensors
 from test_pretrained import joint_config, load, save
 
-from mtl_jax import pretrained, published
-from mtl_jax.pretrained import PretrainedError
+from mtl_jax.weights import load as pretrained
+from mtl_jax.weights import published
+from mtl_jax.weights.load import PretrainedError
 
 
 class Hub:

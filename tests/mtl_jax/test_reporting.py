@@ -11,9 +11,9 @@ import finished_runs
 import numpy as np
 import pytest
 
-from mtl_jax import seeds, workdir
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import costs, document, figures, report, runs, tables
+from mtl_jax.runs import seeds, workdir
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 

@@ -3,8 +3,8 @@
 import finished_runs
 import pytest
 
-from mtl_jax import sweeps
 from mtl_jax.reporting import costs, runs
+from mtl_jax.studies import sweeps
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import finished_runs
 import numpy as np
 
-from mtl_jax import workdir
 from mtl_jax.reporting import charts, document, figures, runs
+from mtl_jax.runs import workdir
 
 
 def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import charts, document, pictures
-from mtl_jax.workdir import Workdir
+from mtl_jax.runs.workdir import Workdir
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import common
-from mtl_jax import results, workdir
+from mtl_jax.runs import results, workdir
 
 
 def test_best_last_and_the_mean_of_the_last_ten(tmp_path):

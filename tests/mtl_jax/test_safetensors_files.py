@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax import safetensors_files
-from mtl_jax.safetensors_files import SafetensorsError
+from mtl_jax.weights import safetensors_files
+from mtl_jax.weights.safetensors_files import SafetensorsError
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
 

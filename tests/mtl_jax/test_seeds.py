@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax import baselines, seeds, workdir
-from mtl_jax.workdir import Workdir, WorkdirError
+from mtl_jax.runs import baselines, seeds, workdir
+from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 
 def _results(step, miou, last_miou, mean, finished=True):

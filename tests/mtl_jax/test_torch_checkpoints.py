@@ -26,8 +26,8 @@ import pytest
 import torch_files
 from torch_files import Call, Name, Persistent, encode, pickled
 
-from mtl_jax import torch_checkpoints
-from mtl_jax.torch_checkpoints import TorchCheckpointError
+from mtl_jax.weights import torch_checkpoints
+from mtl_jax.weights.torch_checkpoints import TorchCheckpointError
 
 GOLDEN = Path(__file__).parent / "golden"
 ARRAYS = {
@@ -143,7 +143,7 @@ def hostile_pickles(trace: Path) -> dict[str, bytes]:
         "BUILD of a dict": b"\x80\x02}}b.",
         "BUILD of a type of number": b"\x80\x02" + encode(FLOATS) + b"}b.",
         "BUILD of a tensor with attributes": b"\x80\x02" + encode(good) + encode({"a": 1}) + b"b.",
-        "reader's own name": pickled(Name("mtl_jax.torch_checkpoints", "read")),
+        "reader's own name": pickled(Name("mtl_jax.weights.torch_checkpoints", "read")),
     }
 
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax import layers, transposed
+from mtl_jax import layers
+from mtl_jax.layers import transposed
 
 
 def reference(x, kernel, stride, dilation, padding, output_padding):

@@ -7,8 +7,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from input_pipeline import labels
-from mtl_jax import _discovery, evaluation, parallel, tasks, test_time_augmentation
-from mtl_jax.test_time_augmentation import TestTimeAugmentation
+from mtl_jax import _discovery, evaluation, parallel, tasks
+from mtl_jax import views as test_time_augmentation
+from mtl_jax.views import TestTimeAugmentation
 
 B, H, W = 8, 8, 12
 NAMES = ("sky", "left arm", "right arm")

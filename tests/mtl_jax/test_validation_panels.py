@@ -3,7 +3,7 @@
 import numpy as np
 from toy_predictions import TASKS, photograph
 
-from mtl_jax import validation_panels
+from mtl_jax.pictures import panels as validation_panels
 
 
 def test_validation_panels_show_input_targets_and_predictions():

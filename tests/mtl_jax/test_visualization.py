@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_jax import visualization
+from mtl_jax.pictures import maps as visualization
 
 RNG = np.random.default_rng(0)
 

@@ -16,7 +16,8 @@ from test_weightings import surgery
 from weighting_systems import TASKS, B, Trainer, batch, gradients, section
 
 from configs import common
-from mtl_jax import _discovery, checkpoints, results, step_log, weightings, workdir
+from mtl_jax import _discovery, checkpoints, weightings
+from mtl_jax.runs import results, step_log, workdir
 
 NAMES = _discovery.names(weightings)
 RATE = 0.1

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from mtl_jax import _locks
-from mtl_jax.workdir import Workdir, WorkdirError
+from mtl_jax.runs import _locks
+from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 
 def test_only_one_process_trains_in_a_directory(tmp_path):

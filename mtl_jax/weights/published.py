@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_jax import safetensors_files, torch_checkpoints
 from mtl_jax.errors import UsageError
+from mtl_jax.weights import safetensors_files, torch_checkpoints
 
 _HUB_FILE = "model.safetensors"
 

@@ -7,7 +7,7 @@ from matplotlib import colors
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from mtl_jax import visualization
+from mtl_jax.pictures import maps as visualization
 
 _FONT_SIZE = 13
 # Pixels from the middle of a number to its instance's border at least: with less it hides more than

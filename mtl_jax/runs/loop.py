@@ -11,24 +11,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import (
-    _options,
-    _signals,
-    checkpoints,
-    evaluation,
-    image_metrics,
-    optimizers,
-    parallel,
-    pretrained,
-    progress,
-    test_time_augmentation,
-    training,
-)
-from mtl_jax.results import DIRECTIONS, Results
-from mtl_jax.step_log import StepLog
+from mtl_jax import _options, checkpoints, evaluation, optimizers, parallel, training
+from mtl_jax.runs import _signals
+from mtl_jax.runs import image_metrics
+from mtl_jax.weights import load as pretrained
+from mtl_jax.runs import progress
+from mtl_jax import views as test_time_augmentation
+from mtl_jax.runs.results import DIRECTIONS, Results
+from mtl_jax.runs.step_log import StepLog
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
-from mtl_jax.workdir import Workdir, WorkdirError, write_json
+from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
 
 
 class Stopped(Exception):

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import _max_pool
 from mtl_jax.errors import UsageError
+from mtl_jax.layers import _max_pool
 
 
 def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:

@@ -6,7 +6,7 @@ A sweep is a Python file with
 * `REPORTED`, the one of them that the published numbers belong to;
 * `get_rows(protocol) -> list[Row]`.
 
-`mtl_jax.sweep_runner` runs it.
+`mtl_jax.studies.runner` runs it.
 """
 
 import csv
@@ -22,10 +22,10 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from mtl_jax import workdir
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import workdir
 
-PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "published_results.csv"
+PUBLISHED = Path(__file__).resolve().parent / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 # Published metric: (our metric, what ours is multiplied by; None if the unit was not published).
@@ -74,7 +74,7 @@ class Row:
     Attributes:
       name: also of its directory.
       config: the whole config.
-      published: ids in `docs/published_results.csv` that this row stands for.
+      published: ids in `mtl_jax/studies/published_results.csv` that this row stands for.
       starts_from: an earlier row; its encoder is where this one starts.
       evaluates: an earlier row; its best checkpoint is evaluated, and nothing is trained.
     """

@@ -25,7 +25,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax._torch_pickle import Buildable, PickleError, load, set_items
+from mtl_jax.weights._torch_pickle import Buildable, PickleError, load, set_items
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax import progress, training
-from mtl_jax.results import Results
+from mtl_jax import training
+from mtl_jax.runs import progress
+from mtl_jax.runs.results import Results
 from mtl_jax.train_state import TrainState
 
 

@@ -16,15 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl_jax import _locks, _signals, baselines, sweeps, workdir
-from mtl_jax.sweeps import Row, Sweep, SweepError
-from mtl_jax.workdir import Workdir
+from mtl_jax.runs import _locks, _signals, baselines, workdir
+from mtl_jax.runs.workdir import Workdir
+from mtl_jax.studies import sweeps
+from mtl_jax.studies.sweeps import Row, Sweep, SweepError
 
 PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
 LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
 _ERROR_LINES = 15
 _SAME_RUN = tuple(key for key in workdir.MAY_DIFFER if not key.startswith("eval."))
-_LOADER = Path(__file__).resolve().parents[1] / "configs" / "from_sweep.py"
+_LOADER = Path(__file__).resolve().parents[2] / "configs" / "from_sweep.py"
 
 
 @dataclasses.dataclass(frozen=True)

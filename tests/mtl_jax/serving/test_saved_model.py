@@ -17,7 +17,8 @@ from run_main import ROOT, call
 from sklearn import datasets
 
 from input_pipeline import from_config
-from mtl_jax import checkpoints, system, workdir
+from mtl_jax import checkpoints, system
+from mtl_jax.runs import workdir
 from mtl_jax.train_state import TrainState
 
 SIZE = (90, 120)  # no multiples of 32

@@ -5,58 +5,16 @@ their leaves are named kernel, bias, scale, mean and var. Convolutions pad as Py
 explicit number of zeros on either side, so that a stride meets the same pixels.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
-from mtl_jax import _convolution, _max_pool
 from mtl_jax.errors import UsageError
-
-# Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
-INITIALIZERS = {
-    # U(−1/√fan_in, 1/√fan_in), what PyTorch gives convolutions and linear layers unasked.
-    "pytorch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-    "kaiming_normal_fan_in": initializers.variance_scaling(2.0, "fan_in", "normal"),
-    "kaiming_normal_fan_out": initializers.variance_scaling(2.0, "fan_out", "normal"),
-    "xavier_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
-    "truncated_normal": initializers.truncated_normal(0.01),  # cut off at two deviations
-    "zeros": initializers.zeros,
-}
-
-
-def initializer(name: str) -> initializers.Initializer:
-    """The kernel initialiser of that name.
-
-    Raises:
-      ValueError: there is none; the message lists the names.
-    """
-    if name not in INITIALIZERS:
-        raise ValueError(f"Initialiser {name!r} is unknown; known are {', '.join(INITIALIZERS)}.")
-    return INITIALIZERS[name]
-
-
-def bias_initializer(name: str, fan_in: int) -> initializers.Initializer:
-    """'zeros', or 'pytorch': U(−1/√fan_in, 1/√fan_in), whose range is that of the kernel.
-
-    Raises:
-      ValueError: another name.
-    """
-    if name == "zeros":
-        return initializers.zeros
-    if name != "pytorch":
-        raise ValueError(f"Bias initialiser {name!r} is unknown; known are pytorch, zeros.")
-    bound = fan_in**-0.5
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+from mtl_jax.layers import _convolution, _max_pool
+from mtl_jax.layers.initializers import bias_initializer, initializer
 
 
 class Conv(nn.Module):
@@ -218,70 +176,3 @@ class SqueezeExcitation(nn.Module):
 def max_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
     """Max-pooling of [B, H, W, C] over window × window, −∞ outside the frame."""
     return _max_pool.max_pool(x, window, stride, ((padding, padding),) * 2)
-
-
-def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Half-pixel bilinear resize of [B, h, w, C] to [B, H, W, C], never antialiased.
-
-    Output pixel i reads at (i + ½)·h/H − ½, clamped to the frame: PyTorch's `interpolate` with
-    `align_corners=False`, in both directions (`jax.image.resize` smooths when it shrinks).
-    """
-
-    def source(n_in: int, n_out: int) -> np.ndarray:
-        return (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-
-    return _resize_linear(x, size, source)
-
-
-def resize_bilinear_align_corners(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Bilinear resize of [B, h, w, C] that maps corner pixels onto corner pixels.
-
-    Output pixel i reads at i·(h − 1)/(H − 1): `align_corners=True`. A side of one pixel reads at 0.
-    """
-
-    def source(n_in: int, n_out: int) -> np.ndarray:
-        return np.arange(n_out) * ((n_in - 1) / max(n_out - 1, 1))
-
-    return _resize_linear(x, size, source)
-
-
-def resize_bilinear_tf1(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """TensorFlow 1's bilinear resize of [B, h, w, C]: output pixel i reads at i·h/H, unshifted."""
-
-    def source(n_in: int, n_out: int) -> np.ndarray:
-        return np.arange(n_out) * (n_in / n_out)
-
-    return _resize_linear(x, size, source)
-
-
-def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
-    """Separable linear interpolation at the rows and columns that `source(n_in, n_out)` gives.
-
-    Two products with small constant matrices: their gradient is two more products, where that of
-    a gather would be a scatter, slow and on a GPU not reproducible. The narrower intermediate
-    result is made first.
-    """
-    height, width = size
-    for n_in, n_out, equation in sorted(
-        (
-            (x.shape[1], height, "oh,bhwc->bowc"),
-            (x.shape[2], width, "ow,bhwc->bhoc"),
-        ),
-        key=lambda axis: axis[1] / axis[0],
-    ):
-        if n_out != n_in:
-            matrix = jnp.asarray(_interpolation_matrix(source(n_in, n_out), n_in), x.dtype)
-            x = jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
-    return x
-
-
-def _interpolation_matrix(position: np.ndarray, n_in: int) -> np.ndarray:
-    """[len(position), n_in] float64 weights of linear interpolation, clamped at the ends."""
-    position = np.clip(position, 0, n_in - 1)
-    low = np.minimum(position.astype(np.int64), max(n_in - 2, 0))
-    weight = position - low
-    rows = np.arange(len(position))
-    matrix = np.zeros((len(position), n_in))
-    matrix[rows, low] = 1 - weight
-    matrix[rows, np.minimum(low + 1, n_in - 1)] += weight
-    return matrix

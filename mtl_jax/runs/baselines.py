@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.errors import UsageError
-from mtl_jax.workdir import Workdir, flatten
+from mtl_jax.runs.workdir import Workdir, flatten
 
 _EVAL = ("eval.image_size", "eval.crop_multiple", "eval.tta")
 # What has to be the same for two metrics to be comparable.

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax import _locks
+from mtl_jax.runs import _locks
 from mtl_jax.errors import UsageError
 
 LOCK = ".lock"  # held by the process that trains

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax import visualization
+from mtl_jax.pictures import maps as visualization
 
 
 def draw(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mtl_jax import prediction, tasks
-from serving import run_saved_model
+from mtl_jax.serving import run_saved_model
 
 RNG = np.random.default_rng(0)
 SPECS = {

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import _discovery, checkpoints, encoders, published
-from mtl_jax.published import PretrainedError
+from mtl_jax import _discovery, checkpoints, encoders
 from mtl_jax.train_state import TrainState
+from mtl_jax.weights import published
+from mtl_jax.weights.published import PretrainedError
 
 SCOPES = ("encoder", "all")
 # Our leaf ─► PyTorch's.

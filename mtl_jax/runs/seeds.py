@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.workdir import Workdir, WorkdirError
+from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 _REPORTS = ("best", "last", "mean_of_last_10")
 

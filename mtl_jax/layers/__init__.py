@@ -1,0 +1,27 @@
+"""The blocks that several encoders, heads and architectures need.
+
+Arrays are [B, H, W, C]. Kernels with a gradient of their own are in `_convolution` and `_max_pool`.
+"""
+
+from mtl_jax.layers.blocks import BatchNorm, Conv, ConvBNReLU, Dense, SqueezeExcitation, max_pool
+from mtl_jax.layers.initializers import INITIALIZERS, bias_initializer, initializer
+from mtl_jax.layers.resize import (
+    resize_bilinear,
+    resize_bilinear_align_corners,
+    resize_bilinear_tf1,
+)
+
+__all__ = [
+    "INITIALIZERS",
+    "BatchNorm",
+    "Conv",
+    "ConvBNReLU",
+    "Dense",
+    "SqueezeExcitation",
+    "bias_initializer",
+    "initializer",
+    "max_pool",
+    "resize_bilinear",
+    "resize_bilinear_align_corners",
+    "resize_bilinear_tf1",
+]

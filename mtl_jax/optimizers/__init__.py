@@ -1,0 +1,27 @@
+"""Optimizers, schedules and groups of parameters."""
+
+from mtl_jax.optimizers.build import OPTIMIZERS, build, make_optimizer
+from mtl_jax.optimizers.groups import (
+    COMMON,
+    group_of,
+    is_batch_norm,
+    names_of,
+    part_of,
+    scale_by_part,
+)
+from mtl_jax.optimizers.schedules import SCHEDULES, Schedule, make_schedule
+
+__all__ = [
+    "COMMON",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Schedule",
+    "build",
+    "group_of",
+    "is_batch_norm",
+    "make_optimizer",
+    "make_schedule",
+    "names_of",
+    "part_of",
+    "scale_by_part",
+]

@@ -1,0 +1,1 @@
+"""What a study is: sweeps, their runner and the published tables beside them."""

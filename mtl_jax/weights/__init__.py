@@ -1,0 +1,1 @@
+"""Published weights: readers that execute nothing, and the way into our parameters."""
