@@ -1,0 +1,205 @@
+"""Edges: every step of the protocol against a plain form of it, and against public values."""
+
+import benchmark_values as values
+import numpy as np
+import pytest
+from scipy import optimize
+
+from mtl_jax.metrics import boundaries
+from mtl_jax.metrics.thinning import thin
+
+INVPT = boundaries.PROTOCOLS["invpt"]
+
+
+def plain_thin(mask):
+    """Guo and Hall's rules, pixel by pixel, as the paper prints them."""
+    mask = np.pad(mask.astype(int), 1)
+    changed = True
+    while changed:
+        changed = False
+        for first in (True, False):
+            goes = []
+            for y, x in np.argwhere(mask):
+                around = [(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)]
+                p = [None, *(mask[y + dy, x + dx] for dy, dx in around)]
+                p.append(p[1])
+                c = sum(not p[i] and (p[i + 1] or p[i + 2]) for i in (1, 3, 5, 7))
+                n = min(
+                    sum(bool(p[i] or p[i + 1]) for i in (1, 3, 5, 7)),
+                    sum(bool(p[i + 1] or p[i + 2]) for i in (1, 3, 5, 7)),
+                )
+                if first:
+                    m = (p[2] or p[3] or not p[8]) and p[1]
+                else:
+                    m = (p[6] or p[7] or not p[4]) and p[5]
+                if c == 1 and 2 <= n <= 3 and not m:
+                    goes.append((y, x))
+            for y, x in goes:
+                mask[y, x] = 0
+                changed = True
+    return mask[1:-1, 1:-1] > 0
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 1.0])
+def test_thinning_is_guo_and_halls(share):
+    mask = np.random.default_rng(int(10 * share)).random((17, 23)) < share
+    np.testing.assert_array_equal(thin(mask), plain_thin(mask))
+
+
+def test_thinning_of_a_bar_is_its_middle_line():
+    mask = np.zeros((9, 20), bool)
+    mask[3:6, 2:18] = True
+    thinned = thin(mask)
+    assert thinned[4, 4:16].all()
+    assert thinned.sum() == thinned[4].sum()
+
+
+def test_boundary_looks_right_down_and_across():
+    labels = np.array([[1, 1, 2], [1, 1, 1], [1, 1, 1]])
+    expected = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0]], bool)
+    np.testing.assert_array_equal(boundaries.boundary(labels), expected)
+    corner = np.array([[1, 1], [1, 2]])
+    np.testing.assert_array_equal(boundaries.boundary(corner), [[True, True], [True, False]])
+
+
+def test_suppression_keeps_the_ridge():
+    x = np.arange(40)
+    ridge = np.exp(-np.square((x[None] - 20) / 3.0)) * np.ones((30, 1))
+    kept = boundaries.suppress(ridge, boundaries.orientation(ridge))
+    assert (kept[8:-8, 20] == ridge[8:-8, 20]).all()
+    assert not kept[8:-8, 15:19].any()
+
+
+def test_border_fades_out():
+    faded = boundaries.suppress(np.ones((20, 20)), np.zeros((20, 20)))
+    np.testing.assert_allclose(faded[10, :6], [0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(faded[10, -6:], [1.0, 0.8, 0.6, 0.4, 0.2, 0])
+    assert faded[1, 2] == pytest.approx(0.2 * 0.4)
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.3])
+def test_matching_is_the_largest(distance):
+    rng = np.random.default_rng(5)
+    prediction, truth = rng.random((2, 14, 15)) < 0.15
+    p, t = np.argwhere(prediction), np.argwhere(truth)
+    apart = np.linalg.norm(p[:, None] - t[None], axis=-1)
+    rows, columns = optimize.linear_sum_assignment((apart > distance).astype(float))
+    assert boundaries.matches(prediction, truth, distance) == np.sum(
+        apart[rows, columns] <= distance
+    )
+
+
+def test_one_pixel_is_not_matched_twice():
+    prediction, truth = np.zeros((2, 5, 5), bool)
+    prediction[2, 2] = truth[2, 1] = truth[2, 3] = True
+    assert boundaries.matches(prediction, truth, 1.0) == 1
+    assert boundaries.matches(np.zeros((5, 5), bool), truth, 1.0) == 0
+
+
+def test_a_value_at_the_threshold_is_below_it():
+    image = np.full((8, 8), 51, np.uint8)  # 0.2
+    plain = boundaries.Protocol((0.19, 0.2), strict=True, suppression=0)
+    assert [mask.any() for mask in boundaries.masks(image, plain)] == [True, False]
+    survey = boundaries.Protocol((0.2, 0.21), strict=False, suppression=0)
+    assert [mask.any() for mask in boundaries.masks(image, survey)] == [True, False]
+
+
+def test_summary_by_hand():
+    protocol = boundaries.Protocol((0.25, 0.75), strict=True, suppression=0)
+    counts = [
+        np.array([[8, 16, 10], [4, 4, 10]]),  # F 8/13, 4/7
+        np.array([[1, 8, 4], [2, 2, 4]]),  # F 1/6, 2/3
+    ]
+    found = boundaries.summary(counts, protocol)
+    assert found["odsF"] == pytest.approx(2 * 6 / (6 + 14))  # at 0.75: precision 1, recall 6/14
+    assert found["ods_threshold"] == 0.75
+    assert found["oisF"] == pytest.approx(2 * 10 / (18 + 14))  # 8 + 2 pairs, 16 + 2 predicted
+    low, high = (6 / 14, 1.0), (9 / 14, 9 / 24)
+    at = np.arange(101) / 100
+    line = low[1] + (at - low[0]) / (high[0] - low[0]) * (high[1] - low[1])
+    inside = (at >= low[0]) & (at <= high[0])
+    assert found["AP"] == pytest.approx(np.sum(line[inside]) / 100)
+
+
+def test_nothing_to_find_and_nothing_found():
+    nothing = boundaries.summary([np.array([[0, 5, 0]] * 2)], boundaries.Protocol((0.1, 0.2), 1, 0))
+    assert (nothing["odsF"], nothing["AP"]) == (0.0, 0.0)
+
+
+def test_processes_give_what_one_gives():
+    rng = np.random.default_rng(0)
+    pairs = [
+        (
+            rng.integers(0, 256, (20, 24), np.uint8),
+            boundaries.true_edges(rng.integers(0, 2, (20, 24))),
+        )
+        for _ in range(3)
+    ]
+    done = []
+    one = boundaries.evaluate(pairs, max_distance=0.05, protocol="survey", progress=done.append)
+    assert done == [1, 2, 3]
+    assert one == boundaries.evaluate(pairs, max_distance=0.05, protocol="survey", workers=2)
+    assert one != boundaries.evaluate(pairs, max_distance=0.05, protocol="mtdp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"protocol": "bsds"}, "expected one of invpt, survey, mtdp"),
+        ({"pairs": []}, "no image with edges"),
+        ({"pairs": [(np.zeros((4, 5)), np.zeros((5, 4)))]}, r"\(4, 5\), its truth \(5, 4\)"),
+    ],
+)
+def test_refused(arguments, message):
+    pairs = [(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool))]
+    with pytest.raises(ValueError, match=message):
+        boundaries.evaluate(**({"pairs": pairs, "max_distance": 0.01} | arguments))
+
+
+class TestPublicValues:
+    def test_thinning(self):
+        for case in values.cases("edge_thin"):
+            thinned = thin(values.array(case, "mask") > 0)
+            np.testing.assert_array_equal(thinned, values.array(case, "thinned") > 0)
+
+    def test_boundary(self):
+        for case in values.cases("edge_boundary"):
+            found = boundaries.boundary(values.array(case, "labels"))
+            np.testing.assert_array_equal(found, values.array(case, "boundary") > 0)
+
+    def test_suppression(self):
+        (case,) = values.cases("edge_nms")
+        edges = values.array(case, "image_8bit", np.float64) / 255
+        angle, expected = boundaries.orientation(edges), values.array(case, "orientation", float)
+        apart = np.abs(angle - expected) % np.pi
+        assert np.mean(np.minimum(apart, np.pi - apart) < 1e-5) > 0.99
+        kept = boundaries.suppress(edges, expected)
+        np.testing.assert_allclose(kept, values.array(case, "suppressed", float), atol=1e-6)
+
+    def test_threshold(self):
+        (case,) = values.cases("edge_threshold")
+        masks = boundaries.masks(values.array(case, "image_8bit", np.uint8), INVPT)
+        pixels = dict(zip(INVPT.thresholds, (int(mask.sum()) for mask in masks)))
+        assert pixels[case["below"]] == case["pixels_below"]
+        assert pixels[case["at"]] == case["pixels_at"]
+
+    def test_matching(self):
+        for case in values.cases("edge_match"):
+            masks = (values.array(case, key) > 0 for key in ("prediction", "truth"))
+            assert boundaries.matches(*masks, case["pixels"]) == case["matches"]
+
+    def test_summary(self):
+        for case in values.cases("edge_summary"):
+            assert case["columns"] == ["cntR", "sumR", "cntP", "sumP"]
+            counts = values.array(case, "counts", np.int64)[:, :, [0, 3, 1]]
+            found = boundaries.summary(list(counts), INVPT)
+            for name, expected in case["expected"].items():
+                assert found[name] == pytest.approx(expected, abs=1e-6), name
+
+    def test_whole(self):
+        for case in values.cases("edge_whole"):
+            truth = [boundaries.true_edges(np.array(labels)) for labels in case["truth"]]
+            images = values.array(case, "images_8bit", np.uint8)
+            found = boundaries.evaluate(zip(images, truth), max_distance=case["max_dist"])
+            for name in ("odsF", "oisF", "AP"):
+                assert found[name] == pytest.approx(case["expected"][name], abs=case["tolerance"])
