@@ -1,6 +1,6 @@
 """The blocks that several encoders, heads and architectures need.
 
-Arrays are [B, H, W, C]. Kernels with a gradient of their own are in `_convolution` and `_max_pool`.
+Arrays are [B, H, W, C]. The convolution, with a gradient of its own, is in `_convolution`.
 """
 
 from mtl_jax.layers.blocks import BatchNorm, Conv, ConvBNReLU, Dense, SqueezeExcitation, max_pool

@@ -13,7 +13,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax.errors import UsageError
-from mtl_jax.layers import _convolution, _max_pool
+from mtl_jax.layers import _convolution
 from mtl_jax.layers.initializers import bias_initializer, initializer
 
 
@@ -174,5 +174,8 @@ class SqueezeExcitation(nn.Module):
 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
-    """Max-pooling of [B, H, W, C] over window × window, −∞ outside the frame."""
-    return _max_pool.max_pool(x, window, stride, ((padding, padding),) * 2)
+    """Max-pooling of [B, H, W, C] over window × window, −∞ outside the frame.
+
+    Of equal maxima the first in row-major order receives the gradient.
+    """
+    return nn.max_pool(x, (window, window), (stride, stride), ((padding, padding),) * 2)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtl_jax.errors import UsageError
-from mtl_jax.layers import _max_pool
 
 
 def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
@@ -33,7 +32,7 @@ def max_pool_ceil(x: jax.Array, window: int, stride: int, padding: int = 0) -> j
                 f"of {x.shape[1]}×{x.shape[2]} pixels; use larger images."
             )
         pads.append((padding, max(0, (count - 1) * stride + window - side - padding)))
-    return _max_pool.max_pool(x, window, stride, tuple(pads))
+    return nn.max_pool(x, (window, window), (stride, stride), pads)
 
 
 def average_pool_valid(x: jax.Array, window: int) -> jax.Array:
