@@ -1,0 +1,178 @@
+"""The blocks of vision transformers (Dosovitskiy et al. 2021).
+
+Tokens are [B, N, C]. Parameters are float32 whatever the compute `dtype`; layer norms and softmax
+are in float32. Names follow the published checkpoints.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers
+from jax.typing import DTypeLike
+
+# Cut off at two deviations of the normal distribution that has this deviation.
+_TRUNCATED = initializers.truncated_normal(0.02)
+
+
+class LayerNorm(nn.Module):
+    """Normalises the last axis: (x − mean) / √(var + ε) · scale + bias, in float32.
+
+    Attributes:
+      epsilon: 1e-6 in vision transformers, 1e-5 in Swin and in PyTorch's default. On tokens of
+        small variance they give different networks.
+      dtype: of the output.
+    """
+
+    epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", initializers.zeros, (x.shape[-1],), jnp.float32)
+        x = x.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        return (x * jax.lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
+
+
+class Linear(nn.Module):
+    """x W + b over the last axis; starts as transformers do, W from N(0, 0.02²) and b = 0.
+
+    With `lora_rank` r a second, low-rank product is added (Hu et al. 2022),
+    (α / r) · (x A) B, with B = 0 at the start, so that the layer begins as it was without.
+
+    Attributes:
+      features: output width.
+      use_bias: adds b.
+      lora_rank: r; 0 = without.
+      lora_alpha: α.
+      dtype: compute type.
+    """
+
+    features: int
+    use_bias: bool = True
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        kernel = self.param("kernel", _TRUNCATED, (width, self.features), jnp.float32)
+        x = x.astype(self.dtype)
+        y = x @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        if self.lora_rank:
+            # Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
+            draw = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            a = self.param("lora_a", draw, (width, self.lora_rank), jnp.float32)
+            b = self.param(
+                "lora_b", initializers.zeros, (self.lora_rank, self.features), jnp.float32
+            )
+            low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
+            y = y + low * (self.lora_alpha / self.lora_rank)
+        return y
+
+
+class DropPath(nn.Module):
+    """Leaves a residual branch out for whole examples (stochastic depth, Huang et al. 2016).
+
+    In training each example's branch is dropped with probability `rate` and otherwise divided by
+    1 − rate. It draws from the stream 'dropout'.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if not train or self.rate == 0:
+            return x
+        shape = (x.shape[0], *(1,) * (x.ndim - 1))
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        return jnp.where(kept, x / (1 - self.rate), 0)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, softmax(q kᵀ / √d) v; one fused projection to q, k and v.
+
+    Attributes:
+      heads: of width C / heads each; the columns of `qkv` are [q | k | v], each head after head.
+      lora_rank, lora_alpha: of both projections, see `Linear`.
+      dtype: compute type.
+    """
+
+    heads: int
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        lora = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha, "dtype": self.dtype}
+        qkv = Linear(3 * width, **lora, name="qkv")(x)
+        q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(scores * (width // self.heads) ** -0.5, axis=-1)
+        y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
+        return Linear(width, **lora, name="proj")(y.reshape(x.shape))
+
+
+class Mlp(nn.Module):
+    """C ─► ratio·C ─► GELU, the exact one ─► C."""
+
+    ratio: float = 4.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        x = Linear(int(width * self.ratio), dtype=self.dtype, name="fc1")(x)
+        return Linear(width, dtype=self.dtype, name="fc2")(jax.nn.gelu(x, approximate=False))
+
+
+class LayerScale(nn.Module):
+    """x · γ, a learned factor for each channel (Touvron et al. 2021)."""
+
+    initial: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = initializers.constant(self.initial)
+        return x * self.param("gamma", init, (x.shape[-1],), jnp.float32).astype(x.dtype)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)), on tokens [B, N, C].
+
+    Attributes:
+      heads: of the attention.
+      layer_scale: what γ starts at, after attention and MLP; None = no such factors.
+      drop_path: see `DropPath`, of both branches.
+      lora_rank, lora_alpha: of the attention's projections, see `Linear`.
+      epsilon: of the layer norms.
+      dtype: compute type.
+    """
+
+    heads: int
+    layer_scale: float | None = None
+    drop_path: float = 0.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        attention = Attention(
+            self.heads, self.lora_rank, self.lora_alpha, dtype=self.dtype, name="attn"
+        )
+        for index, branch in ((1, attention), (2, Mlp(dtype=self.dtype, name="mlp"))):
+            y = branch(LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{index}")(x))
+            if self.layer_scale is not None:
+                y = LayerScale(self.layer_scale, name=f"ls{index}")(y)
+            x = x + DropPath(self.drop_path, name=f"drop_path{index}")(y, train=train)
+        return x
