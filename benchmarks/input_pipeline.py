@@ -13,11 +13,10 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from input_pipeline import _cores, datasets, labels, pipeline, transforms
+from input_pipeline._tensorflow import tf, tfds
 
 _DATASET = flags.DEFINE_string("dataset", "", "A prepared data set; '' draws images.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where its records are; default: that of TFDS.")

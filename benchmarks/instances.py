@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import from_workdir
 from input_pipeline import datasets, pipeline
 from mtl_jax import checkpoints, clustering, metrics, system
+from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Instances, centroid_offsets
 

@@ -19,8 +19,8 @@ import pathlib
 import subprocess
 import sys
 
-from configs import branched
 from input_pipeline import datasets
+from mtl_jax.configs import branched
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROWS = {

@@ -11,7 +11,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common
+from mtl_jax.configs import common
 
 
 def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip: int = 48) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from configs import branched, common
+from mtl_jax.configs import branched, common
 
 
 def model(

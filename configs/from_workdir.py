@@ -1,13 +1,13 @@
-"""The config that a run was started with: --config=configs/from_workdir.py:runs/branched.
+"""The config that a run was started with: --config=from_workdir:runs/branched_streets.
 
-`main.py` uses it by itself where --workdir is given and --config is not.
+The commands use it by themselves where --workdir is given and --config is not.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import common
+from mtl_jax.configs import common
 from mtl_jax.runs import workdir
 
 # Where keys are added from time to time, and no config takes any away.

@@ -8,7 +8,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import branched, common
+from mtl_jax.configs import branched, common
 
 
 def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip: int = 48) -> None:

@@ -13,7 +13,7 @@ The single-task SegNets are in configs/single_task.py.
 
 from ml_collections import ConfigDict
 
-from configs import branched, common
+from mtl_jax.configs import branched, common
 
 WIDTHS = (64, 128, 256, 512, 512)
 SMALL_WIDTHS = (8, 16, 32, 64, 64)

@@ -11,7 +11,7 @@ is itself.
 
 from ml_collections import ConfigDict
 
-from configs import branched, common, mtan, uncertainty
+from mtl_jax.configs import branched, common, mtan, uncertainty
 
 HEADLINES = {
     "segmentation": ("miou", "max"),

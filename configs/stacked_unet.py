@@ -10,7 +10,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import branched, common, fcn
+from mtl_jax.configs import branched, common, fcn
 
 
 def model(config: ConfigDict, *, width: int = 64, channels: int = 512) -> None:

@@ -8,7 +8,7 @@ The tasks are weighed by learned variances.
 
 from ml_collections import ConfigDict
 
-from configs import branched, common
+from mtl_jax.configs import branched, common
 
 # The 19 of the 34 ids that Cityscapes evaluates: of these the run has a mean IoU of its own.
 EVALUATED = (

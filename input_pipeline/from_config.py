@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import datasets, mixture, pipeline, transforms
+from input_pipeline.errors import OptionError
 
 
 def load(data: Any):
@@ -13,13 +14,13 @@ def load(data: Any):
 
     Raises:
       DatasetError: it is not prepared, or there is no such data set.
-      ValueError: both `dataset` and `mixture` are set.
+      OptionError: both `dataset` and `mixture` are set.
     """
     where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
     if not data.mixture:
         return datasets.load(data.dataset, **where)
     if data.dataset:
-        raise ValueError(
+        raise OptionError(
             f"config.data.dataset={data.dataset!r} and config.data.mixture "
             f"({', '.join(data.mixture)}) both name the data; leave one of them empty."
         )
@@ -36,7 +37,7 @@ def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> p
       **process: process_index and process_count, of several.
 
     Raises:
-      ValueError: an option of the augmentation or the split is impossible.
+      OptionError: an option of the augmentation or the split is impossible.
     """
     augment = {name: v for name, v in config.data.augment.items() if not _is_off(name, v)}
     return pipeline.TrainStream(

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from input_pipeline import datasets
-from input_pipeline.errors import DatasetError
+from input_pipeline._tensorflow import tf, tfds
+from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.records import Records, permutation
 
@@ -42,7 +41,7 @@ class Source:
 
     def __post_init__(self):
         if not (np.isfinite(self.proportion) and self.proportion > 0):
-            raise ValueError(
+            raise OptionError(
                 f"Source {self.name!r} has proportion={self.proportion}; expected more than 0."
             )
         known = self.builder.label_specs
@@ -98,12 +97,12 @@ def load(config: Mapping[str, Mapping[str, Any]], *, data_dir: str, manual_dir: 
 
     Raises:
       DatasetError: a data set is not prepared, or see `Mixture`.
-      ValueError: an unknown option, or an impossible proportion.
+      OptionError: an unknown option, or an impossible proportion.
     """
     sources = []
     for name, given in config.items():
         if unknown := sorted(set(given) - set(OPTIONS)):
-            raise ValueError(
+            raise OptionError(
                 f"config.data.mixture.{name} has {', '.join(unknown)}; known are "
                 f"{', '.join(OPTIONS)}."
             )
@@ -152,7 +151,7 @@ class MixedRecords:
         self._shares = _shares([source.proportion for source in mixture.sources], self.num_examples)
         for source, share in zip(mixture.sources, self._shares):
             if not share:
-                raise ValueError(
+                raise OptionError(
                     f"Source {source.name!r} has proportion={source.proportion}, which is none of "
                     f"the {self.num_examples} examples of an epoch."
                 )

@@ -11,11 +11,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from input_pipeline import _cores, transforms
-from input_pipeline.errors import DatasetError
+from input_pipeline._tensorflow import tf, tfds
+from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.mixture import MixedRecords, Mixture
 from input_pipeline.records import Records
@@ -55,7 +54,7 @@ def _open(builder, split: str, keys: Sequence[str]) -> Records | MixedRecords:
 
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
     if batch_size < 1 or batch_size % process_count:
-        raise ValueError(
+        raise OptionError(
             f"batch_size={batch_size} is not a positive multiple of the number of processes, "
             f"{process_count}."
         )
@@ -155,7 +154,7 @@ class TrainStream:
           ValueError: `batch_size` is not a multiple of `process_count`, or `seed` is negative.
         """
         if seed < 0:
-            raise ValueError(f"seed={seed}; expected a number that is not negative.")
+            raise OptionError(f"seed={seed}; expected a number that is not negative.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
         self._records = _open(builder, split, keys)
         self.specs, self.missing = self._records.specs, self._records.missing
@@ -269,13 +268,13 @@ class EvalStream:
             `crop_multiple` is not positive, or both are given.
         """
         if image_size is not None and crop_multiple != 1:
-            raise ValueError(
+            raise OptionError(
                 f"image_size={image_size} and crop_multiple={crop_multiple}; expected one of them."
             )
         if image_size is not None and min(image_size) < 1:
-            raise ValueError(f"image_size={image_size}; expected a positive height and width.")
+            raise OptionError(f"image_size={image_size}; expected a positive height and width.")
         if crop_multiple < 1:
-            raise ValueError(f"crop_multiple={crop_multiple}; expected a positive number.")
+            raise OptionError(f"crop_multiple={crop_multiple}; expected a positive number.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
         self._records = _open(builder, split, keys)
         self.specs, self.missing = self._records.specs, self._records.missing
@@ -329,7 +328,7 @@ class EvalStream:
             return transforms.window(value, offset.tolist(), self._image_size, spec.fill)
         height, width = (n // self._crop_multiple * self._crop_multiple for n in value.shape[:2])
         if not height * width:
-            raise ValueError(
+            raise OptionError(
                 f"an image of {value.shape[0]}×{value.shape[1]} is smaller than "
                 f"crop_multiple={self._crop_multiple}."
             )

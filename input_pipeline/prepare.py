@@ -5,11 +5,11 @@ python -m input_pipeline.prepare --dataset=camvid --manual_dir=/path/to/CamVid -
 
 from typing import Any
 
-import tensorflow_datasets as tfds
 import tqdm
 from absl import app, flags, logging
 
 from input_pipeline import datasets, pipeline, preview, summary
+from input_pipeline._tensorflow import tfds
 
 FLAGS = flags.FLAGS
 

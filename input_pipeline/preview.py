@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw, ImageFont
 
 from input_pipeline import records
+from input_pipeline._tensorflow import tfds
 from input_pipeline.labels import LabelSpec
 
 _OPACITY = 0.6  # of labels over the photograph

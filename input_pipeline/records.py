@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
+from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 

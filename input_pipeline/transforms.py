@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
 
 MODES = ("composed", "stepwise")
@@ -65,7 +66,7 @@ class Augmentation:
     def __post_init__(self):
         def require(condition, field, expected):
             if not condition:
-                raise ValueError(
+                raise OptionError(
                     f"Augmentation.{field}={getattr(self, field)!r}; expected {expected}."
                 )
 

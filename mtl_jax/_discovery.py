@@ -9,6 +9,8 @@ import importlib
 import pkgutil
 import types
 
+from mtl_jax.errors import ConfigError
+
 
 def names(package: types.ModuleType) -> list[str]:
     """The public modules of `package`, sorted."""
@@ -25,13 +27,13 @@ def load(package: types.ModuleType, name: str, *, key: str) -> types.ModuleType:
       key: the config key that the name came from, for the error.
 
     Raises:
-      ValueError: no such module.
+      ConfigError: no such module.
     """
     available = names(package)
     if name not in available:
         near = difflib.get_close_matches(name, available, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
+        raise ConfigError(
             f"{key}={name!r}: there is no such module in {package.__name__}.{hint} "
             f"Available: {', '.join(available)}."
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from mtl_jax.errors import ConfigError
+
 
 def check(section: Mapping, known: Iterable[str], *, key: str) -> None:
     """Refuses options that nothing would read, and names those that are missing.
@@ -16,13 +18,13 @@ def check(section: Mapping, known: Iterable[str], *, key: str) -> None:
       key: where it is, for the error, e.g. `'config.model.encoder'`.
 
     Raises:
-      ValueError: an option is unknown or absent.
+      ConfigError: an option is unknown or absent.
     """
     known = tuple(known)
     _refuse_unknown(section, known, key)
     missing = [option for option in known if option not in section]
     if missing:
-        raise ValueError(f"{key} lacks {', '.join(missing)}; it needs {', '.join(known)}.")
+        raise ConfigError(f"{key} lacks {', '.join(missing)}; it needs {', '.join(known)}.")
 
 
 def read(section: Mapping, defaults: Mapping[str, Any], *, key: str) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def read(section: Mapping, defaults: Mapping[str, Any], *, key: str) -> dict[str
       key: where it is, for the error.
 
     Raises:
-      ValueError: `section` has an option that `defaults` lacks.
+      ConfigError: `section` has an option that `defaults` lacks.
     """
     _refuse_unknown(section, tuple(defaults), key)
     return dict(defaults) | {name: value for name, value in section.items() if value is not None}
@@ -43,7 +45,7 @@ def read(section: Mapping, defaults: Mapping[str, Any], *, key: str) -> dict[str
 def choice(value: str, available: Mapping[str, Any], *, key: str) -> Any:
     """`available[value]`, or a ValueError that says what is available."""
     if value not in available:
-        raise ValueError(f"{key}={value!r}; expected one of {', '.join(available)}.")
+        raise ConfigError(f"{key}={value!r}; expected one of {', '.join(available)}.")
     return available[value]
 
 
@@ -51,10 +53,10 @@ def dtype(name: str, *, key: str) -> jnp.dtype:
     """The compute type of that name.
 
     Raises:
-      ValueError: it is neither 'float32' nor 'bfloat16'.
+      ConfigError: it is neither 'float32' nor 'bfloat16'.
     """
     if name not in ("float32", "bfloat16"):
-        raise ValueError(f"{key}={name!r}; expected 'float32' or 'bfloat16'.")
+        raise ConfigError(f"{key}={name!r}; expected 'float32' or 'bfloat16'.")
     return jnp.dtype(name)
 
 
@@ -63,4 +65,4 @@ def _refuse_unknown(section: Mapping, known: tuple[str, ...], key: str) -> None:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{key}.{option} is unknown.{hint} Known: {', '.join(known)}.")
+            raise ConfigError(f"{key}.{option} is unknown.{hint} Known: {', '.join(known)}.")

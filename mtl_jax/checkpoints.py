@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.train_state import TrainState
 
 KINDS = ("best", "latest")
@@ -156,10 +156,10 @@ def read_variables(directory: Path, kind: str, like: Any = None) -> tuple[Any, i
 
     Raises:
       CheckpointError: there is no such checkpoint, it is damaged, or it is of another model.
-      ValueError: `kind` is neither.
+      ConfigError: `kind` is neither.
     """
     if kind not in KINDS:
-        raise ValueError(f"Checkpoint {kind!r}: expected one of {', '.join(KINDS)}.")
+        raise ConfigError(f"Checkpoint {kind!r}: expected one of {', '.join(KINDS)}.")
     where = Path(directory).absolute() / kind
     manager = _manager(Path(directory), kind, create=False) if where.is_dir() else None
     try:

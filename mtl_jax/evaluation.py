@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import metrics, parallel
+from mtl_jax.errors import UsageError
 from mtl_jax.system import System
 from mtl_jax.tasks import needed_maps, postprocess_all
 from mtl_jax.views import TestTimeAugmentation
@@ -95,7 +96,7 @@ class Evaluator:
         if sums is not None:
             totals = _drain(totals, sums)
         if totals is None:
-            raise ValueError("Evaluation got no batch: the split is empty.")
+            raise UsageError("Evaluation got no batch: the split is empty.")
         return self._metrics(totals)
 
     def _zeros(self, variables, batch):

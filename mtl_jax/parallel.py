@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mtl_jax.errors import ConfigError
+
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over `devices`, by default all devices of all processes."""
@@ -33,13 +35,15 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, accumulate: int = 1) -> None:
-    """Raises ValueError unless `batch_size` splits evenly over devices and micro-batches."""
+    """Raises ConfigError unless `batch_size` splits evenly over devices and micro-batches."""
     if accumulate < 1:
-        raise ValueError(f"config.train.accumulate={accumulate}; expected 1 or more micro-batches.")
+        raise ConfigError(
+            f"config.train.accumulate={accumulate}; expected 1 or more micro-batches."
+        )
     parts = mesh.size * accumulate
     if batch_size % parts:
         micro = f" × {accumulate} micro-batches" if accumulate > 1 else ""
-        raise ValueError(
+        raise ConfigError(
             f"{key}={batch_size} does not divide evenly over {mesh.size} devices{micro}. "
             f"Use a multiple of {parts}, for example {-(-batch_size // parts) * parts}."
         )

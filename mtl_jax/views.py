@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import _options, layers
+from mtl_jax.errors import ConfigError
 
 SEMANTICS = ("softmax", "vote", "plain")
 # More than one vote, less than two: the plain photograph decides a tie that it takes part in.
@@ -123,12 +124,12 @@ def build(config: Any, *, multiple_of: int) -> TestTimeAugmentation:
       multiple_of: what the network needs of an image's sides.
 
     Raises:
-      ValueError: a scale that is not positive, 1 (which is always there) or given twice; an
+      ConfigError: a scale that is not positive, 1 (which is always there) or given twice; an
         unknown way of merging class maps.
     """
     scales = tuple(float(scale) for scale in config.scales)
     if len({1.0, *scales}) != 1 + len(scales) or not all(0 < s < np.inf for s in scales):
-        raise ValueError(
+        raise ConfigError(
             f"config.eval.tta.scales={scales}: expected different positive scales besides 1, which "
             "is always one of the views, for example (0.5, 2.0)."
         )

@@ -1,31 +1,59 @@
-"""Runs main.py as a user does, in a process of its own."""
+"""Runs commands as a user does: in this process, or as main.py in one of its own."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import jax
 import tiny
+from absl import logging
+
+from mtl_jax import parallel
+from mtl_jax.commands import cli
+from mtl_jax.runs import workdir
 
 ROOT = Path(__file__).resolve().parents[1]
+MAIN = [sys.executable, str(ROOT / "main.py")]
+_make_mesh = parallel.make_mesh
 
 
-def call(*arguments, code: int = 0, program=("main.py",)) -> str:
-    """Returns what the program prints; its exit status has to be `code`."""
-    done = subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=ROOT,
-        env=tiny.environment(1),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output
-    return output
+def _one_device(devices=None):
+    return _make_mesh(devices or jax.devices()[:1])
 
 
-def fails(*arguments, **options) -> str:
-    """Returns what the program prints when it refuses, without a traceback."""
-    output = call(*arguments, code=1, **options)
-    assert "Traceback" not in output
-    return output
+def call(*arguments, code: int = 0) -> str:
+    """Returns what a command prints; its exit status has to be `code`. On one device."""
+    printed, verbosity = io.StringIO(), logging.get_verbosity()
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        mock.patch.object(parallel, "make_mesh", _one_device),
+    ):
+        try:
+            status = cli.main([str(a) for a in arguments], prog="python main.py", command=MAIN)
+        finally:
+            logging.set_verbosity(verbosity)
+    assert status == code, printed.getvalue()
+    return printed.getvalue()
+
+
+def start(*arguments, code: int = 0, **options) -> subprocess.CompletedProcess:
+    """Runs main.py in a process of its own; its exit status has to be `code`."""
+    command = [*MAIN, *map(str, arguments)]
+    options = {"cwd": ROOT, "env": tiny.environment(1), "timeout": 900, "text": True} | options
+    done = subprocess.run(command, capture_output=True, **options)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def fails(*arguments) -> str:
+    """Returns what a command prints when it refuses; a traceback would be raised here."""
+    return call(*arguments, code=1)
+
+
+def workdir_of(path: Path, config) -> None:
+    """Makes a work directory that holds a config and nothing else."""
+    workdir.write_json(workdir.Workdir(path).config, workdir.to_json(config))

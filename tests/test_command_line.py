@@ -1,37 +1,136 @@
-"""Which config is asked for, where --config does not say it."""
+"""What is read off a command line before a command is started."""
 
 import pytest
 import run_main
 
-from configs import command_line
+from mtl_jax import overrides
+from mtl_jax.commands import cli
+from mtl_jax.commands import config as configuration
+from mtl_jax.configs import branched
+from mtl_jax.errors import ConfigError, UsageError
 
 
-@pytest.mark.parametrize("given", [["--workdir={}"], ["--workdir", "{}"], ["-workdir={}"]])
-def test_a_work_directory_brings_its_config(given, tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    arguments = ["--mode=evaluate", *(argument.format(tmp_path) for argument in given)]
-    _, config, *others = command_line.with_saved_config(["main.py", *arguments])
-    assert config.startswith("--config=")
-    assert config.endswith(f"configs/from_workdir.py:{tmp_path}")
-    assert others == arguments
+def test_overrides_are_told_from_flags():
+    given = ["evaluate", "-workdir", "runs/a", "--config.train.batch_size", "3", "-seeds=0"]
+    given += ["--config.eval.save_predictions", "--config.seed=-1"]
+    flags, changes = cli.split(given)
+    assert flags == ["evaluate", "--workdir", "runs/a", "--seeds=0"]
+    assert changes == [
+        "--config.train.batch_size=3",
+        "--config.eval.save_predictions=True",
+        "--config.seed=-1",
+    ]
 
 
-@pytest.mark.parametrize("also", [["--config=configs/joint.py"], ["--config", "configs/joint.py"]])
-def test_a_config_that_is_given_stays(also, tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    argv = ["main.py", f"--workdir={tmp_path}", *also]
-    assert command_line.with_saved_config(argv) == argv
+def changed(*changes: str):
+    config = branched.get_config()
+    overrides.apply(config, [f"--config.{change}" for change in changes])
+    return config
 
 
-def test_without_a_run_nothing_is_added(tmp_path):
-    for argv in (["main.py"], ["main.py", f"--workdir={tmp_path}"], ["main.py", "--workdir"]):
-        assert command_line.with_saved_config(argv) == argv
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("train.batch_size=3", 3),
+        ("train.epochs=2", 2.0),
+        ("schedule.learning_rate=1e-3", 1e-3),
+        ("eval.save_predictions=true", True),
+        ("eval.save_predictions=0", False),
+        ("data.dataset=camvid", "camvid"),
+        ("model.pretrained=1", "1"),
+        ("data.augment.crop=(64, 96)", (64, 96)),
+        ("data.augment.crop=64,96", (64, 96)),
+        ("data.augment.crop=[64,96]", (64, 96)),
+        ("eval.tta.scales=0.5", (0.5,)),
+        ("eval.tta.scales=()", ()),
+        ("eval.tta.scales=", ()),
+        ("train.freeze=encoder", ("encoder",)),
+        ("train.freeze=encoder,depth", ("encoder", "depth")),
+        ("train.freeze=('encoder','depth')", ("encoder", "depth")),
+        ("weighting.weights.semseg=0.7", 0.7),
+        ("optimizer.images_per_update.common=10", 10),
+        ("tasks.material.type=segmentation", "segmentation"),
+        ("tasks.depth.averaging=linear", "linear"),
+        ("data.mixture.a.dataset=camvid", "camvid"),
+    ],
+)
+def test_a_value_has_the_type_of_what_it_replaces(change, value):
+    config = changed(change)
+    for part in change.partition("=")[0].split("."):
+        config = config[part]
+    assert config == value
+    assert type(config) is type(value)
 
 
-def test_what_is_for_the_rows_of_a_sweep_is_out_of_sight_of_the_flags():
-    argv = ["main.py", "--config.seed=3", "--sweep=study.py", "--shard=0/2"]
-    expected = ["main.py", "--sweep=study.py", "--shard=0/2", "--", "--config.seed=3"]
-    assert command_line.with_saved_config(argv) == expected
+def test_an_open_section_takes_several_names():
+    config = changed("weighting.weights.semseg=0.7", "weighting.weights.depth=0.3")
+    assert config.weighting.weights.to_dict() == {"semseg": 0.7, "depth": 0.3}
+    config = changed("weighting.weights={'semseg': 1, 'depth': 2}", "weighting.weights.depth=3")
+    assert config.weighting.weights.to_dict() == {"semseg": 1, "depth": 3}
+
+
+def test_the_last_of_several_settings_counts():
+    assert changed("seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.batch_size=3.5", "--config.train.batch_size=3.5: expected an integer"),
+        ("train.epochs=long", "--config.train.epochs=long: expected a number"),
+        ("eval.save_predictions=perhaps", "expected True or False"),
+        ("train.batch_size.x=3", "train.batch_size=8 is a value, which has no 'x'"),
+        ("train=3", "'train' is a section. Set its keys [(]train.accumulate"),
+        ("weighting.weigths.semseg=1", "Did you mean 'weighting.weights'?"),
+        ("dataset=camvid", "Did you mean 'data.dataset'?"),
+        ("xyz=1", "config has data, eval, model"),
+        ("seed", "expected --config.<key>=<value>"),
+        ("data.augment.crop=(64,", "expected values with commas between"),
+    ],
+)
+def test_mistakes_name_what_is_right(change, message):
+    with pytest.raises(ConfigError, match=message):
+        changed(change)
+
+
+def test_names_and_files_are_the_same_configs(tmp_path, monkeypatch):
+    expected = branched.get_config("kitti").lock()
+    assert configuration.load("branched:kitti") == expected
+    assert configuration.load("configs/branched.py:kitti") == expected
+    assert configuration.load("branched").is_locked
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from mtl_jax.configs import branched\n\ndef get_config():\n"
+        "    config = branched.get_config()\n    config.name = 'mine'\n    return config\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load("mine.py", ["--config.seed=4"]).seed == 4
+    assert configuration.load(own).name == "mine"
+    assert configuration.load("branched:kitti") == expected
+    with pytest.raises(UsageError, match=r"mine\.py has no protocols; leave out ':kitti'"):
+        configuration.load("mine.py:kitti")
+
+
+def test_a_file_that_a_config_reads_is_not_the_config(tmp_path):
+    (tmp_path / "a.py").write_text("open('/nowhere/at_all')")
+    with pytest.raises(FileNotFoundError):
+        configuration.load(tmp_path / "a.py")
+
+
+def test_the_resolved_config_is_printed_as_overrides():
+    output = run_main.call("config", "--config=branched", "--config.train.epochs=2")
+    lines = output.splitlines()
+    assert "train.epochs=2.0" in lines
+    assert "data.augment.crop=(96, 192)" in lines
+    again = run_main.call("config", "--config=branched", *(f"--config.{line}" for line in lines))
+    assert again == output
+
+
+def test_a_work_directory_brings_its_config(tmp_path):
+    config = branched.get_config()
+    run_main.workdir_of(tmp_path, config)
+    output = run_main.call("config", f"--workdir={tmp_path}", "--config.seed=7")
+    assert "seed=7" in output.splitlines()
 
 
 def test_a_damaged_config_is_one_message(tmp_path):

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import from_workdir
 from mtl_jax import optimizers, parallel, system, training
+from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Offsets
 from mtl_jax.tasks.normals import Normals
@@ -20,12 +20,12 @@ NAMES = [
     (path.stem, protocol)
     for path in sorted(CONFIGS.glob("*.py"))
     if path.stem not in NOT_RUNS
-    for protocol in importlib.import_module(f"configs.{path.stem}").PROTOCOLS
+    for protocol in importlib.import_module(f"mtl_jax.configs.{path.stem}").PROTOCOLS
 ]
 
 
 def load(name: str, protocol: str):
-    return importlib.import_module(f"configs.{name}").get_config(protocol)
+    return importlib.import_module(f"mtl_jax.configs.{name}").get_config(protocol)
 
 
 def specs_of(config) -> dict:

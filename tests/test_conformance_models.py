@@ -29,7 +29,7 @@ def model_configs():
     directory = pathlib.Path(__file__).parents[1] / "configs"
     defaults, others = [], []
     for path in sorted(directory.glob("*.py")):
-        module = importlib.import_module(f"configs.{path.stem}")
+        module = importlib.import_module(f"mtl_jax.configs.{path.stem}")
         first, *rest = getattr(module, "PROTOCOLS", ()) or [None]
         if first:
             defaults.append((path.name, module.get_config(first).model))

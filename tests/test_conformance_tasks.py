@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
 from input_pipeline import labels
 from mtl_jax import _discovery, parallel, tasks, weightings
+from mtl_jax.configs import common
 from mtl_jax.pictures import maps as visualization
 
 B, H, W = 3, 8, 12

@@ -1,33 +1,22 @@
-"""main.py as a user types it: the three modes, and one clear message for each mistake."""
+"""The commands as a user types them, and one clear message for each mistake."""
 
+import errno
 import json
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from run_main import call, fails
+from run_main import ROOT, call, fails, start
 
-# As `python main.py`, but without root's rights, which would let it write anywhere. What the user
-# that it becomes might not be allowed to read is imported before.
-AS_NOBODY = """
-import os
-import tensorflow
-from absl import app
-from clu import metric_writers
-from input_pipeline import from_config
-import main
-
-def without_rights(argv):
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-    main.main(argv)
-
-app.run(without_rights)
-"""
+from mtl_jax.commands import config as configuration
+from mtl_jax.commands import train
+from mtl_jax.runs import workdir
 
 
 @pytest.fixture(scope="module")
@@ -129,81 +118,174 @@ def test_a_different_config_is_refused_with_the_keys(trained, streets_dir):
     assert "seed: 0 in the directory, 5 asked for" in output
 
 
-MISTAKES = {
-    "no config": ([], "--config=configs/<name>.py is missing"),
+# what: (arguments, what the message says); TensorFlow is loaded by none of the first ones
+KNOWN_AT_ONCE = {
+    "no config": ([], "--config is missing, or the --workdir of a run"),
     "a config that is not there": (
         ["--config=configs/brunched.py"],
-        "--config cannot be read: [Errno 2] No such file or directory: 'configs/brunched.py'",
+        "--config=configs/brunched.py cannot be read: No such file or directory.",
     ),
+    "a name that is not there": (["--config=brunched"], "Did you mean --config=branched?"),
     "a protocol that is not there": (
         ["--config=configs/branched.py:citiscapes"],
-        "UsageError: There is no protocol 'citiscapes'; expected one of streets",
+        "There is no protocol 'citiscapes'; expected one of streets",
     ),
+    "a protocol too many": (["--config=configs/common.py:x"], "it has no function get_config"),
     "key": (
-        ["--config=configs/branched.py", "--config.train.batchsize=3"],
-        "The config has no key 'batchsize'. Did you mean \"batch_size\"",
+        ["--config=branched", "--config.train.batchsize=3"],
+        "config.train has no key 'batchsize'. Did you mean 'train.batch_size'?",
     ),
+    "section": (
+        ["--config=branched", "--config.trian.batch_size=3"],
+        "config has no key 'trian'. Did you mean 'train'?",
+    ),
+    "key without its section": (
+        ["--config=branched", "--config.batch_sise=3"],
+        "config has no key 'batch_sise'. Did you mean ",
+    ),
+    "flag": (["--confg=branched"], "Unknown flag --confg. Did you mean --config?"),
+    "key as a flag": (
+        ["--config=branched", "--train.epochs=3"],
+        "Unknown flag --train.epochs. Did you mean --config.train.epochs?",
+    ),
+    "command": (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
+    "mode": (["--mode=evalute"], "There is no command 'evalute'. Did you mean 'evaluate'?"),
+    "two commands": (["train", "--mode=evaluate"], "Two commands, train and evaluate"),
     "type": (
-        ["--config=configs/branched.py", "--config.train.batch_size=many"],
-        "--config.train.batch_size=many: invalid literal for int()",
+        ["--config=branched", "--config.train.batch_size=many"],
+        "--config.train.batch_size=many: expected an integer",
     ),
-    "data set": (["--config=configs/branched.py:miniscapes"], "miniscapes"),
-    "misspelt data set": (
-        ["--config=configs/branched.py", "--config.data.dataset=street"],
-        "Did you mean 'streets'",
+    "predict without input": (["--config=branched", "--mode=predict"], "needs --input="),
+    "a flag of sweeps": (["--config=joint", "--shard=0/2"], "--shard is of no use in train; it is"),
+    "a rate without a list": (
+        ["--sweep=mtan", "--images_per_second=9"],
+        "--images_per_second is of no use without --sweep_list.",
     ),
-    "architecture": (
-        ["--config=configs/branched.py", "--config.model.architecture=brunched"],
-        "Did you mean 'branched'",
+    "a sweep that is not there": (["--sweep=configs/sweeps/none.py"], "no such file"),
+    "a sweep with a mode": (["--sweep=mtan", "--mode=evaluate"], "neither --config nor --mode"),
+    "no sweep": (["sweep"], "sweep needs --sweep=<name>[:<protocol>]"),
+    "seeds of what": (
+        ["--config=branched", "--mode=predict", "--seeds=0"],
+        "--seeds is of no use in predict; it is for train, evaluate, sweep.",
     ),
-    "encoder": (
-        ["--config=configs/branched.py", "--config.model.encoder.name=resnot"],
-        "Did you mean 'resnet'",
+    "baselines of what": (["--config=branched", "--baselines=x"], "--baselines is of no use in"),
+    "seeds that are none": (["--config=branched", "--seeds=0,one"], "expected whole numbers"),
+    "one process of how many": (
+        ["--config=branched", "--coordinator=host:1"],
+        "Several processes need all of --coordinator=<host>:<port>",
     ),
-    "predict without input": (
-        ["--config=configs/branched.py", "--mode=predict"],
-        "needs --input=",
-    ),
-    "a part without layers": (
-        ["--config=configs/joint.py", "--config.train.freeze=('depth',)"],
-        "what can be frozen is common, encoder.",
-    ),
-    "a flag of sweeps": (["--config=configs/joint.py", "--shard=0/2"], "--shard is of no use with"),
-    "a rate without a sweep": (
-        ["--config=configs/joint.py", "--images_per_second=9"],
-        "--images_per_second is of no use without --sweep.",
-    ),
-    "evaluate an empty directory": (
-        ["--config=configs/branched.py", "--mode=evaluate"],
-        "holds no run",
+    "a process too many": (
+        ["--config=branched", "--coordinator=host:1", "--processes=2", "--process=2"],
+        "--process=2: expected 0 to 1",
     ),
 }
+FOUND_LATER = {
+    "data set": (["--config=branched:miniscapes"], "miniscapes"),
+    "misspelt data set": (
+        ["--config=branched", "--config.data.dataset=street"],
+        "Did you mean 'streets'",
+    ),
+    "split": (["--config=branched", "--config.data.train_split=trian"], "there is no such split"),
+    "augmentation": (["--config=branched", "--config.data.augment.mode=composd"], "composd"),
+    "architecture": (
+        ["--config=branched", "--config.model.architecture=brunched"],
+        "Did you mean 'branched'",
+    ),
+    "encoder": (["--config=branched", "--config.model.encoder.name=resnot"], "Did you mean 'resne"),
+    "weights of no task": (["--config=branched", "--config.weighting.weights.x=1"], "weights"),
+    "a part without layers": (
+        ["--config=joint", "--config.train.freeze=depth"],
+        "what can be frozen is common, encoder.",
+    ),
+    "evaluate an empty directory": (["--config=branched", "--mode=evaluate"], "holds no run"),
+}
+MISTAKES = KNOWN_AT_ONCE | FOUND_LATER
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
     arguments, expected = MISTAKES[mistake]
-    if arguments:
+    if mistake in FOUND_LATER:
         arguments = [*arguments, f"--workdir={tmp_path}"]
         if not any("dataset" in a or "miniscapes" in a for a in arguments):
             arguments.append(f"--config.data.dataset={tiny.TINY}")
         arguments.append(f"--config.data.data_dir={streets_dir}")
-    assert expected in fails(*arguments)
+    output = fails(*arguments)
+    assert expected in output
+    assert mistake in FOUND_LATER or len(output.strip().splitlines()) == 1
 
 
-def test_unknown_mode():
-    output = fails("--config=configs/branched.py", "--mode=trian")
-    assert "train|evaluate|predict" in output.replace("<", "").replace(">", "")
+def test_what_is_known_at_once_loads_neither_tensorflow_nor_jax():
+    """--help, a typo, a directory without a run: in one process, as each would be."""
+    code = f"""
+import sys
+from mtl_jax.commands import cli
+for arguments in {[arguments for arguments, _ in KNOWN_AT_ONCE.values()]}:
+    if "sweep" not in str(arguments) and "predict" not in str(arguments):
+        assert cli.main(arguments) == 1, arguments
+        assert "jax" not in sys.modules, arguments
+assert cli.main(["--workdir=/nowhere/at_all", "--config.eval.split=test"]) == 1
+assert cli.main(["config", "--config=branched:kitti"]) == 0
+assert "jax" not in sys.modules
+try:
+    cli.main(["--help"])
+except SystemExit as done:
+    assert done.code == 0
+assert not {{"jax", "tensorflow"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
-def test_work_directory_that_cannot_be_written(tmp_path):
-    tmp_path.chmod(0o500)
-    output = fails(
-        "--config=configs/branched.py",
-        f"--workdir={tmp_path / 'x'}",
-        "--compilation_cache=",
-        program=("-c", AS_NOBODY),
-    )
+def test_a_finished_run_says_so_before_anything_is_loaded(trained):
+    directory, _ = trained
+    code = f"""
+import sys
+from mtl_jax.commands import cli
+assert cli.main(["--workdir={directory}"]) == 0
+assert cli.main(["--workdir={directory}", "--config.seed=5"]) == 1
+assert not {{"tensorflow", "orbax"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "This run is finished (6 steps)" in done.stdout
+    assert "Best multitask_score" in done.stdout
+    assert "seed: 0 in the directory, 5 asked for" in done.stderr
+
+
+def test_a_finished_run_without_its_best_model_is_looked_at(trained, tmp_path):
+    directory, _ = trained
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    where, config = workdir.Workdir(copy), configuration.of_run(copy)
+    assert train._finished(config, where)["steps"] == 6
+    longer = config.copy_and_resolve_references()
+    longer.train.epochs = 3.0
+    assert not train._finished(longer, where)
+    shutil.rmtree(copy / "checkpoints" / "best")
+    assert not train._finished(config, where)
+
+
+def test_the_program_itself(trained):
+    """main.py in a process of its own: nothing is printed but what is meant to be."""
+    directory, _ = trained
+    done = start("--mode=evaluate", f"--workdir={directory}")
+    assert "All metrics: " in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_misspelt_work_directory_names_those_that_there_are(trained):
+    directory, _ = trained
+    output = fails(f"--workdir={directory.parent / 'tini'}", "--config.eval.split=test")
+    assert f"holds no run. Did you mean 'tiny'? {directory.parent} has tiny." in output
+
+
+def test_work_directory_that_cannot_be_written(tmp_path, monkeypatch):
+    def mkdir(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    output = fails("--config=configs/branched.py", f"--workdir={tmp_path / 'x'}")
     assert "cannot be written (Permission denied)" in output
 
 

@@ -88,19 +88,3 @@ def test_predict_with_views_and_a_size_limit(trained, tmp_path):
         # Predicted on 20 × 50 pixels, each of which is four of the photograph.
         np.testing.assert_array_equal(maps[name][::2, ::2], maps[name][1::2, 1::2])
     assert (maps["plain"] != maps["merged"]).any()
-
-
-MISTAKES = {
-    "seeds of what": (["--mode=predict", "--seeds=0"], "--seeds is of no use in --mode=predict"),
-    "baselines of what": (["--baselines=x"], "--baselines is of no use in --mode=train"),
-    "seeds that are none": (["--seeds=0,one"], "expected whole numbers"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
-    arguments, expected = MISTAKES[mistake]
-    arguments = [*tiny.arguments(streets_dir), f"--workdir={tmp_path}", *arguments]
-    assert expected in fails(*arguments)
-    assert not list(tmp_path.iterdir())

@@ -8,8 +8,8 @@ import pytest
 from test_configs import specs_of
 from test_sweeps import LOADED
 
-from configs import common
 from mtl_jax import losses, system
+from mtl_jax.configs import common
 from mtl_jax.studies import sweeps
 
 PUBLISHED = sweeps.read_published()

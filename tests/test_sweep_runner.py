@@ -26,7 +26,7 @@ from mtl_jax.studies import sweeps
 ROOT = run_main.ROOT
 
 SWEEP = """
-from configs import common
+from mtl_jax.configs import common
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("one",)
@@ -48,7 +48,7 @@ STAND_IN = """
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from configs import from_sweep
+from mtl_jax.configs import from_sweep
 from mtl_jax.runs import workdir
 
 flags = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
@@ -367,12 +367,3 @@ def test_a_sweep_by_main(streets_dir, tmp_path):
     results = json.loads((tmp_path / "branched" / "results.json").read_text())
     assert results["steps"] == 2
     assert "(the mean of 1 finished)" in run_main.call(*command, "--sweep_list")
-
-
-def test_mistakes_of_main():
-    for arguments, expected in (
-        (["--sweep=configs/sweeps/none.py"], "no such file"),
-        (["--sweep=configs/sweeps/mtan.py", "--mode=evaluate"], "neither --config nor --mode"),
-        (["--sweep=configs/sweeps/mtan.py", "--images_per_second=9"], "without --sweep_list"),
-    ):
-        assert expected in run_main.fails(*arguments)

@@ -6,6 +6,7 @@ import pytest
 from test_configs import specs_of
 
 from mtl_jax import optimizers, system
+from mtl_jax.errors import ConfigError
 from mtl_jax.studies import sweeps
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "sweeps"
@@ -86,7 +87,7 @@ def test_a_sweep_needs_its_three_names(tmp_path):
 
 
 ROWS = """
-from configs import common
+from mtl_jax.configs import common
 from mtl_jax.studies.sweeps import Row
 PROTOCOLS = ("one", "two")
 REPORTED = "two"
@@ -116,9 +117,9 @@ def test_impossible_rows(rows, problem, tmp_path):
 def test_overrides_reach_every_row_and_mistakes_are_named():
     changed = sweeps.load(FOLDER / "mtan.py", "", ["--config.train.max_steps=7"])
     assert [row.config.train.max_steps for row in changed.rows] == [7, 7]
-    with pytest.raises(sweeps.SweepError, match="batch_size"):
+    with pytest.raises(ConfigError, match="batch_size"):
         sweeps.load(FOLDER / "mtan.py", "", ["--config.train.batchsize=7"])
-    with pytest.raises(sweeps.SweepError, match="max_steps=x"):
+    with pytest.raises(ConfigError, match="max_steps=x"):
         sweeps.load(FOLDER / "mtan.py", "", ["--config.train.max_steps=x"])
 
 

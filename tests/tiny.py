@@ -1,16 +1,14 @@
 """Runs small enough for a test: an 8-wide ResNet-18 on the tiny Streets."""
 
-import functools
 import os
 
 import jax
 import numpy as np
 from conftest import FAST_COMPILATION, TINY
 
-from configs import branched, common
-from input_pipeline import from_config
-from mtl_jax import parallel, system
-from mtl_jax.pictures import panels as validation_panels
+from mtl_jax import system
+from mtl_jax.commands import assembly
+from mtl_jax.configs import branched, common
 from mtl_jax.runs import loop, workdir
 
 
@@ -50,27 +48,14 @@ class Writer:
         pass
 
 
-def run(config, directory, *, devices: int = 1, **process) -> loop.Run:
-    """What main.py puts together."""
+def run(config, directory, *, devices: int = 1) -> loop.Run:
+    """What the command `train` puts together."""
     where = workdir.Workdir(directory)
     where.create()
-    builder = from_config.load(config.data)
-    specs = {key: spec.as_dict() for key, spec in builder.label_specs.items()}
+    builder, specs = assembly.dataset(config)
     parts = system.build(config, specs)
-    keys = ["image", *(task.key for task in parts.tasks.values())]
-    stream = from_config.train_stream(builder, config, keys, **process)
-    eval_stream = from_config.eval_stream(builder, config, keys, **process)
-    return loop.Run(
-        config=config,
-        system=parts,
-        mesh=parallel.make_mesh(jax.devices()[:devices] if jax.process_count() == 1 else None),
-        stream=stream,
-        eval_batches=eval_stream.batches,
-        eval_ids=eval_stream.example_ids,
-        workdir=where,
-        writer=Writer(),
-        draw=functools.partial(validation_panels.draw, tasks=parts.tasks),
-    )
+    chosen = jax.devices()[:devices] if jax.process_count() == 1 else None
+    return assembly.run(config, parts, builder, where, Writer(), chosen)
 
 
 def arguments(data_dir: str) -> list[str]:

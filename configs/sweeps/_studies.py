@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import branched, common, joint
+from mtl_jax.configs import branched, common, joint
 from mtl_jax.studies.sweeps import Row
 
 # Report D's code, unlike its text, moves the biases of new layers at 20 times the encoder's rate.

@@ -4,7 +4,8 @@
 --sweep=configs/sweeps/batch_size.py:miniscapes  as reported: Adam 1e-4, 80,000 steps
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -4,8 +4,9 @@
 --sweep=configs/sweeps/branched.py:miniscapes  as reported, from ImageNet weights
 """
 
-from configs import branched, joint
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
+from mtl_jax.configs import branched, joint
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

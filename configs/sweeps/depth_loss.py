@@ -4,7 +4,8 @@
 --sweep=configs/sweeps/depth_loss.py:miniscapes  as reported: ResNet-50, ImageNet weights
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -6,7 +6,8 @@
 The flags say of stages 2, 3 and 4 whether they are dilated.
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

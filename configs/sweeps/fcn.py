@@ -4,8 +4,9 @@
 --sweep=configs/sweeps/fcn.py:pascal  as reported: half of D1, ImageNet weights
 """
 
-from configs import fcn
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
+from mtl_jax.configs import fcn
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "pascal")

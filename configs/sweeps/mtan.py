@@ -5,8 +5,9 @@
                                            initialisation, no weight decay, 200 epochs
 """
 
-from configs import mtan
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
+from mtl_jax.configs import mtan
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "cityscapes")

@@ -4,7 +4,8 @@
 --sweep=configs/sweeps/optimizer.py:miniscapes  as reported: batch 4, 16 epochs
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -5,7 +5,8 @@
 --sweep=configs/sweeps/pretraining.py:miniscapes  as reported, from ImageNet weights
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -6,8 +6,9 @@
 B's text has squeeze-and-excitation in every bottleneck, its code in the heads alone: both are rows.
 """
 
-from configs import branched, common
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
+from mtl_jax.configs import branched, common
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -10,9 +10,9 @@ start from the run in `runs/sunet64_imagenet`, which is yours to provide.
 """
 
 from ml_collections import ConfigDict
+from mtl_jax.configs.sweeps import _studies
 
-from configs import stacked_unet
-from configs.sweeps import _studies
+from mtl_jax.configs import stacked_unet
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "pascal")

@@ -4,7 +4,8 @@
 --sweep=configs/sweeps/task_weights.py:miniscapes  as reported: Adam 1e-4, batch 4, 16 epochs
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

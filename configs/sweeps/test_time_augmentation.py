@@ -8,7 +8,8 @@ nobody has but the course: here it is validation. B merged depth alone; the last
 too, by vote, as B describes and left out in the end.
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

@@ -4,7 +4,8 @@
 --sweep=configs/sweeps/tuning.py:miniscapes  as reported; epochs are four times the batch
 """
 
-from configs.sweeps import _studies
+from mtl_jax.configs.sweeps import _studies
+
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "miniscapes")

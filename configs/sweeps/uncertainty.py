@@ -8,9 +8,9 @@
 import itertools
 
 from ml_collections import ConfigDict
+from mtl_jax.configs.sweeps import _studies
 
-from configs import uncertainty
-from configs.sweeps import _studies
+from mtl_jax.configs import uncertainty
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "cityscapes")

@@ -17,8 +17,7 @@ import pkgutil
 import types
 from collections.abc import Iterator
 
-import tensorflow_datasets as tfds
-
+from input_pipeline._tensorflow import tfds
 from input_pipeline.errors import DatasetError
 
 __all__ = ["DatasetError", "load", "names", "prepare"]

@@ -12,9 +12,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
+from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _folder_spec
 from input_pipeline.datasets._folder_spec import FolderSpec, KeySpec

@@ -9,9 +9,9 @@ import os
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
+from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.errors import DatasetError

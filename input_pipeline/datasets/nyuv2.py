@@ -12,9 +12,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-import tensorflow_datasets as tfds
 
 from input_pipeline import _images, checks, labels, release, sources
+from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _matlab
 from input_pipeline.datasets import _mtan_arrays as mtan

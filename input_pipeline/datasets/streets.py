@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow_datasets as tfds
 import tqdm
 
 from input_pipeline import labels
+from input_pipeline._tensorflow import tfds
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.datasets import _voc_classes as voc
 from input_pipeline.streets import workers

@@ -8,6 +8,7 @@ import jax
 from flax import linen as nn
 
 from mtl_jax import _discovery
+from mtl_jax.errors import ConfigError
 
 
 @flax.struct.dataclass
@@ -37,10 +38,10 @@ def build(config, channels: Mapping[str, int]) -> nn.Module:
       returns `Predictions`.
 
     Raises:
-      ValueError: no architecture has that name, no task is given, or an option is impossible.
+      ConfigError: no architecture has that name, no task is given, or an option is impossible.
     """
     if not channels:
-        raise ValueError("An architecture needs at least one task; config.tasks is empty.")
+        raise ConfigError("An architecture needs at least one task; config.tasks is empty.")
     module = _discovery.load(
         sys.modules[__name__], config.architecture, key="config.model.architecture"
     )

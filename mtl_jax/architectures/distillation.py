@@ -22,6 +22,7 @@ from flax import linen as nn
 
 from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
+from mtl_jax.errors import ConfigError
 from mtl_jax.heads import attention, deeplabv3plus
 
 
@@ -29,7 +30,7 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the distillation network that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     branch = deeplabv3plus.branch(config)
     _options.check(config.attention, ("sharing", "gate_init"), key="config.model.attention")
@@ -38,7 +39,7 @@ def build(config, channels: dict[str, int]) -> nn.Module:
         ("final_decoder", config.final_decoder, ("1x1", "3x3")),
     ):
         if value not in expected:
-            raise ValueError(
+            raise ConfigError(
                 f"config.model.{key}={value!r}; expected one of {', '.join(expected)}."
             )
     layers.initializer(config.attention.gate_init)

@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders
 from mtl_jax.architectures import Predictions
+from mtl_jax.errors import ConfigError
 from mtl_jax.heads import fcn
 from mtl_jax.layers import pooling
 
@@ -32,19 +33,19 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the FCN that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     key, tail = "config.model.tail", config.tail
     _options.check(tail, _TAIL, key=key)
     if tail.name not in ("thesis", "corrected"):
-        raise ValueError(f"{key}.name={tail.name!r}; expected one of thesis, corrected.")
+        raise ConfigError(f"{key}.name={tail.name!r}; expected one of thesis, corrected.")
     if tail.name == "corrected" and tail.average_pool:
-        raise ValueError(
+        raise ConfigError(
             f"{key}.average_pool={tail.average_pool}, which is unpadded, has no place in the "
             "corrected tail; set it to 0."
         )
     if not 0 <= tail.dropout < 1:
-        raise ValueError(f"{key}.dropout={tail.dropout}; expected at least 0 and less than 1.")
+        raise ConfigError(f"{key}.dropout={tail.dropout}; expected at least 0 and less than 1.")
     dtype = _options.dtype(config.dtype, key="config.model.dtype")
     return FCN(
         encoder=encoders.build(config.encoder, dtype=dtype),

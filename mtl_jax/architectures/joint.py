@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
+from mtl_jax.errors import ConfigError
 from mtl_jax.heads import aspp, deeplabv3plus
 
 
@@ -27,14 +28,14 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the joint network that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     _options.check(config.aspp, ("enabled", "rates", "channels"), key="config.model.aspp")
     _options.check(
         config.decoder, ("skip", "skip_channels", "channels"), key="config.model.decoder"
     )
     if config.se and not (config.aspp.enabled or config.decoder.skip):
-        raise ValueError(
+        raise ConfigError(
             "config.model.se=True, but the baseline has no place for squeeze-and-excitation: "
             "enable config.model.aspp.enabled or config.model.decoder.skip."
         )

@@ -21,6 +21,7 @@ from jax.typing import DTypeLike
 from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
 from mtl_jax.encoders import resnet
+from mtl_jax.errors import ConfigError
 from mtl_jax.heads import aspp, attention
 from mtl_jax.layers import pooling
 
@@ -29,17 +30,17 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the network that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible, or the encoder is no ResNet.
+      ConfigError: an option is unknown, missing or impossible, or the encoder is no ResNet.
     """
     if config.encoder.name != "resnet":
-        raise ValueError(
+        raise ConfigError(
             f"config.model.encoder.name={config.encoder.name!r}, but 'mtan_resnet' looks into the "
             "stages of the encoder 'resnet'. 'mtan' and 'segnet' are their own encoder; "
             "branched, distillation, fcn, joint, stacked_unet and uncertainty go with any encoder."
         )
     _options.check(config.aspp, ("rates", "channels", "dropout"), key="config.model.aspp")
     if not 0 <= config.aspp.dropout < 1:
-        raise ValueError(
+        raise ConfigError(
             f"config.model.aspp.dropout={config.aspp.dropout}; expected at least 0, less than 1."
         )
     dtype = _options.dtype(config.dtype, key="config.model.dtype")

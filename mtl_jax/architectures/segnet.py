@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import _options, layers
 from mtl_jax.architectures import Predictions
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
 _CONVS = {"full": (2, 2, 3, 3, 3), "one": (1, 1, 1, 1, 1)}
@@ -34,7 +35,7 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the SegNet that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     return SegNet(channels=channels, **trunk_options(config))
 
@@ -42,19 +43,19 @@ def build(config, channels: dict[str, int]) -> nn.Module:
 def trunk_options(config) -> dict:
     """The checked options of the trunk, as keyword arguments of `SegNet` and of MTAN."""
     if config.get("encoder"):
-        raise ValueError(
+        raise ConfigError(
             f"config.model.encoder={config.encoder.get('name')!r}, but {config.architecture!r} is "
             "its own encoder, SegNet's: leave config.model.encoder out. 'mtan_resnet' goes with "
             f"the encoder 'resnet'; {ANY_ENCODER} go with any encoder."
         )
     missing = [key for key in ("widths", "convs_per_stage", "init") if key not in config]
     if missing:
-        raise ValueError(f"config.model lacks {', '.join(missing)} for {config.architecture!r}.")
+        raise ConfigError(f"config.model lacks {', '.join(missing)} for {config.architecture!r}.")
     widths = tuple(config.widths)
     if len(widths) != 5 or min(widths) < 1:
-        raise ValueError(f"config.model.widths={widths}; expected five positive numbers.")
+        raise ConfigError(f"config.model.widths={widths}; expected five positive numbers.")
     if config.convs_per_stage not in _CONVS:
-        raise ValueError(
+        raise ConfigError(
             f"config.model.convs_per_stage={config.convs_per_stage!r}; expected one of "
             f"{', '.join(_CONVS)}."
         )

@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
 from mtl_jax.architectures import Predictions
+from mtl_jax.errors import ConfigError
 
 _RESIZES = {
     "tf1": layers.resize_bilinear_tf1,
@@ -34,12 +35,12 @@ def build(config, channels: dict[str, int]) -> nn.Module:
     """Builds the network that `config` (`config.model`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     _options.check(config.decoder, ("channels", "init"), key="config.model.decoder")
     layers.initializer(config.decoder.init)
     if config.resize not in _RESIZES:
-        raise ValueError(
+        raise ConfigError(
             f"config.model.resize={config.resize!r}; expected one of {', '.join(_RESIZES)}."
         )
     dtype = _options.dtype(config.dtype, key="config.model.dtype")

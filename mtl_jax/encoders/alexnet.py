@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
 _PADDING = ("published", "same")
@@ -26,14 +26,14 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Builds the AlexNet that `config` (`config.model.encoder`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     key = "config.model.encoder"
     _options.check(config, ("name", "width", "padding"), key=key)
     if config.width < 1:
-        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
     if config.padding not in _PADDING:
-        raise ValueError(
+        raise ConfigError(
             f"{key}.padding={config.padding!r}; expected one of {', '.join(_PADDING)}."
         )
     return AlexNet(width=config.width, padding=config.padding, dtype=dtype)
@@ -74,7 +74,7 @@ class AlexNet(nn.Module):
         del train
         same = self.padding == "same"
         if not same and min(image.shape[1:3]) < 31:
-            raise UsageError(
+            raise ConfigError(
                 f"AlexNet with padding='published' needs images of at least 31×31 pixels, found "
                 f"{image.shape[1]}×{image.shape[2]}; use config.model.encoder.padding='same'."
             )

@@ -22,6 +22,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -33,19 +34,19 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Builds the ResNet that `config` (`config.model.encoder`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     key = "config.model.encoder"
     ceil_mode = config.get("ceil_mode", False)
     _options.check({"ceil_mode": ceil_mode, **config}, (*_OPTIONS, "ceil_mode"), key=key)
     if config.depth not in _BLOCKS:
-        raise ValueError(
+        raise ConfigError(
             f"{key}.depth={config.depth!r}; expected one of {', '.join(map(str, _BLOCKS))}."
         )
     if config.width < 1:
-        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
     if config.dilation_rule not in _RULES:
-        raise ValueError(
+        raise ConfigError(
             f"{key}.dilation_rule={config.dilation_rule!r}; expected one of {', '.join(_RULES)}."
         )
     return ResNet(
@@ -71,7 +72,7 @@ def _parse_flags(value) -> tuple[bool, bool, bool]:
     """'FFT' or (False, False, True) ─► (False, False, True)."""
     flags = tuple({"F": False, "T": True}.get(flag, flag) for flag in value)
     if len(flags) != 3 or not all(isinstance(flag, bool) for flag in flags):
-        raise ValueError(
+        raise ConfigError(
             f"config.model.encoder.replace_stride_with_dilation={value!r}; expected one flag for "
             "each of stages 2, 3 and 4: 'FFT' or (False, False, True)."
         )

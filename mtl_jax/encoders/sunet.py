@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling, transposed
 
 MOMENTUM = 0.99  # of running statistics; PyTorch's 0.01
@@ -27,18 +28,18 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Builds the backbone that `config` (`config.model.encoder`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     key = "config.model.encoder"
     _options.check(config, ("name", "width", "blocks", "output_stride", "dropout", "init"), key=key)
     if config.width < 1:
-        raise ValueError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
+        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
     if len(config.blocks) != 4 or min(config.blocks) < 1:
-        raise ValueError(f"{key}.blocks={tuple(config.blocks)}; expected four positive numbers.")
+        raise ConfigError(f"{key}.blocks={tuple(config.blocks)}; expected four positive numbers.")
     if config.output_stride not in _POOLS:
-        raise ValueError(f"{key}.output_stride={config.output_stride!r}; expected 8, 16 or 32.")
+        raise ConfigError(f"{key}.output_stride={config.output_stride!r}; expected 8, 16 or 32.")
     if not 0 <= config.dropout < 1:
-        raise ValueError(f"{key}.dropout={config.dropout}; expected at least 0 and less than 1.")
+        raise ConfigError(f"{key}.dropout={config.dropout}; expected at least 0 and less than 1.")
     layers.initializer(config.init)
     return SUNet(
         width=config.width,

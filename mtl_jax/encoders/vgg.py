@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
 # For every block: channels as a multiple of the width, and the convolutions' places in torchvision.
@@ -22,11 +23,11 @@ def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Builds the VGG-16 that `config` (`config.model.encoder`) describes; see the module.
 
     Raises:
-      ValueError: an option is unknown, missing or impossible.
+      ConfigError: an option is unknown, missing or impossible.
     """
     _options.check(config, ("name", "width"), key="config.model.encoder")
     if config.width < 1:
-        raise ValueError(
+        raise ConfigError(
             f"config.model.encoder.width={config.width!r}; expected at least 1 (published: 64)."
         )
     return VGG(width=config.width, dtype=dtype)

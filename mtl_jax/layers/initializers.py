@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from mtl_jax.errors import ConfigError
+
 # Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
 INITIALIZERS = {
     # U(−1/√fan_in, 1/√fan_in), what PyTorch gives convolutions and linear layers unasked.
@@ -20,10 +22,10 @@ def initializer(name: str) -> initializers.Initializer:
     """The kernel initialiser of that name.
 
     Raises:
-      ValueError: there is none; the message lists the names.
+      ConfigError: there is none; the message lists the names.
     """
     if name not in INITIALIZERS:
-        raise ValueError(f"Initialiser {name!r} is unknown; known are {', '.join(INITIALIZERS)}.")
+        raise ConfigError(f"Initialiser {name!r} is unknown; known are {', '.join(INITIALIZERS)}.")
     return INITIALIZERS[name]
 
 
@@ -31,12 +33,12 @@ def bias_initializer(name: str, fan_in: int) -> initializers.Initializer:
     """'zeros', or 'pytorch': U(−1/√fan_in, 1/√fan_in), whose range is that of the kernel.
 
     Raises:
-      ValueError: another name.
+      ConfigError: another name.
     """
     if name == "zeros":
         return initializers.zeros
     if name != "pytorch":
-        raise ValueError(f"Bias initialiser {name!r} is unknown; known are pytorch, zeros.")
+        raise ConfigError(f"Bias initialiser {name!r} is unknown; known are pytorch, zeros.")
     bound = fan_in**-0.5
 
     def init(key, shape, dtype=jnp.float32):

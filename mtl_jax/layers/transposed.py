@@ -8,6 +8,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
+from mtl_jax.errors import ConfigError
 
 
 def bilinear_kernel(size: int) -> np.ndarray:
@@ -38,7 +39,7 @@ def initializer(name: str) -> initializers.Initializer:
 
         return bilinear
     if name not in layers.INITIALIZERS:
-        raise ValueError(
+        raise ConfigError(
             f"Initialiser {name!r} is unknown; known are bilinear, "
             f"{', '.join(layers.INITIALIZERS)}."
         )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.errors import UsageError
 from mtl_jax.metrics._arithmetic import mean, ratio
 
 
@@ -124,7 +125,7 @@ def segmentation_metrics(
             f"{num_classes} class names, found {confusion.shape}."
         )
     if confusion[-1].sum() > 0:
-        raise ValueError(
+        raise UsageError(
             f"{where}: {confusion[-1].sum():.0f} pixels carry a label that is neither one of the "
             f"{num_classes} classes nor the ignored id. Check the data set's labels."
         )

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import asynchronous
 from mtl_jax.optimizers.groups import (
     COMMON,
@@ -41,10 +42,10 @@ def make_optimizer(config, schedule: Schedule) -> optax.GradientTransformationEx
       schedule: the learning rate.
 
     Raises:
-      ValueError: unknown name.
+      ConfigError: unknown name.
     """
     if config.name not in OPTIMIZERS:
-        raise ValueError(
+        raise ConfigError(
             f"config.optimizer.name={config.name!r}; expected one of {', '.join(OPTIMIZERS)}."
         )
     decay = optax.add_decayed_weights(config.weight_decay, mask=_model_only)
@@ -86,7 +87,7 @@ def build(
       several.
 
     Raises:
-      ValueError: an unknown name, or numbers of images that are not those of the run's groups.
+      ConfigError: an unknown name, or numbers of images that are not those of the run's groups.
     """
     thresholds = dict(config.optimizer.images_per_update)
     if thresholds:
@@ -147,13 +148,13 @@ def _schedule_in_updates(config, updates_per_epoch: float, epochs: float) -> Sch
 def _check_thresholds(thresholds: Mapping[str, int], groups, batch_size: int) -> None:
     key = "config.optimizer.images_per_update"
     if set(thresholds) != set(groups):
-        raise ValueError(
+        raise ConfigError(
             f"{key} has {sorted(thresholds)}; expected a number of images for each of "
             f"{sorted(groups)}, or none at all for an update after every batch."
         )
     small = {group: images for group, images in thresholds.items() if images < batch_size}
     if small:
-        raise ValueError(
+        raise ConfigError(
             f"{key} has {small}, fewer than config.train.batch_size={batch_size}. A batch brings "
             "at most one update, so images would be left over for ever."
         )

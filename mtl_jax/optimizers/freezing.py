@@ -14,6 +14,7 @@ import jax
 from flax import linen as nn
 
 from mtl_jax import layers, optimizers
+from mtl_jax.errors import ConfigError
 
 ENCODER = "encoder"
 BATCH_NORM_SCOPES = ("", ENCODER, "all")
@@ -44,7 +45,7 @@ class Freezing:
         """A tree of bools like `params`, {'model': ..., 'weighting': ...}: what gets no update.
 
         Raises:
-          ValueError: the network has no parameter of one of `parts`.
+          ConfigError: the network has no parameter of one of `parts`.
         """
         found = set()
         still = {*self.parts, *self.unlabelled}
@@ -60,7 +61,7 @@ class Freezing:
 
         mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
         if absent := [part for part in self.parts if part not in found]:
-            raise ValueError(
+            raise ConfigError(
                 f"config.train.freeze names {', '.join(absent)}, and no layer of this network "
                 f"belongs to that alone; what can be frozen is {', '.join(sorted(found))}."
             )
@@ -104,16 +105,16 @@ def build(config, tasks: Sequence[str], unlabelled: Sequence[str] = ()) -> Freez
       unlabelled: those of them that have no labels.
 
     Raises:
-      ValueError: an unknown part or scope.
+      ConfigError: an unknown part or scope.
     """
     parts = tuple(config.freeze)
     known = (ENCODER, optimizers.COMMON, *tasks)
     if unknown := [part for part in parts if part not in known]:
-        raise ValueError(
+        raise ConfigError(
             f"config.train.freeze names {unknown}; expected some of {', '.join(known)}."
         )
     if config.freeze_batch_norm not in BATCH_NORM_SCOPES:
-        raise ValueError(
+        raise ConfigError(
             f"config.train.freeze_batch_norm={config.freeze_batch_norm!r}; expected one of "
             f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
         )

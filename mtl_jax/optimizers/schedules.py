@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from mtl_jax.errors import ConfigError
+
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 
@@ -30,7 +32,7 @@ def make_schedule(config, *, steps_per_epoch: int, total_steps: int) -> Schedule
       with a linear rise from 0 over the first `warmup_epochs`.
 
     Raises:
-      ValueError: unknown name, or a rate that is negative or not finite.
+      ConfigError: unknown name, or a rate that is negative or not finite.
     """
     base = float(config.learning_rate)
     epochs = total_steps / steps_per_epoch
@@ -48,11 +50,11 @@ def make_schedule(config, *, steps_per_epoch: int, total_steps: int) -> Schedule
         return base * jnp.maximum(1e-6, (1 - epoch(step) / epochs) ** config.power)
 
     if config.name not in SCHEDULES:
-        raise ValueError(
+        raise ConfigError(
             f"config.schedule.name={config.name!r}; expected one of {', '.join(SCHEDULES)}."
         )
     if not 0 <= base < math.inf:
-        raise ValueError(
+        raise ConfigError(
             f"config.schedule.learning_rate={base}; expected a finite number, 0 or more."
         )
     warmup_steps = config.warmup_epochs * steps_per_epoch

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from mtl_jax.errors import ConfigError
+
 MULTIPLE_OF = 32  # what every network accepts as the sides of an image
 FIGURES = {
     "overlay": ("overlay",),
@@ -30,7 +32,7 @@ class Settings:
         last row and column, and predictions are cropped again.
 
     Raises:
-      ValueError: a value that is impossible; the message names its key.
+      ConfigError: a value that is impossible; the message names its key.
     """
 
     max_size: int = 0
@@ -71,4 +73,4 @@ class Settings:
     def _expect(self, condition: bool, key: str, expected: str) -> None:
         if not condition:
             found = getattr(self, key)
-            raise ValueError(f"config.predict.{key}={found!r}; expected {expected}.")
+            raise ConfigError(f"config.predict.{key}={found!r}; expected {expected}.")

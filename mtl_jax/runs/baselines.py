@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_jax import metrics
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs.workdir import Workdir, flatten
 
 _EVAL = ("eval.image_size", "eval.crop_multiple", "eval.tta")
@@ -112,7 +112,7 @@ def directions(
       field's tables have, `metrics.TABLED`, or the headline where they have none of its metrics).
 
     Raises:
-      ValueError: `chosen` has another form.
+      ConfigError: `chosen` has another form.
     """
     headlines, several = {}, {}
     for name, task in tasks.items():
@@ -126,7 +126,7 @@ def directions(
     for item in chosen:
         metric, _, direction = item.partition(":")
         if direction not in ("max", "min"):
-            raise ValueError(
+            raise ConfigError(
                 f"config.eval.delta_metrics: expected '<task>/<metric>:max' or ':min', found "
                 f"{item!r}."
             )

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mtl_jax.errors import ConfigError
 from mtl_jax import _options, checkpoints, evaluation, optimizers, parallel, training
 from mtl_jax.runs import _signals
 from mtl_jax.runs import image_metrics
@@ -98,7 +99,7 @@ class Run:
             self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
         )
         if train.log_every < 1:
-            raise ValueError(f"config.train.log_every={train.log_every}; expected 1 or more steps.")
+            raise ConfigError(f"config.train.log_every={train.log_every}; expected 1 or more steps.")
         selection = self.config.eval.selection_mode
         _options.choice(selection, DIRECTIONS, key="config.eval.selection_mode")
         self.steps_per_epoch = self.stream.steps_per_epoch
@@ -123,13 +124,13 @@ class Run:
     def _count_steps(self, train) -> int:
         """How many steps the whole run has."""
         if train.max_steps < 0:
-            raise ValueError(
+            raise ConfigError(
                 f"config.train.max_steps={train.max_steps}; expected a number of steps, or 0 for "
                 "config.train.epochs to decide."
             )
         steps = train.max_steps or self._steps_in(train.epochs)
         if not 1 <= steps < float("inf"):
-            raise ValueError(
+            raise ConfigError(
                 f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps; expected a "
                 "number that gives one step or more."
             )
@@ -140,7 +141,7 @@ class Run:
         return np.floor(epochs * self.steps_per_epoch + 1e-6)
 
     def _check_frozen_parts(self) -> None:
-        """Raises ValueError if the network has no parameter of one of them."""
+        """Raises ConfigError if the network has no parameter of one of them."""
         image = jax.ShapeDtypeStruct((1, *self.stream.shapes["image"]), np.float32)
         init = functools.partial(self.system.model.init, train=False)
         variables = jax.eval_shape(init, jax.random.key(0), image)

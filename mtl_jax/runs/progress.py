@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from PIL import Image
 
+from mtl_jax.errors import ConfigError
+
 # Metrics beside those of the same name without it: too many for a line.
 _VARIANTS = ("_per_image", "_thesis")
 
@@ -20,9 +22,14 @@ _unfinished = ""
 def say(text: str) -> None:
     """One line on standard output, from the first process only."""
     global _unfinished
-    if jax.process_index() == 0:
+    if _is_first_process():
         print(f"\n{text}" if _unfinished else text, flush=True)
         _unfinished = ""
+
+
+def _is_first_process() -> bool:
+    """Without asking for devices where there is only one process."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def parameter_overview(variables: dict[str, Any], path: Path) -> None:
@@ -112,14 +119,14 @@ class Profile:
     """Traces the steps of 'first:last' for TensorBoard's profiler; '' traces none."""
 
     def __init__(self, steps: str, directory: Path, total_steps: int):
-        """Reads the range. Raises ValueError if it is none of a run of `total_steps`."""
+        """Reads the range. Raises ConfigError if it is none of a run of `total_steps`."""
         self._directory, self._steps = directory, range(0)
         self._traced: range | None = None  # steps of the trace that is being made
         if steps:
             first, _, last = steps.partition(":")
             numbers = first.isdecimal() and last.isdecimal()
             if not numbers or not int(first) < int(last) <= total_steps:
-                raise ValueError(
+                raise ConfigError(
                     f"config.train.profile={steps!r}; expected 'first:last', for example "
                     f"'100:110', within the {total_steps} steps of the run."
                 )

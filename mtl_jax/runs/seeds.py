@@ -4,11 +4,13 @@ The run of seed n is kept in <workdir>/seed_<n>, a work directory like any other
 holds the config that they share and results.json, which sums them up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from mtl_jax.errors import UsageError
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 _REPORTS = ("best", "last", "mean_of_last_10")
@@ -21,16 +23,26 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
       ValueError: a seed is no whole number from 0, or is given twice.
     """
     if not all(value.strip().isdecimal() for value in values):
-        raise ValueError(f"--seeds={','.join(values)}: expected whole numbers, such as 0,1,2.")
+        raise UsageError(f"--seeds={','.join(values)}: expected whole numbers, such as 0,1,2.")
     seeds = tuple(int(value) for value in values)
     if len(set(seeds)) != len(seeds):
-        raise ValueError(f"--seeds={','.join(values)}: expected each seed once.")
+        raise UsageError(f"--seeds={','.join(values)}: expected each seed once.")
     return seeds
 
 
 def directory(parent: Workdir, seed: int) -> Workdir:
     """The work directory of one seed's run."""
     return Workdir(parent.path / f"seed_{seed}")
+
+
+def runs(
+    config: ConfigDict, parent: Workdir, seeds: Iterable[int]
+) -> Iterator[tuple[int, ConfigDict, Workdir]]:
+    """(seed, config, work directory) of each of several seeds."""
+    for seed in seeds:
+        its_config = config.copy_and_resolve_references()
+        its_config.seed = seed
+        yield seed, its_config, directory(parent, seed)
 
 
 def check_parent(parent: Workdir) -> None:

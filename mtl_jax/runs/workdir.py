@@ -4,6 +4,7 @@ Writes are atomic, but for the lines that are appended to training.jsonl.
 """
 
 import contextlib
+import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,11 @@ _TRAIN_ONLY = ("optimizer.", "train.")
 
 class WorkdirError(UsageError):
     """The work directory cannot be used; the message says why and what to do."""
+
+
+def default(path: str | os.PathLike | None, config: ConfigDict) -> "Workdir":
+    """The work directory at `path`; runs/<config.name> by default."""
+    return Workdir(path or Path("runs") / config.name)
 
 
 class Workdir:
@@ -142,6 +148,10 @@ class Workdir:
         """The saved config. Raises WorkdirError if there is none or it cannot be read."""
         return self._read(self.config)
 
+    def read_results(self) -> dict[str, Any]:
+        """What results.json holds. Raises WorkdirError if there is none or it cannot be read."""
+        return self._read(self.results)
+
     def read_label_specs(self) -> dict[str, dict]:
         """The saved label specs. Raises WorkdirError if there are none."""
         return self._read(self.label_specs)
@@ -171,13 +181,22 @@ class Workdir:
         with self.training.open("a") as file:
             file.write(json.dumps(_finite(entry)) + "\n")
 
+    def _neighbours(self) -> str:
+        """Which runs there are beside a directory that holds none."""
+        found = sorted(path.parent.name for path in self.path.parent.glob("*/config.json"))
+        if not found:
+            return "Train one first, or give the directory of one."
+        shown = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
+        near = difflib.get_close_matches(self.path.name, found, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return f"{hint}{self.path.parent} has {shown}."
+
     def _read(self, path: Path) -> Any:
         try:
             return json.loads(path.read_text())
         except FileNotFoundError as error:
             raise WorkdirError(
-                f"{path} does not exist: --workdir={self.path} holds no run. "
-                "Train one first, or give the directory of one."
+                f"{path} does not exist: --workdir={self.path} holds no run. {self._neighbours()}"
             ) from error
         except json.JSONDecodeError as error:
             raise WorkdirError(f"{path} is not valid JSON: {error}.") from error

@@ -25,7 +25,6 @@ PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
 LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
 _ERROR_LINES = 15
 _SAME_RUN = tuple(key for key in workdir.MAY_DIFFER if not key.startswith("eval."))
-_LOADER = Path(__file__).resolve().parents[2] / "configs" / "from_sweep.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +240,7 @@ class Runner:
 
     def _run_process(self, row: Row, lock: TextIO, signals: "_Signals") -> str | None:
         """Runs a row to its end. Returns the error, or None."""
-        which = f"{_LOADER}:{self.sweep.path}:{self.sweep.protocol}:{row.name}"
+        which = f"from_sweep:{self.sweep.path}:{self.sweep.protocol}:{row.name}"
         command = [*self.command, f"--config={which}", f"--workdir={self._path(row)}"]
         if row.evaluates:
             command.append("--mode=evaluate")

@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
-from ml_collections.config_flags import config_flags
 
+from mtl_jax import overrides as overriding
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import workdir
 
@@ -141,7 +140,8 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
       overrides: `--config.<key>=<value>` as on the command line, for every row.
 
     Raises:
-      SweepError: there is no such file, protocol, key; or a row is impossible.
+      SweepError: there is no such file or protocol; or a row is impossible.
+      ConfigError: an override is impossible.
     """
     path = Path(path).absolute()
     module = _module(path)
@@ -154,7 +154,7 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
     for row in module.get_rows(protocol):
         config = row.config.copy_and_resolve_references()
         config.name = f"{path.stem}_{protocol}_{row.evaluates or row.name}"
-        config = _overridden(config, overrides)
+        overriding.apply(config, overrides)
         # What was measured on other data is nothing to compare with.
         ids = row.published if protocol == module.REPORTED else ()
         rows.append(dataclasses.replace(row, config=config, published=ids))
@@ -189,20 +189,6 @@ def _check(rows: Sequence[Row], path: Path) -> None:
             f"{path}: the row {row.name!r} builds on {row.after!r}, which is no row before it that "
             "trains."
         )
-
-
-def _overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """As main.py reads these flags."""
-    arguments = ["main.py", *overrides]
-    values = flags.FlagValues()
-    try:
-        holder = config_flags.DEFINE_config_dict(
-            "config", config, flag_values=values, sys_argv=arguments
-        )
-        values(arguments)
-    except (flags.Error, KeyError, AttributeError, ValueError, TypeError) as error:
-        raise SweepError(f"{' '.join(overrides)}: {error}") from error
-    return holder.value
 
 
 def parse_shard(value: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mtl_jax import _discovery
+from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 
 
@@ -141,16 +142,16 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
       {name: Task} in the order of `config_tasks`.
 
     Raises:
-      ValueError: no task at all, an unknown type or option, or a fact that is missing.
+      ConfigError: no task at all, an unknown type or option, or a fact that is missing.
     """
     names = list(config_tasks.keys())
     if not names:
-        raise ValueError("config.tasks is empty; expected at least one task, e.g. 'semseg'.")
+        raise ConfigError("config.tasks is empty; expected at least one task, e.g. 'semseg'.")
     tasks = {}
     for name in names:
         config = config_tasks[name]
         if not config.get("type"):
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{name}.type is not set; expected one of "
                 f"{', '.join(_discovery.names(sys.modules[__name__]))}."
             )
@@ -165,7 +166,7 @@ def _join(task: Task, tasks: Mapping[str, Task]) -> Task:
     for name in needs(task):
         if name not in tasks or needs(tasks[name]):
             others = [other for other, t in tasks.items() if not needs(t)]
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{task.name} needs the task {name!r}; expected one of config.tasks "
                 f"that needs none itself: {', '.join(others) or 'there is none'}."
             )

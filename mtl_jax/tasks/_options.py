@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_jax import _options
+from mtl_jax.errors import ConfigError
 
 
 def read(name: str, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def read(name: str, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
       defaults: every option that the task type has, besides `type` and `key`.
 
     Raises:
-      ValueError: `config` has an option that the task type lacks.
+      ConfigError: `config` has an option that the task type lacks.
     """
     common = {"type": None, "key": None}
     options = _options.read(config, common | dict(defaults), key=f"config.tasks.{name}")
@@ -30,7 +31,7 @@ def choice(name: str, option: str, value: str, available: Mapping[str, Any]) -> 
 def expect_kind(name: str, key: str, spec: Mapping[str, Any] | None, kinds: tuple[str, ...]):
     """Raises ValueError if the data set's `key` holds something else than one of `kinds`."""
     if spec is not None and spec["kind"] not in kinds:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}: its type needs labels of kind {' or '.join(kinds)}, but the "
             f"data set's {key!r} is of kind {spec['kind']!r}. Set config.tasks.{name}.key to "
             "another key, or type to another task type."

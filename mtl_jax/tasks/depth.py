@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
@@ -197,7 +198,7 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Depth:
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ValueError: an unknown option, or a fact that the normalisation needs is missing.
+      ConfigError: an unknown option, or a fact that the normalisation needs is missing.
     """
     options = _options.read(name, config, OPTIONS)
     key = config.get("key") or name
@@ -226,12 +227,12 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Depth:
 
 def _valid_range(name, key, value) -> tuple[float, float]:
     if value is None:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}: the range of valid depths is unknown, as the data set says "
             f"none for {key!r}. Set config.tasks.{name}.range, e.g. (1.0, 100.0)."
         )
     if len(value) != 2 or not value[0] < value[1] or not np.all(np.isfinite(value)):
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}.range: expected (least, greatest) depth, found {value}."
         )
     return float(value[0]), float(value[1])
@@ -243,7 +244,7 @@ def _normalization(name, key, method, facts) -> Affine | Logarithmic:
     def standard():
         mean, stddev = facts["mean"], facts["stddev"]
         if mean is None or stddev is None or not stddev > 0:
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{name}.normalization='standard' needs the mean and a positive "
                 f"standard deviation of {key!r}, found mean={mean}, stddev={stddev}. Set "
                 f"config.tasks.{name}.mean and .stddev, or choose 'minmax' or 'log'."

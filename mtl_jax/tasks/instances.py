@@ -11,6 +11,7 @@ import numpy as np
 
 from mtl_jax import clustering, losses, metrics
 from mtl_jax._segments import Segments
+from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.pictures import instances as instance_drawing
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
@@ -137,14 +138,14 @@ class Instances(Offsets):
         """Looks up the ids of `classes`.
 
         Raises:
-          ValueError: there are no `classes`, or the other task has none such.
+          ConfigError: there are no `classes`, or the other task has none such.
         """
         semantics = tasks[self.needs[0]]
         names = getattr(semantics, "class_names", ())
         ids = {name: i for i, name in enumerate(names)} | {i: i for i in range(len(names))}
         unknown = [str(c) for c in self.classes if c not in ids]
         if unknown or not self.classes:
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{self.name}.classes: expected classes of {semantics.name!r} "
                 f"({', '.join(names) or 'it has none'}), found "
                 f"{', '.join(unknown) or 'none, and the data set says none either'}."
@@ -210,12 +211,12 @@ def centroid_offsets(ids: jax.Array) -> jax.Array:
       [B, H, W, 2] float32, 0 where there is no instance.
 
     Raises:
-      ValueError: an image so large that the sums might overflow, about 2900×2900.
+      ConfigError: an image so large that the sums might overflow, about 2900×2900.
     """
     height, width = ids.shape[1:]
     # Coordinates count from the middle, so half an image on one side is the most that adds up.
     if height * width * max(height, width) // 8 >= 2**31 - 1:
-        raise ValueError(
+        raise UsageError(
             f"centroid_offsets: the coordinates of an instance in images of {height}×{width} may "
             "add up to more than 32 bits. Train on crops or on smaller images."
         )
@@ -240,20 +241,20 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Offsets | I
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ValueError: an unknown option, or the key holds something else than instance ids.
+      ConfigError: an unknown option, or the key holds something else than instance ids.
     """
     options = _options.read(name, config, OPTIONS)
     key = config.get("key") or name
     _options.expect_kind(name, key, spec, ("instances",))
     if options["semantics"] is None:
         if options["classes"] is not None:
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{name}.classes is set, but not .semantics, the segmentation task "
                 "that they are classes of."
             )
         return Offsets(name=name, key=key)
     if not options["min_votes"] > 0:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}.min_votes={options['min_votes']}; expected a positive number."
         )
     classes = options["classes"]

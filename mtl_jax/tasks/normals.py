@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
@@ -132,14 +133,14 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Normals:
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ValueError: an unknown option, or the key holds something else than normals.
+      ConfigError: an unknown option, or the key holds something else than normals.
     """
     options = _options.read(name, config, OPTIONS)
     key = config.get("key") or name
     _options.choice(name, "loss", options["loss"], LOSSES)
     _options.expect_kind(name, key, spec, ("normals",))
     if spec is not None and spec.get("invalid") not in (None, 0.0):
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}: expected the zero vector to mean 'unknown' in the data set's "
             f"{key!r}, found invalid={spec['invalid']}."
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _options
 
@@ -145,7 +146,7 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ValueError: an unknown option, or the classes are unknown or contradictory.
+      ConfigError: an unknown option, or the classes are unknown or contradictory.
     """
     options = _options.read(name, config, OPTIONS)
     key = config.get("key") or name
@@ -154,7 +155,7 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
     num_classes = options["num_classes"]
     if spec is None:
         if num_classes is None:
-            raise ValueError(
+            raise ConfigError(
                 f"config.tasks.{name}: the data set has no labels {key!r}, so the number of "
                 f"classes is unknown. Set config.tasks.{name}.num_classes, or "
                 f"config.tasks.{name}.key to a key that the data set has."
@@ -162,7 +163,7 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
         spec = {"class_names": [f"class_{c}" for c in range(num_classes)], "palette": ()}
     class_names = tuple(spec["class_names"])
     if not class_names or num_classes not in (None, len(class_names)):
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}: expected the number of classes of the data set's {key!r}, "
             f"{len(class_names)}, found num_classes={num_classes}."
         )
@@ -182,7 +183,7 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
 def _evaluated_ids(name, chosen, class_names) -> tuple[int, ...]:
     unknown = [c for c in chosen if c not in class_names]
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}.evaluated_classes: {', '.join(unknown)} are not among the "
             f"classes {', '.join(class_names)}."
         )
@@ -192,14 +193,14 @@ def _evaluated_ids(name, chosen, class_names) -> tuple[int, ...]:
 def _ignore(name, key, configured, specified, num_classes) -> int:
     """The ignored id, on which config and data set must not disagree."""
     if None not in (configured, specified) and configured != specified:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}.ignore={configured}, but the data set's {key!r} uses "
             f"{specified}. Leave it unset."
         )
     known = [value for value in (configured, specified) if value is not None]
     ignore = known[0] if known else DEFAULT_IGNORE
     if 0 <= ignore < num_classes:
-        raise ValueError(
+        raise ConfigError(
             f"config.tasks.{name}: the ignored id {ignore} is one of the {num_classes} classes "
             f"(0 ... {num_classes - 1}); expected an id outside of them."
         )

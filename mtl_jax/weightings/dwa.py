@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax import weightings
+from mtl_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,10 @@ def build(config, tasks) -> DynamicWeightAverage:
     """Builds the weighting with `config.temperature`.
 
     Raises:
-      ValueError: the temperature is not a positive number.
+      ConfigError: the temperature is not a positive number.
     """
     if not 0 < config.temperature < float("inf"):
-        raise ValueError(
+        raise ConfigError(
             f"config.weighting.temperature={config.temperature}; expected a number above 0."
         )
     return DynamicWeightAverage(tasks=tuple(tasks), temperature=float(config.temperature))

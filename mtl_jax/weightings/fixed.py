@@ -3,6 +3,7 @@
 import dataclasses
 
 from mtl_jax import weightings
+from mtl_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +27,15 @@ def build(config, tasks) -> Fixed:
     """Builds the weighting from `config.weights`, {task: number}; missing altogether means 1 each.
 
     Raises:
-      ValueError: the weights' tasks are not the run's tasks, or a weight is negative.
+      ConfigError: the weights' tasks are not the run's tasks, or a weight is negative.
     """
     given = dict(config.get("weights") or dict.fromkeys(tasks, 1.0))
     if set(given) != set(tasks):
-        raise ValueError(
+        raise ConfigError(
             f"config.weighting.weights names the tasks {sorted(given)}, "
             f"but config.tasks has {sorted(tasks)}. Give each of these one weight."
         )
     negative = {task: weight for task, weight in given.items() if not weight >= 0}
     if negative:
-        raise ValueError(f"config.weighting.weights must be 0 or more; found {negative}.")
+        raise ConfigError(f"config.weighting.weights must be 0 or more; found {negative}.")
     return Fixed(tasks=tuple(tasks), weights=tuple(float(given[task]) for task in tasks))

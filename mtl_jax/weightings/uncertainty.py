@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import weightings
+from mtl_jax.errors import ConfigError
 
 FORMS = ("repo", "gaussian", "kendall")
 
@@ -67,15 +68,15 @@ def build(config, tasks) -> Uncertainty:
       tasks: {name: Task}; `classification` of each is read by the form 'kendall'.
 
     Raises:
-      ValueError: unknown form, or a variance that is not positive.
+      ConfigError: unknown form, or a variance that is not positive.
     """
     if config.form not in FORMS:
-        raise ValueError(
+        raise ConfigError(
             f"config.weighting.form={config.form!r}; expected one of {', '.join(FORMS)}."
         )
     between = np.atleast_1d(np.asarray(config.initial_variance, np.float64))
     if between.size not in (1, 2) or not (np.all(between > 0) and np.all(np.isfinite(between))):
-        raise ValueError(
+        raise ConfigError(
             f"config.weighting.initial_variance={config.initial_variance}; expected a number above "
             "0, or two for a uniform draw between them."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs import branched
+from mtl_jax.configs import branched
 from mtl_jax.runs import workdir
 
 CLASSES = ("road", "car", "train")

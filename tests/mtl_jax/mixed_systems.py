@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from configs import common
 from input_pipeline import labels
 from mtl_jax import architectures, layers, optimizers, parallel, system, tasks, training, weightings
+from mtl_jax.configs import common
 from mtl_jax.optimizers import freezing
 
 SIZE = (8, 8)

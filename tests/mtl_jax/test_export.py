@@ -12,9 +12,9 @@ from flax import linen as nn
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
-from configs import branched
 from mtl_jax import _discovery, architectures, export, system, tasks
 from mtl_jax import views as test_time_augmentation
+from mtl_jax.configs import branched
 from mtl_jax.errors import UsageError
 
 SIZE = (40, 56)  # padded to 64×64

@@ -5,8 +5,8 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from configs import common, joint
 from input_pipeline import datasets, labels, transforms
+from mtl_jax.configs import common, joint
 
 TASKS = {
     "instance": {"type": "instances", "semantics": "semseg"},  # before what it needs

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny
 
-from configs import branched, common, joint
 from input_pipeline import labels
 from mtl_jax import system
+from mtl_jax.configs import branched, common, joint
 from mtl_jax.optimizers import freezing
 
 

@@ -157,7 +157,7 @@ def test_dropout(module):
     ],
 )
 def test_architectures_pass_dropout_on(name, protocol, option):
-    config = importlib.import_module(f"configs.{name}").get_config(protocol).model
+    config = importlib.import_module(f"mtl_jax.configs.{name}").get_config(protocol).model
 
     def outputs(rate, *, train):
         config.update_from_flattened_dict({option: rate})

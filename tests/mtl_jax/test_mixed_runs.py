@@ -7,8 +7,8 @@ import pytest
 import tiny
 from conftest import TINY
 
-from configs import stacked_unet
 from mtl_jax import architectures, checkpoints, training
+from mtl_jax.configs import stacked_unet
 from mtl_jax.runs import loop
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
 from mtl_jax import _discovery, architectures, optimizers
+from mtl_jax.configs import common
 
 
 def schedule(steps_per_epoch=10, epochs=16, **options):
@@ -170,7 +170,7 @@ def model_configs():
     """{architecture: the first `config.model` in configs/ that names it}."""
     found = {}
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.py")):
-        module = importlib.import_module(f"configs.{path.stem}")
+        module = importlib.import_module(f"mtl_jax.configs.{path.stem}")
         for protocol in getattr(module, "PROTOCOLS", ()):
             model = module.get_config(protocol).model
             found.setdefault(model.architecture, model)

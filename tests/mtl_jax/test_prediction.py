@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from toy_predictions import TASKS, BrightestChannel, maps_of, photograph, read, save
 
-from configs import common
 from mtl_jax import prediction, tasks
+from mtl_jax.configs import common
 from mtl_jax.prediction import outputs, predictor
 
 RNG = np.random.default_rng(1)

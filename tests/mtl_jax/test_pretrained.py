@@ -12,9 +12,9 @@ import pytest
 import test_safetensors_files as safetensors
 import torch_files
 
-from configs import common
-from configs import fcn as fcn_configs
 from mtl_jax import architectures, checkpoints, encoders
+from mtl_jax.configs import common
+from mtl_jax.configs import fcn as fcn_configs
 from mtl_jax.encoders import alexnet, resnet, vgg
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import load as pretrained

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import common
+from mtl_jax.configs import common
 from mtl_jax.runs import results, workdir
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from weighting_systems import all_tasks, section
 
-from configs import mtan, uncertainty
 from mtl_jax import weightings
+from mtl_jax.configs import mtan, uncertainty
 from mtl_jax.weightings import pcgrad
 
 TASKS = ("semseg", "depth", "parts")

@@ -15,8 +15,8 @@ import tiny
 from test_weightings import surgery
 from weighting_systems import TASKS, B, Trainer, batch, gradients, section
 
-from configs import common
 from mtl_jax import _discovery, checkpoints, weightings
+from mtl_jax.configs import common
 from mtl_jax.runs import results, step_log, workdir
 
 NAMES = _discovery.names(weightings)

@@ -8,9 +8,9 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from configs import common
 from input_pipeline import labels
 from mtl_jax import architectures, optimizers, parallel, system, tasks, training, weightings
+from mtl_jax.configs import common
 
 B, H, W = 8, 8, 8
 TASKS = ("semseg", "depth", "parts")

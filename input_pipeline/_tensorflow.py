@@ -1,0 +1,54 @@
+"""TensorFlow and TFDS, imported without the lines that they print meanwhile.
+
+TensorFlow writes them in C++ before any setting of its logs is read (2.21 ignores
+TF_CPP_MIN_LOG_LEVEL for them). One of them, that results may differ slightly, is about operations
+that the input pipeline has none of. Whatever else is printed, or raised, is shown.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog"
+    rb"|[IW]\d{4} .*(oneDNN custom operations|TensorFlow binary is optimized|computation_placer"
+    rb"|cuda_\w+\.cc|Unable to register cu|Could not find cuda drivers)"
+    rb"|To enable the following instructions"
+)
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Holds back what is written to standard error, and passes on what is no chatter."""
+    try:
+        before = os.dup(2)
+    except OSError:  # closed: there is nothing to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+            held.seek(0)
+            for line in held:
+                if not _CHATTER.match(line):
+                    os.write(2, line)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what comes later, when operations run
+with _without_chatter():
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+with contextlib.suppress(RuntimeError):  # somebody uses TensorFlow already, as they see fit
+    tf.config.set_visible_devices([], "GPU")  # all of its memory is JAX's
+
+__all__ = ["tf", "tfds"]

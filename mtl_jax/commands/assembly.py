@@ -1,0 +1,89 @@
+"""What the commands put together from a config: data set, streams, system, variables."""
+
+import functools
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mtl_jax import checkpoints, parallel, system
+from mtl_jax.pictures import panels
+from mtl_jax.runs import loop, seeds, workdir
+from mtl_jax.runs.workdir import Workdir
+
+
+def dataset(config: ConfigDict) -> tuple[Any, dict[str, dict]]:
+    """(prepared builder, its label specs as plain dicts). Raises DatasetError."""
+    from input_pipeline import from_config
+
+    builder = from_config.load(config.data)
+    return builder, {key: spec.as_dict() for key, spec in builder.label_specs.items()}
+
+
+def train_stream(builder: Any, config: ConfigDict, parts: system.System):
+    """This process's part of the training batches."""
+    from input_pipeline import from_config
+
+    return from_config.train_stream(builder, config, _keys(parts), **_process())
+
+
+def eval_stream(builder: Any, config: ConfigDict, parts: system.System):
+    """This process's part of the batches of `config.eval.split`."""
+    from input_pipeline import from_config
+
+    return from_config.eval_stream(builder, config, _keys(parts), **_process())
+
+
+def run(
+    config: ConfigDict,
+    parts: system.System,
+    builder: Any,
+    where: Workdir,
+    writer: Any,
+    devices: list[jax.Device] | None = None,
+) -> loop.Run:
+    """A training run, ready to be started.
+
+    Args:
+      config: of the run.
+      parts: its system.
+      builder: of `dataset`.
+      where: its work directory.
+      writer: of TensorBoard events.
+      devices: to train on; all by default.
+    """
+    evaluated = eval_stream(builder, config, parts)
+    return loop.Run(
+        config=config,
+        system=parts,
+        mesh=parallel.make_mesh(devices),
+        stream=train_stream(builder, config, parts),
+        eval_batches=evaluated.batches,
+        eval_ids=evaluated.example_ids,
+        workdir=where,
+        writer=writer,
+        draw=functools.partial(panels.draw, tasks=parts.tasks),
+    )
+
+
+def trained(config: ConfigDict, where: Workdir) -> system.System:
+    """The system of a trained run. Raises WorkdirError if it is of another config."""
+    seeds.check_single(where)
+    where.check_config(config, may_differ=workdir.use_may_differ())
+    return system.build(config, where.read_label_specs())
+
+
+def variables(
+    config: ConfigDict, where: Workdir, parts: system.System
+) -> tuple[dict[str, Any], int]:
+    """(variables, step) of the checkpoint that config.eval.checkpoint names."""
+    like = parts.init(jax.random.key(0), (64, 64))
+    return checkpoints.read_variables(where.checkpoints, config.eval.checkpoint, like)
+
+
+def _keys(parts: system.System) -> list[str]:
+    return ["image", *dict.fromkeys(task.key for task in parts.tasks.values())]
+
+
+def _process() -> dict[str, int]:
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}

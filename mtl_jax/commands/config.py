@@ -1,0 +1,100 @@
+"""The config that is asked for: by a name, by a file, or of the run in a work directory."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from mtl_jax import _discovery, configs, overrides
+from mtl_jax.errors import ConfigError
+from mtl_jax.runs import workdir
+
+SHIPPED = Path(next(iter(configs.__path__))).resolve()
+_NO_EXPERIMENTS = ("common", "from_sweep", "from_workdir", "sweeps")
+
+
+def load(which: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
+    """The config of `--config=<which>`, locked.
+
+    Args:
+      which: `'branched'` or `'branched:kitti'`, a config of this project with its protocol; or a
+        file that defines `get_config`, such as `'my/configs/branched.py:kitti'`.
+      changes: `--config.<key>=<value>` each, see `overrides`.
+
+    Raises:
+      ConfigError: there is no such config, protocol or key.
+    """
+    name, colon, protocol = str(which).partition(":")
+    get_config = _function(_module(name), name)
+    takes_protocol = bool(inspect.signature(get_config).parameters)
+    if colon and not takes_protocol:
+        raise ConfigError(f"--config={which}: {name} has no protocols; leave out ':{protocol}'.")
+    config = get_config(protocol) if colon else get_config()
+    overrides.apply(config, changes)
+    return config.lock()
+
+
+def of_run(directory: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
+    """The config that the run in a work directory was started with.
+
+    Raises:
+      WorkdirError: there is no run.
+      ConfigError: a key that the config lacks.
+    """
+    return load(f"from_workdir:{workdir.Workdir(directory).path}", changes)
+
+
+def names() -> list[str]:
+    """The configs of this project."""
+    return [name for name in _discovery.names(configs) if name not in _NO_EXPERIMENTS]
+
+
+def show(config: ConfigDict) -> str:
+    """One line for each key, `train.batch_size=8`: what `--config.<line>` would set."""
+    flat = workdir.flatten(config.to_dict())
+    return "\n".join(f"{key}={value}" for key, value in flat.items())
+
+
+def _module(name: str) -> ModuleType:
+    """The module of a name or a path."""
+    if not name.endswith(".py"):
+        if name not in _discovery.names(configs):
+            raise ConfigError(_unknown(name))
+        return importlib.import_module(f"{configs.__name__}.{name}")
+    path = Path(name).expanduser().resolve()
+    if path.is_relative_to(SHIPPED) and path.is_file():  # imported once, whatever it is called by
+        inside = path.relative_to(SHIPPED).with_suffix("")
+        return importlib.import_module(".".join([configs.__name__, *inside.parts]))
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except OSError as error:
+        if Path(str(error.filename)) != path:
+            raise
+        raise ConfigError(
+            f"--config={name} cannot be read: {error.strerror}. The current folder is "
+            f"{Path.cwd()}. {_unknown(path.stem)}"
+        ) from error
+    return module
+
+
+def _unknown(name: str) -> str:
+    available = names()
+    near = difflib.get_close_matches(name, available, n=1)
+    hint = f" Did you mean --config={near[0]}?" if near else ""
+    return (
+        f"There is no config {name!r}.{hint} This project's are {', '.join(available)}, with "
+        "'<name>:<protocol>' for one of their protocols; a file of one's own ends in .py."
+    )
+
+
+def _function(module: ModuleType, name: str):
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"--config={name}: it has no function get_config.")
+    return module.get_config

@@ -1,0 +1,90 @@
+"""Evaluates a trained run: all metrics of config.eval.split, their mean over seeds, and Δm."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mtl_jax import evaluation, parallel, views
+from mtl_jax.commands import assembly
+from mtl_jax.runs import baselines, progress, seeds, workdir
+from mtl_jax.runs.workdir import Workdir
+
+
+def run(
+    config: ConfigDict,
+    path: str | Path | None = None,
+    *,
+    chosen_seeds: Sequence[int] = (),
+    compared_with: Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """Evaluates the checkpoint that config.eval.checkpoint names.
+
+    Args:
+      config: of the run, with what is to be evaluated in `config.eval`.
+      path: the work directory; runs/<config.name> by default.
+      chosen_seeds: evaluates the run of each of these, and sums them up.
+      compared_with: work directories of single-task runs, to compute Δm.
+
+    Returns:
+      What evaluation_<split>_<checkpoint>.json holds.
+
+    Raises:
+      UsageError: there is no such run, or it cannot be evaluated or compared so.
+    """
+    where = workdir.default(path, config)
+    compared = [Workdir(other) for other in compared_with]
+    like = workdir.to_json(config)
+    baselines.read(compared, like, config.eval.checkpoint)  # fails now rather than after the work
+    if chosen_seeds:
+        chosen = tuple(chosen_seeds)
+        runs = [_evaluate(*one) for _, *one in seeds.runs(config, where, chosen)]
+        result, tasks = runs[0]
+        mean, deviation = seeds.spread(its["metrics"] for its, _ in runs)
+        result |= {"seeds": list(chosen), "step": [its["step"] for its, _ in runs]}
+        result |= {"metrics": mean, "std": deviation}
+        progress.evaluation(result["step"], mean)
+    else:
+        result, tasks = _evaluate(config, where)
+    if compared:
+        result["delta_m"] = baselines.compare(
+            result["metrics"], where, compared, like, tasks, report=progress.say
+        )
+    progress.say(f"All metrics: {_write(config, where, result)}")
+    return result
+
+
+def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what evaluation_<split>_<checkpoint>.json holds, tasks) of one run."""
+    parts = assembly.trained(config, where)
+    builder, _ = assembly.dataset(config)
+    stream = assembly.eval_stream(builder, config, parts)
+    mesh = parallel.make_mesh()
+    parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
+    tta = views.build(config.eval.tta, multiple_of=config.eval.crop_multiple)
+    variables, step = assembly.variables(config, where, parts)
+    save = None
+    if config.eval.save_predictions:
+        folder = where.predictions / f"{config.eval.split}_{config.eval.checkpoint}"
+        save = evaluation.PredictionSaver(folder, stream, parts.tasks)
+    metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), save)
+    progress.evaluation(step, metrics)
+    if save:
+        progress.say(f"Predictions: {folder}")
+    result = {
+        "step": step,
+        "split": config.eval.split,
+        "evaluated_with": baselines.evaluated_with(workdir.to_json(config)),
+        "metrics": metrics,
+    }
+    _write(config, where, result)
+    return result, parts.tasks
+
+
+def _write(config: ConfigDict, where: Workdir, result: dict[str, Any]) -> Path:
+    file = where.path / f"evaluation_{config.eval.split}_{config.eval.checkpoint}.json"
+    if jax.process_index() == 0:
+        workdir.write_json(file, result)
+    return file

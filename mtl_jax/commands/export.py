@@ -1,0 +1,44 @@
+"""Exports a network, image ─► final outputs, for JAX and for TensorFlow, without this project."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mtl_jax import export
+from mtl_jax.commands import assembly
+from mtl_jax.errors import UsageError
+from mtl_jax.runs import progress, workdir
+
+
+def run(
+    config: ConfigDict,
+    path: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    size: str = "",
+) -> None:
+    """Writes the network of the checkpoint that config.eval.checkpoint names.
+
+    Args:
+      config: of the run.
+      path: the work directory; runs/<config.name> by default.
+      output: a new folder.
+      size: '<height>x<width>' of the images instead of `config.eval.image_size`.
+
+    Raises:
+      UsageError: there is no such run, or it cannot be exported so.
+    """
+    if not output:
+        raise UsageError("export needs --output=<a new folder>.")
+    from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
+    from mtl_jax.serving import saved_model
+
+    where = workdir.default(path, config)
+    parts = assembly.trained(config, where)
+    network = export.network(config, parts, where.read_label_specs(), size)
+    with export.new_folder(Path(output).expanduser()) as folder:
+        variables, step = assembly.variables(config, where, parts)
+        exported = export.export(network, variables)
+        export.write(folder, network, exported, {"config": config.name, "step": step})
+        saved_model.write(folder, exported)
+    progress.say(f"Step {step}, {network}: {output}")

@@ -1,0 +1,64 @@
+"""Runs the rows of a study, each in a process of its own, or lists them with their cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_jax.commands import config as configuration
+from mtl_jax.errors import UsageError
+from mtl_jax.studies import runner as sweep_runner
+from mtl_jax.studies import sweeps
+
+
+def run(
+    which: str,
+    path: str | Path | None = None,
+    *,
+    command: Sequence[str],
+    overrides: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+    chosen_seeds: Sequence[int] = (),
+    shard: str = "0/1",
+    only_list: bool = False,
+    images_per_second: float = 0.0,
+) -> int:
+    """Runs what is not done yet of a sweep's rows.
+
+    Args:
+      which: 'depth_loss' or 'depth_loss:streets', a sweep of this project with its protocol, or a
+        file, such as 'configs/sweeps/depth_loss.py:streets'.
+      path: the folder of the rows' work directories; runs/<sweep> by default.
+      command: what starts a row's process, e.g. [python, 'main.py'].
+      overrides: `--config.<key>=<value>` each, for every row.
+      arguments: further flags for every row.
+      chosen_seeds: every row is run with each of these; () = with its config's seed.
+      shard: 'i/n': the i-th of n parts, from 0.
+      only_list: print the rows and their cost; run nothing.
+      images_per_second: a rate to estimate with; 0 = that of the rows that are done.
+
+    Returns:
+      The exit status.
+
+    Raises:
+      SweepError: there is no such sweep, or it cannot be run.
+    """
+    if images_per_second and not only_list:
+        raise UsageError("--images_per_second is of no use without --sweep_list.")
+    name, _, protocol = which.partition(":")
+    study = sweeps.load(file(name), protocol, overrides)
+    runner = sweep_runner.Runner(
+        sweep=study,
+        directory=Path(path or Path("runs") / study.name).expanduser().absolute(),
+        command=command,
+        arguments=(*overrides, *arguments),
+        seeds=chosen_seeds,
+    )
+    rows = study.shard(*sweeps.parse_shard(shard))
+    if only_list:
+        print(runner.table(rows, images_per_second))
+        return 0
+    return runner.run(rows)
+
+
+def file(name: str) -> Path:
+    """The file of a sweep of this project, or of a path."""
+    return Path(name) if name.endswith(".py") else configuration.SHIPPED / "sweeps" / f"{name}.py"
