@@ -169,15 +169,16 @@ class TestEncoders:
     def test_strides(self, name, size):
         for dtype in (jnp.float32, jnp.bfloat16):
             model = encoders.build(config_of("encoder", name), dtype=dtype)
-            features, _ = jax.eval_shape(
+            pyramid, _ = jax.eval_shape(
                 lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False),
                 images(size),
             )
-            strides = set(features) - {encoders.SKIP}
-            assert len(strides) > 1
-            for stride in strides:
-                expected = (2, *(-(-n // stride) for n in size))
-                assert features[stride].shape[:3] == expected
-            if encoders.SKIP in features:
-                assert features[encoders.SKIP].shape[1:3] == (-(-size[0] // 4), -(-size[1] // 4))
-            assert features[max(features)].dtype == dtype
+            assert isinstance(pyramid, encoders.Pyramid)
+            for stride, features in pyramid.features.items():
+                assert features.shape[:3] == (2, *(-(-n // stride) for n in size))
+            if pyramid.skip is not None:
+                assert pyramid.skip.shape[1:3] == (-(-size[0] // 4), -(-size[1] // 4))
+            if pyramid.tokens is not None:
+                for maps in (pyramid.tokens.maps(normed=n) for n in (False, True)):
+                    assert {x.shape[:3] for x in maps} == {(2, *pyramid.tokens.grid)}
+            assert pyramid.last.dtype == dtype

@@ -38,7 +38,7 @@ class Branched(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
         pyramid = self.encoder(image, train=train)
-        x, skip = pyramid[max(pyramid)], pyramid[encoders.SKIP]
+        x, skip = pyramid.last, pyramid.need_skip(by="The architecture 'branched'")
         final = {}
         for task, outputs in self.channels.items():
             predictions, _ = self.branch(x, skip, outputs, task=task, train=train)

@@ -88,7 +88,7 @@ class Distillation(nn.Module):
     def _first_predictions(self, image: jax.Array, *, train: bool) -> tuple[dict, dict]:
         """Predictions and features of the branched network, both at stride 4."""
         pyramid = self.encoder(image, train=train)
-        x, skip = pyramid[max(pyramid)], pyramid[encoders.SKIP]
+        x, skip = pyramid.last, pyramid.need_skip(by="The architecture 'distillation'")
         first, features = {}, {}
         for task, outputs in self.channels.items():
             first[task], features[task] = self.branch(x, skip, outputs, task=task, train=train)

@@ -74,9 +74,8 @@ class FCN(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
-        features = self.encoder(image, train=train)
-        stride = max(features)
-        x = features[stride]
+        pyramid = self.encoder(image, train=train)
+        stride, x = pyramid.strides[-1], pyramid.last
         if self.average_pool:
             x = pooling.average_pool_valid(x, self.average_pool)
         if self.classifier_kernel:

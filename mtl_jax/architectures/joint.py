@@ -72,8 +72,8 @@ class Joint(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
         height, width = image.shape[1:3]
-        features = self.encoder(image, train=train)
-        x = features[max(features)]
+        pyramid = self.encoder(image, train=train)
+        x = pyramid.last
         if self.use_aspp:
             x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name="aspp")(
                 x, train=train
@@ -91,7 +91,7 @@ class Joint(nn.Module):
                 self.se,
                 self.dtype,
                 name="decoder",
-            )(x, features[encoders.SKIP], train=train)
+            )(x, pyramid.need_skip(by="config.model.decoder.skip=True"), train=train)
         else:
             stride_4 = (-(-height // 4), -(-width // 4))
             x, _ = deeplabv3plus.PlainDecoder(outputs, name="decoder")(x, stride_4)

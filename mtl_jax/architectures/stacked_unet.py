@@ -46,8 +46,7 @@ class StackedUNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
-        features = self.encoder(image, train=train)
-        x = features[max(features)]
+        x = self.encoder(image, train=train).last
         final = {}
         for task, outputs in self.channels.items():
             head = degridding.DegriddingHead(

@@ -68,9 +68,8 @@ class Uncertainty(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
         size = image.shape[1:3]
-        features = self.encoder(image, train=train)
         resize = _RESIZES[self.resize]
-        x = resize(features[max(features)], [-(-n // 2) for n in size])
+        x = resize(self.encoder(image, train=train).last, [-(-n // 2) for n in size])
         return Predictions(
             final={
                 task: resize(

@@ -1,4 +1,4 @@
-"""Encoders: image [B, H, W, 3] ─► {stride: features [B, h, w, c]}, one module each."""
+"""Encoders: image [B, H, W, 3] ─► `Pyramid` of features, one module each."""
 
 import sys
 
@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtl_jax import _discovery
+from mtl_jax.encoders._pyramid import Pyramid, Tokens
 
-# Key of the features that a decoder's skip connection reads: an encoder's first stage, stride 4.
-# It is an entry of its own because a dilated later stage of the same stride overwrites entry 4.
-SKIP = 0
+__all__ = ["Pyramid", "Tokens", "build"]
 
 
 def build(config, *, dtype=jnp.float32) -> nn.Module:
@@ -21,9 +20,7 @@ def build(config, *, dtype=jnp.float32) -> nn.Module:
 
     Returns:
       A Linen module whose `__call__(image, *, train)` takes a normalised image [B, H, W, 3] and
-      returns {stride: features}; of several stages with the same stride the last one is kept, so
-      the entry of the largest stride is the encoder's output. Encoders that have features for a
-      decoder's skip connection give them under `SKIP` besides.
+      returns a `Pyramid`.
 
     Raises:
       ValueError: no encoder has that name, or an option of it has an impossible value.

@@ -57,7 +57,7 @@ class AlexNet(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+    def __call__(self, image: jax.Array, *, train: bool) -> encoders.Pyramid:
         """Computes the features of every resolution.
 
         Args:
@@ -65,8 +65,8 @@ class AlexNet(nn.Module):
           train: has no effect here.
 
         Returns:
-          {stride: [B, h, w, c]} at strides 1 (the image), 4, 8 and 16 before the pool, and 32; and
-          those of stride 4 once more under `encoders.SKIP`. For h and w see the module.
+          Features at strides 1 (the image), 4, 8 and 16 before the pool, and 32; those of stride 4
+          are the skip. For h and w see the module.
 
         Raises:
           UsageError: padding 'published' leaves nothing of so small an image.
@@ -88,7 +88,8 @@ class AlexNet(nn.Module):
         x = self._conv(x, 8, 4 * width, 3)
         x = self._conv(x, 10, 4 * width, 3)
         features[16] = x
-        return features | {32: self._pool(x), encoders.SKIP: features[4]}
+        features[32] = self._pool(x)
+        return encoders.Pyramid(features, skip=features[4])
 
     def _conv(self, x, place: int, features: int, kernel_size: int, **options) -> jax.Array:
         name = f"features_{place}"

@@ -167,7 +167,7 @@ class ResNet(nn.Module):
     dtype: DTypeLike
     ceil_mode: bool = False
 
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+    def __call__(self, image: jax.Array, *, train: bool) -> encoders.Pyramid:
         """Computes the features of every stage.
 
         Args:
@@ -175,17 +175,17 @@ class ResNet(nn.Module):
           train: normalise by the batch, and update the running statistics.
 
         Returns:
-          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]} of the image (1), the stem (2) and the stages,
-          the last one of a stride; and stage 1 once more under `encoders.SKIP`. With `ceil_mode`
-          strides from 4 on may have one row and column more.
+          [B, ⌈H/stride⌉, ⌈W/stride⌉, c] of the image (1), the stem (2) and the stages, the last one
+          of a stride; stage 1 is the skip. With `ceil_mode` strides from 4 on may have one row and
+          column more.
         """
         stem, stages = self.stages(image, train=train)
-        features = {1: image, 2: stem, encoders.SKIP: stages[0][1]}
+        features = {1: image, 2: stem}
         output_stride = 4
         for (_, last), (stride, _, _) in zip(stages, self.plan):
             output_stride *= stride
             features[output_stride] = last
-        return features
+        return encoders.Pyramid(features, skip=stages[0][1])
 
     @property
     def plan(self) -> tuple[tuple[int, int, int], ...]:
@@ -195,7 +195,7 @@ class ResNet(nn.Module):
     @nn.compact
     def stages(self, image: jax.Array, *, train: bool):
         """As `__call__`, but returns the stem's features and, for every stage, the features before
-        and behind its last block."""
+        and after its last block."""
         x = _conv(self.width, 7, stride=2, dtype=self.dtype, name="conv1")(image)
         stem = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
         pool = pooling.max_pool_ceil if self.ceil_mode else layers.max_pool

@@ -168,7 +168,7 @@ class SUNet(_Base):
     pools: int = 2
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+    def __call__(self, image: jax.Array, *, train: bool) -> encoders.Pyramid:
         """Computes the features of every block.
 
         Args:
@@ -176,8 +176,8 @@ class SUNet(_Base):
           train: normalise by the batch, update the running statistics, drop out.
 
         Returns:
-          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]} of the image (1), the stem (2) and the blocks,
-          the last one of a stride; and block 1 once more under `encoders.SKIP`.
+          [B, ⌈H/stride⌉, ⌈W/stride⌉, c] of the image (1), the stem (2) and the blocks, the last one
+          of a stride; block 1 is the skip.
         """
         common = (self.dropout, self.kernel_init, self.dtype)
         x = layers.Conv(self.width, 7, stride=2, name="conv1", **self._options)(image)
@@ -195,9 +195,9 @@ class SUNet(_Base):
                 )(x, train=train)
             features[stride] = x
             if block == 0:
-                features[encoders.SKIP] = x
+                skip = x
             if block < self.pools:
                 x = pooling.average_pool_2x2(x)
                 stride *= 2
         features[stride] = self._activate(x, "bn2", train=train)
-        return features
+        return encoders.Pyramid(features, skip=skip)

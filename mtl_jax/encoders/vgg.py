@@ -51,7 +51,7 @@ class VGG(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+    def __call__(self, image: jax.Array, *, train: bool) -> encoders.Pyramid:
         """Computes the features of every block.
 
         Args:
@@ -59,8 +59,8 @@ class VGG(nn.Module):
           train: has no effect here.
 
         Returns:
-          {stride: [B, ⌈H/stride⌉, ⌈W/stride⌉, c]}: at strides 1 to 16 a block's features before its
-          pool, at 32 the last pool's; and those of stride 4 once more under `encoders.SKIP`.
+          [B, ⌈H/stride⌉, ⌈W/stride⌉, c]: at strides 1 to 16 a block's features before its pool, at
+          32 the last pool's; those of stride 4 are the skip.
         """
         del train
         x, features, stride = image, {}, 1
@@ -78,4 +78,5 @@ class VGG(nn.Module):
             features[stride] = x
             x = pooling.max_pool_ceil(x, 2, stride=2)
             stride *= 2
-        return features | {stride: x, encoders.SKIP: features[4]}
+        features[stride] = x
+        return encoders.Pyramid(features, skip=features[4])

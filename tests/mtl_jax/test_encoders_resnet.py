@@ -106,31 +106,31 @@ def test_dilations(depth, rule, flags, dilations, output_stride):
             expected += [(1, stride), (dilation, 1)] if depth == 34 else [(dilation, stride)]
     assert found == expected
 
-    features = shapes(depth=depth, replace_stride_with_dilation=flags, dilation_rule=rule)[0]
-    assert max(features) == output_stride
+    pyramid = shapes(depth=depth, replace_stride_with_dilation=flags, dilation_rule=rule)[0]
+    assert pyramid.strides[-1] == output_stride
 
 
 def test_features():
-    features = shapes((64, 96))[0]
-    assert {stride: x.shape for stride, x in features.items()} == {
+    pyramid = shapes((64, 96))[0]
+    assert pyramid.skip.shape == (2, 16, 24, 64)
+    assert {stride: x.shape for stride, x in pyramid.features.items()} == {
         1: (2, 64, 96, 3),
         2: (2, 32, 48, 64),
         4: (2, 16, 24, 64),
         8: (2, 8, 12, 128),
         16: (2, 4, 6, 512),  # stage 4 overwrites stage 3
-        encoders.SKIP: (2, 16, 24, 64),
     }
 
 
 def test_skip_is_stage_1_even_where_stage_4_has_its_stride():
-    features = shapes((64, 96), replace_stride_with_dilation="TTT")[0]
-    assert features[4].shape == (2, 16, 24, 512)
-    assert features[encoders.SKIP].shape == (2, 16, 24, 64)
+    pyramid = shapes((64, 96), replace_stride_with_dilation="TTT")[0]
+    assert pyramid.features[4].shape == pyramid.last.shape == (2, 16, 24, 512)
+    assert pyramid.skip.shape == (2, 16, 24, 64)
 
 
 def test_odd_sizes():
-    features = shapes((51, 77), replace_stride_with_dilation="FFF")[0]
-    assert features[32].shape == (2, 2, 3, 512)
+    pyramid = shapes((51, 77), replace_stride_with_dilation="FFF")[0]
+    assert pyramid.features[32].shape == (2, 2, 3, 512)
 
 
 def test_flags_as_booleans():

@@ -32,8 +32,9 @@ def test_features_of_every_output_stride(output_stride, sides):
     )
     image = jax.ShapeDtypeStruct((1, 512, 512, 3), jnp.float32)
     init = functools.partial(encoders.build(config).init_with_output, train=False)
-    features, _ = jax.eval_shape(init, jax.random.key(0), image)
-    assert features.pop(encoders.SKIP).shape == (1, 128, 128, 16)
+    pyramid, _ = jax.eval_shape(init, jax.random.key(0), image)
+    features = {stride: pyramid.features[stride] for stride in pyramid.strides}
+    assert pyramid.skip.shape == (1, 128, 128, 16)
     assert {stride: x.shape[1] for stride, x in features.items()} == sides
     # Stem, blocks 1 to 3 as far as they have a stride of their own, and the last block.
     channels = [3, 4, 16, 32, 48, 64]
