@@ -3,28 +3,34 @@
 python -m input_pipeline.prepare --dataset=camvid --manual_dir=/path/to/CamVid --preview=camvid.png
 """
 
-from typing import Any
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import tqdm
-from absl import app, flags, logging
+from input_pipeline.errors import DatasetError
 
-from input_pipeline import datasets, pipeline, preview, summary
-from input_pipeline._tensorflow import tfds
-
-FLAGS = flags.FLAGS
+if TYPE_CHECKING:  # all else is imported in functions: --help is not to wait for TensorFlow
+    from input_pipeline._tensorflow import tfds
 
 
-def summarize(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+def summarize(builder: "tfds.core.DatasetBuilder") -> dict[str, Any]:
     """{split: numbers as of `summary.describe`}: what lies beside the records, or read from them.
 
     Data sets that are drawn have no such file; every record of theirs is read once.
     """
+    from input_pipeline import summary
+
     return summary.read(builder.data_dir) or {
         split: _summarize_split(builder, split) for split in builder.info.splits
     }
 
 
-def _summarize_split(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, Any]:
+def _summarize_split(builder: "tfds.core.DatasetBuilder", split: str) -> dict[str, Any]:
+    import tqdm
+
+    from input_pipeline import pipeline, summary
+
     specs = builder.label_specs
     stream = pipeline.EvalStream(builder, split=split, keys=tuple(specs), batch_size=1)
     total: summary.Counts = {}
@@ -33,30 +39,44 @@ def _summarize_split(builder: tfds.core.DatasetBuilder, split: str) -> dict[str,
     return summary.describe(total, stream.num_examples, specs)
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
-    logging.set_verbosity(logging.ERROR)  # TFDS has a progress bar; its log would tear it apart.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepares a data set; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="prepare", description=__doc__.partition("\n")[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, help="<name>[/<configuration>], see docs/datasets.md")
+    add("--manual_dir", default="", help="folder of the release")
+    add("--data_dir", default="", help="where the records go; default: that of TFDS")
+    add("--partial", action="store_true", help="accept a release of which examples are missing")
+    add("--preview", default="", help="an image file to draw some examples in")
+    given = parser.parse_args(arguments)
     try:
-        builder = datasets.prepare(
-            FLAGS.dataset,
-            data_dir=FLAGS.data_dir,
-            manual_dir=FLAGS.manual_dir,
-            partial=FLAGS.partial,
-        )
-    except datasets.DatasetError as error:
-        raise SystemExit(f"error: {error}") from error
+        _prepare(given)
+    except DatasetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prepare(given: argparse.Namespace) -> None:
+    from absl import logging
+
+    from input_pipeline import datasets, preview, summary
+
+    logging.set_verbosity(logging.ERROR)  # TFDS has a progress bar; its log would tear it apart.
+    builder = datasets.prepare(
+        given.dataset,
+        data_dir=given.data_dir,
+        manual_dir=given.manual_dir,
+        partial=given.partial,
+    )
     print(f"{builder.info.full_name} in {builder.data_dir}\n")
     print(summary.text(summarize(builder), builder.label_specs))
-    if FLAGS.preview:
-        preview.write(builder, FLAGS.preview)
-        print(f"\nSome examples are drawn in {FLAGS.preview}.")
+    if given.preview:
+        preview.write(builder, given.preview)
+        print(f"\nSome examples are drawn in {given.preview}.")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("dataset", None, f"One of {', '.join(datasets.names())}.", required=True)
-    flags.DEFINE_string("manual_dir", "", "Folder of the release.")
-    flags.DEFINE_string("data_dir", "", "Where the records go; default: that of TFDS.")
-    flags.DEFINE_bool("partial", False, "Accept a release of which examples are missing.")
-    flags.DEFINE_string("preview", "", "An image file to draw some examples in.")
-    app.run(main)
+    sys.exit(main())

@@ -14,8 +14,10 @@ import tiny
 from PIL import Image
 from run_main import ROOT, call, fails, start
 
+import mtl_jax
 from mtl_jax.commands import config as configuration
 from mtl_jax.commands import train
+from mtl_jax.errors import ConfigError
 from mtl_jax.runs import workdir
 
 
@@ -29,6 +31,16 @@ def trained(streets_dir, tmp_path_factory):
 def test_train_shows_progress_and_leaves_everything(trained):
     directory, output = trained
     assert "step 6/6 (100%" in output
+    for line in (
+        "device   1 × cpu (cpu)",
+        "data     streets/64x128_tiny, train: 24 examples, validation: 8",
+        "tasks    depth, semseg",
+        "steps    6 of 8 images, 2 epochs; evaluated every 3",
+        "best by  multitask_score (max)",
+        f"workdir  {directory}",
+        "unused   instance, normals, parts: in the data, but no task of this config",
+    ):
+        assert line in output.splitlines()
     assert "images/s" in output
     assert "left" in output
     assert "Best multitask_score" in output
@@ -162,6 +174,7 @@ KNOWN_AT_ONCE = {
         "--images_per_second is of no use without --sweep_list.",
     ),
     "a sweep that is not there": (["--sweep=configs/sweeps/none.py"], "no such file"),
+    "a misspelt sweep": (["--sweep=deph_loss:streets"], "Did you mean 'depth_loss'?"),
     "a sweep with a mode": (["--sweep=mtan", "--mode=evaluate"], "neither --config nor --mode"),
     "no sweep": (["sweep"], "sweep needs --sweep=<name>[:<protocol>]"),
     "seeds of what": (
@@ -264,6 +277,14 @@ def test_a_finished_run_without_its_best_model_is_looked_at(trained, tmp_path):
     assert not train._finished(longer, where)
     shutil.rmtree(copy / "checkpoints" / "best")
     assert not train._finished(config, where)
+
+
+def test_the_library_trains_what_the_command_does(trained):
+    directory, _ = trained
+    found = mtl_jax.train(configuration.of_run(directory), directory)
+    assert found["steps"] == 6
+    with pytest.raises(ConfigError, match="Did you mean --config=branched"):
+        mtl_jax.train("brunched")
 
 
 def test_the_program_itself(trained):

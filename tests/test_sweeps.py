@@ -80,7 +80,7 @@ def test_a_sweep_needs_its_three_names(tmp_path):
     (tmp_path / "a.py").write_text("PROTOCOLS = ('x',)\n")
     with pytest.raises(sweeps.SweepError, match="has no REPORTED, get_rows"):
         sweeps.load(tmp_path / "a.py")
-    with pytest.raises(sweeps.SweepError, match=r"no such file; see configs/sweeps"):
+    with pytest.raises(sweeps.SweepError, match=r"no such file \(.py\); see configs/sweeps"):
         sweeps.load(tmp_path / "b.py")
     with pytest.raises(sweeps.SweepError, match="no protocol 'street'; expected one of streets"):
         sweeps.load(FOLDER / "mtan.py", "street")

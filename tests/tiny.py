@@ -55,7 +55,8 @@ def run(config, directory, *, devices: int = 1) -> loop.Run:
     builder, specs = assembly.dataset(config)
     parts = system.build(config, specs)
     chosen = jax.devices()[:devices] if jax.process_count() == 1 else None
-    return assembly.run(config, parts, builder, where, Writer(), chosen)
+    evaluated = assembly.eval_stream(builder, config, parts)
+    return assembly.run(config, parts, builder, evaluated, where, Writer(), chosen)
 
 
 def arguments(data_dir: str) -> list[str]:

@@ -38,6 +38,7 @@ def run(
     config: ConfigDict,
     parts: system.System,
     builder: Any,
+    evaluated: Any,
     where: Workdir,
     writer: Any,
     devices: list[jax.Device] | None = None,
@@ -48,11 +49,11 @@ def run(
       config: of the run.
       parts: its system.
       builder: of `dataset`.
+      evaluated: of `eval_stream`.
       where: its work directory.
       writer: of TensorBoard events.
       devices: to train on; all by default.
     """
-    evaluated = eval_stream(builder, config, parts)
     return loop.Run(
         config=config,
         system=parts,

@@ -108,6 +108,12 @@ def main(
     return reported(lambda: _start(argv, prog, command))
 
 
+def console() -> int:
+    """The console command `mtl`."""
+    use_huge_pages()
+    return main()
+
+
 def use_huge_pages() -> None:
     """Starts this program anew with huge pages on Linux: a step on a CPU takes an eighth less time.
 
@@ -303,8 +309,8 @@ def reported(run: Callable[[], int]) -> int:
         stopped = _loaded("mtl_jax.runs.loop", "Stopped")
         if isinstance(error, stopped):
             print(error, flush=True)
-            return 128 + error.signum
-        theirs = (
+            return 128 + getattr(error, "signum")  # noqa: B009 (no type has it here)
+        theirs: tuple[type[BaseException], ...] = (
             UsageError,
             *_loaded("input_pipeline.errors", "DatasetError"),
             *_loaded("input_pipeline.errors", "OptionError"),
@@ -329,9 +335,9 @@ def _loaded(module: str, name: str) -> tuple[type[BaseException], ...]:
 
 
 def _stdout_fails() -> bool:
-    """Whether it is standard output that cannot be written: what failed is in its buffer still."""
+    """Whether it is standard output that cannot be written; an error does not say what was."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError:
         return True
     return False

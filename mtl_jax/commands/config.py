@@ -4,6 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -66,11 +67,13 @@ def _module(name: str) -> ModuleType:
         if name not in _discovery.names(configs):
             raise ConfigError(_unknown(name))
         return importlib.import_module(f"{configs.__name__}.{name}")
-    path = Path(name).expanduser().resolve()
+    path = Path(os.path.expanduser(name)).resolve()
     if path.is_relative_to(SHIPPED) and path.is_file():  # imported once, whatever it is called by
         inside = path.relative_to(SHIPPED).with_suffix("")
         return importlib.import_module(".".join([configs.__name__, *inside.parts]))
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    assert spec is not None  # as the name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -1,12 +1,15 @@
 """Runs the rows of a study, each in a process of its own, or lists them with their cost."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commands import config as configuration
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import workdir
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.studies import sweeps
+from mtl_jax.studies.sweeps import SweepError
 
 
 def run(
@@ -47,7 +50,7 @@ def run(
     study = sweeps.load(file(name), protocol, overrides)
     runner = sweep_runner.Runner(
         sweep=study,
-        directory=Path(path or Path("runs") / study.name).expanduser().absolute(),
+        directory=workdir.Workdir(path or Path("runs") / study.name).path,
         command=command,
         arguments=(*overrides, *arguments),
         seeds=chosen_seeds,
@@ -60,5 +63,19 @@ def run(
 
 
 def file(name: str) -> Path:
-    """The file of a sweep of this project, or of a path."""
-    return Path(name) if name.endswith(".py") else configuration.SHIPPED / "sweeps" / f"{name}.py"
+    """The file of a sweep of this project, or of a path. Raises SweepError for an unknown name."""
+    if name.endswith(".py"):
+        return Path(name)
+    known = {
+        path.stem: path
+        for path in sorted((configuration.SHIPPED / "sweeps").glob("*.py"))
+        if not path.stem.startswith("_")
+    }
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SweepError(
+            f"--sweep={name}: there is no such study.{hint} Known: {', '.join(known)}; a file of "
+            "one's own ends in .py."
+        )
+    return known[name]

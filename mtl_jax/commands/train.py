@@ -1,14 +1,17 @@
 """Trains, or goes on with, a run; or one for each of several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from ml_collections import ConfigDict
 
 from mtl_jax.runs import progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
+
+if TYPE_CHECKING:
+    from mtl_jax.runs import loop
 
 
 def run(
@@ -63,12 +66,46 @@ def _train(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     builder, specs = assembly.dataset(config)
     where.claim_labels(specs)
     parts = system.build(config, specs)
-    started = assembly.run(config, parts, builder, where, _writer(config, where))
-    for key in started.stream.missing:
-        progress.say(f"The data have no {key!r}: that task is not trained.")
+    evaluated = assembly.eval_stream(builder, config, parts)
+    started = assembly.run(config, parts, builder, evaluated, where, _writer(config, where))
+    unused = specs.keys() - {task.key for task in parts.tasks.values()} - {"image"}
+    progress.say(banner(started, evaluated.num_examples, unused))
     found = started.train()
     _sum_up(found, where)
     return found
+
+
+def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
+    """What a run is about to do, on which machine and data.
+
+    Args:
+      run: that is to be started.
+      evaluated: how many examples its evaluations have.
+      unused: keys of the data set that no task reads.
+    """
+    config, stream, devices = run.config, run.stream, run.mesh.devices.flat
+    data = [source.dataset for source in config.data.mixture.values()] or [config.data.dataset]
+    split = f"{config.data.train_split}: {stream.num_examples:,} examples"
+    validation = f"{config.eval.split}: {evaluated:,}"
+    every = run.steps_per_epoch * config.train.eval_every_epochs
+    names = {
+        name: f"{name} (no labels: not trained)" if task.key in stream.missing else name
+        for name, task in run.system.tasks.items()
+    }
+    lines = {
+        "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
+        "data": f"{' + '.join(data)}, {split}, {validation}",
+        "tasks": ", ".join(names.values()),
+        "steps": f"{run.total_steps:,} of {config.train.batch_size} images, "
+        f"{run.total_steps / run.steps_per_epoch:.3g} epochs; evaluated every {every:,.0f}",
+        "best by": f"{config.eval.selection} ({config.eval.selection_mode})",
+        "workdir": str(run.workdir.path),
+    }
+    if jax.process_count() > 1:
+        lines["device"] += f" in {jax.process_count()} processes"
+    if unused:
+        lines["unused"] = f"{', '.join(sorted(unused))}: in the data, but no task of this config"
+    return "\n".join(f"{name:8} {what}" for name, what in lines.items())
 
 
 def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def bars(
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
-    """A confusion matrix in percent of each true class.
+    """A confusion matrix in fractions of each true class.
 
     Args:
       counts: [C, C] pixels, rows are true classes.
@@ -179,8 +179,9 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
         picture[..., :3] = colors.to_rgb(COLOURS[0])
         picture[..., 3] = shares
         axes.imshow(picture, interpolation="none")
-        for i, j in np.argwhere(shares >= 0.005):  # what does not round to 0 percent
-            axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7)
+        for i, j in np.argwhere(shares >= 0.005):  # what does not round to 0
+            text = f"{shares[i, j]:.2f}".removeprefix("0")
+            axes.text(j, i, text, ha="center", va="center", fontsize=6)
         place = np.arange(len(names))
         axes.set_xticks(place, names, rotation=90, parse_math=False)
         shown = [

@@ -200,11 +200,11 @@ def classes(run: Run) -> list[Block]:
     for task, counts in best.get("confusion", {}).items() if part.tasks else ():
         names = part.tasks[task].class_names
         metrics = part.values(BEST).mean
-        iou = {name: 100 * metrics.get(f"{task}/iou/{name}", np.nan) for name in names}
+        iou = {name: metrics.get(f"{task}/iou/{name}", np.nan) for name in names}
         iou = dict(sorted(iou.items(), key=lambda item: -np.nan_to_num(item[1], nan=-1.0)))
-        svg = charts.bars(iou, x_label="IoU in percent")
+        svg = charts.bars(iou, x_label="IoU")
         found.append(Figure(file_name(run.name, "iou", task), svg, f"{task}: IoU by class"))
         svg = charts.confusion(np.asarray(counts), names)
-        title = f"{task}: confusion matrix, percent of each true class"
+        title = f"{task}: confusion matrix, fractions of each true class"
         found.append(Figure(file_name(run.name, "confusion", task), svg, title, large=True))
     return found

@@ -281,7 +281,7 @@ def stored_evaluations(study: Study) -> list[Table]:
 
 
 def classes(study: Study) -> list[Table]:
-    """IoU in percent by class, of the best evaluation; a table for each task that has classes."""
+    """IoU by class, of the best evaluation; a table for each task that has classes."""
     tables = []
     found = {run.name: run.values(BEST) for run in study.runs}
     names = dict.fromkeys(m for values in found.values() for m in values.mean if "/iou/" in m)
@@ -294,10 +294,10 @@ def classes(study: Study) -> list[Table]:
             champion = _champion(values, "max")
             cells = []
             for run, value in values.items():
-                text = NONE if value is None else f"{100 * value:.1f}"
+                text = NONE if value is None else f"{value:.3f}"
                 cells.append(Strong(text) if run in champion else text)
             rows.append([metric.removeprefix(f"{task}/iou/"), *cells])
-        caption = f"{task}: IoU by class in percent, best evaluation"
+        caption = f"{task}: IoU by class, best evaluation"
         tables.append(Table(["class", *having], rows, caption))
     return tables
 

@@ -49,7 +49,7 @@ class Workdir:
 
     def __init__(self, path: str | os.PathLike):
         """Takes the directory's path; creates nothing."""
-        self.path = Path(path).expanduser().absolute()
+        self.path = Path(os.path.expanduser(path)).absolute()
         self.config = self.path / "config.json"
         self.label_specs = self.path / "labels.json"
         self.evaluations = self.path / "evaluation.jsonl"

@@ -290,7 +290,7 @@ class _Signals(_signals.Handler):
 
     def handle(self) -> None:
         """See `Handler`."""
-        if self._process is not None:
+        if self._process is not None and self.signum is not None:
             self._process.send_signal(self.signum)
 
 

@@ -163,9 +163,11 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
 
 
 def _module(path: Path):
-    if not path.is_file():
-        raise SweepError(f"--sweep={path}: there is no such file; see configs/sweeps/.")
+    if not path.is_file() or path.suffix != ".py":
+        raise SweepError(f"--sweep={path}: there is no such file (.py); see configs/sweeps/.")
     spec = importlib.util.spec_from_file_location(f"_sweep_{path.stem}", path)
+    assert spec is not None  # the file is there and ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     missing = [name for name in ("PROTOCOLS", "REPORTED", "get_rows") if not hasattr(module, name)]

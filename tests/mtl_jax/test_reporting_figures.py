@@ -71,12 +71,12 @@ def test_what_a_study_varies():
     )
 
 
-def test_the_confusion_matrix_is_in_percent(tmp_path):
+def test_the_confusion_matrix_is_in_fractions(tmp_path):
     (study,), _ = runs.collect([finished_runs.run(tmp_path / "both")])
     iou, matrix = figures.classes(study.runs[0])
     assert iou.title == "semseg: IoU by class"
     texts = [e.text for e in ET.fromstring(matrix.svg).iter() if e.tag.endswith("text")]
-    assert {"90", "10", "25", "75", "train (absent)"} <= set(texts)
+    assert {".90", ".10", ".25", ".75", "train (absent)"} <= set(texts)
 
 
 def test_charts_are_the_same_twice_and_in_the_colour_of_the_text():
