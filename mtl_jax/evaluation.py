@@ -1,6 +1,5 @@
 """Metrics of a whole split, whatever the batch size and however ragged the last batch."""
 
-import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,9 +110,7 @@ class Evaluator:
     def _sums(self, variables, batch):
         """(sums over the batch, maps, what is known of every image)."""
         tasks = self._system.tasks
-        predict = functools.partial(self._system.predict, variables)
-        plain = predict(batch["image"])
-        merged = self._tta.merge(predict, tasks, batch["image"], plain)
+        plain, merged = self._system.plain_and_merged(variables, batch["image"], self._tta)
         targets = {name: task.targets(batch) for name, task in tasks.items()}
 
         def one(plain, merged, targets, valid):

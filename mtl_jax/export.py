@@ -7,11 +7,11 @@ users what is in the folder and how to run it.
 
 import contextlib
 import dataclasses
-import functools
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ import numpy as np
 from flax import traverse_util
 from jax import export as jax_export
 
-from mtl_jax import prediction
 from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import workdir
@@ -33,6 +32,7 @@ PLATFORMS = ("cpu", "cuda")
 ARTIFACTS = "jax_export"
 WEIGHTS = "weights.npz"
 METADATA = "metadata.json"
+MAX_PIXELS = 1 << 28  # of an image: 16384×16384, whose channels 32 bits still count
 FORMAT = 1  # of metadata.json and of the files' names
 
 
@@ -47,8 +47,7 @@ class Network:
       parts: model and normalisation.
       tasks: {name: Task} of the outputs.
       tta: the views that are merged.
-      size: (H, W) of the images. Sides that are no multiple of `prediction.MULTIPLE_OF` are padded
-        as `predict` pads a photograph, and the outputs are cropped.
+      size: (H, W) of the images; any, see `System.predict`.
     """
 
     parts: System
@@ -61,23 +60,13 @@ class Network:
 
     def maps(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
         """uint8 [B, H, W, 3] ─► {task: [B, H, W, ...]}: class ids, metres, unit normals, ids."""
-        maps = postprocess_all(self.tasks, self._predict(variables, image))
-        return self._crop({name: maps[name][name] for name in self.tasks})
+        maps = postprocess_all(self.tasks, self.raw(variables, image))
+        return {name: maps[name][name] for name in self.tasks}
 
     def raw(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
         """uint8 [B, H, W, 3] ─► {task: float32 [B, H, W, C]}: logits, or normalised values."""
-        return self._crop(self._predict(variables, image))
-
-    def _predict(self, variables, image):
-        pads = [(0, -side % prediction.MULTIPLE_OF) for side in self.size]
-        padded = jnp.pad(image, ((0, 0), *pads, (0, 0)), mode="edge")
-        view = functools.partial(self.parts.predict, variables)
-        merged = self.tta.merge(view, self.tasks, padded, view(padded))
-        return {name: merged[name] for name in self.tasks}
-
-    def _crop(self, outputs):
-        height, width = self.size
-        return {name: value[:, :height, :width] for name, value in outputs.items()}
+        predictions = self.parts.predict(variables, image, self.tta)
+        return {name: predictions[name] for name in self.tasks}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +83,13 @@ class Exported:
     weights: dict[str, np.ndarray]
 
 
-def network(config: Any, parts: System, label_specs: Mapping[str, dict], size: str) -> Network:
+def network(config: Any, parts: System, learned: Collection[str], size: str) -> Network:
     """The network of a run, with the tasks and the views that `predict` would have.
 
     Args:
       config: the whole config.
       parts: built from it.
-      label_specs: {key: `LabelSpec.as_dict()`} of the data set that it was trained on.
+      learned: names of the tasks that the run has learned, see `runs.learned`.
       size: '<height>x<width>' of the images; '' means `config.eval.image_size`.
 
     Raises:
@@ -109,8 +98,8 @@ def network(config: Any, parts: System, label_specs: Mapping[str, dict], size: s
     """
     return Network(
         parts=parts,
-        tasks=parts.trained_tasks(config.model, label_specs),
-        tta=test_time_augmentation.build(config.eval.tta, multiple_of=prediction.MULTIPLE_OF),
+        tasks=parts.trained_tasks(learned),
+        tta=test_time_augmentation.build(config.eval.tta),
         size=_image_size(size, config.eval.image_size),
     )
 
@@ -256,15 +245,25 @@ def _outputs(function: jax_export.Exported) -> dict[str, dict[str, Any]]:
 
 def _image_size(text: str, configured: Sequence[int]) -> tuple[int, int]:
     if not text and any(configured):
-        return int(configured[0]), int(configured[1])
+        return _possible(tuple(configured), f"config.eval.image_size={tuple(configured)}")
     if not text:
         raise UsageError(
             "--mode=export needs --size=<height>x<width>, the size of the images that the network "
             "will be given, for example --size=256x512: config.eval.image_size says none."
         )
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text)
     if not found:
         raise UsageError(
-            f"--size={text}; expected <height>x<width> in pixels, for example 256x512."
+            f"--size={text[:80]}; expected <height>x<width> in pixels, for example 256x512."
         )
-    return int(found[1]), int(found[2])
+    return _possible((int(found[1]), int(found[2])), f"--size={text}")
+
+
+def _possible(size: tuple[int, ...], where: str) -> tuple[int, int]:
+    """(H, W). Raises UsageError if no network could be given such an image."""
+    if len(size) != 2 or min(size) < 1 or math.prod(size) > MAX_PIXELS:
+        raise UsageError(
+            f"{where}; expected a height and a width of 1 pixel or more, and at most {MAX_PIXELS} "
+            "pixels in all, for example 256x512."
+        )
+    return int(size[0]), int(size[1])

@@ -1,16 +1,20 @@
 """A model with its tasks and its weighting: what training, evaluation and prediction share."""
 
 import dataclasses
-from pathlib import Path
+import functools
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, tasks, weightings
+from mtl_jax import architectures, layers, tasks, weightings
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
+from mtl_jax.views import TestTimeAugmentation
+
+MULTIPLE_OF = 32  # what every network accepts as the sides of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,33 +61,62 @@ class System:
         variables.setdefault("batch_stats", {})
         return variables
 
-    def predict(self, variables: dict[str, Any], image: jax.Array) -> dict[str, jax.Array]:
-        """Final predictions {task: float32 [B, H, W, C]} for uint8 images [B, H, W, 3]."""
-        return self.model.apply(variables, self.normalize(image), train=False).final
+    def zeros(self, image_shape: tuple[int, int] = (64, 64)) -> dict[str, Any]:
+        """Variables of the names, shapes and types of `init`, without the time that it takes."""
+        image = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
+        init = functools.partial(self.model.init, train=False)
+        shapes = dict(jax.eval_shape(init, jax.random.key(0), image))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return {"batch_stats": {}} | zeros
 
-    def trained_tasks(self, config_model, label_specs: dict[str, dict]) -> dict[str, Any]:
-        """{name: Task} of those that the run has learned, and with them what they need.
+    def predict(
+        self,
+        variables: dict[str, Any],
+        image: jax.Array,
+        views: TestTimeAugmentation | None = None,
+    ) -> dict[str, jax.Array]:
+        """Final predictions of images of any size: what evaluation, prediction and exports share.
 
-        A task had labels in the run's data, or in those of the run whose whole weights it started
-        from.
+        Images are padded to multiples of `MULTIPLE_OF` at the bottom and right, by repeating their
+        last row and column. All else, views included, is done with padded images, and predictions
+        are cropped at the end. An image that the caller has padded so is predicted alike.
 
         Args:
-          config_model: `config.model`.
-          label_specs: {key: `LabelSpec.as_dict()`} of the data set that it was trained on.
+          variables: the model's.
+          image: [B, H, W, 3], 0 ... 255, uint8.
+          views: what predictions are merged from; by default the image alone.
+
+        Returns:
+          {task: float32 [B, H, W, C]}.
         """
-        started_from = config_model.pretrained
-        whole_run = config_model.pretrained_scope == "all" and started_from
+        return self.plain_and_merged(variables, image, views or TestTimeAugmentation())[1]
 
-        def is_trained(name: str) -> bool:
-            key = self.tasks[name].key
-            return key in label_specs or bool(
-                whole_run and Path(started_from).expanduser().is_dir()
-            )
+    def plain_and_merged(
+        self, variables: dict[str, Any], image: jax.Array, views: TestTimeAugmentation
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The predictions of the image alone, and those merged over `views`; see `predict`."""
+        height, width = image.shape[1:3]
+        padded = layers.pad_to_multiple(image, MULTIPLE_OF)
 
+        def network(view):
+            size = view.shape[1:3]
+            view = self.normalize(layers.pad_to_multiple(view, MULTIPLE_OF))
+            final = self.model.apply(variables, view, train=False).final
+            return {name: value[:, : size[0], : size[1]] for name, value in final.items()}
+
+        plain = network(padded)
+        merged = views.merge(network, self.tasks, padded, plain)
+        return tuple(
+            {name: value[:, :height, :width] for name, value in predictions.items()}
+            for predictions in (plain, merged)
+        )
+
+    def trained_tasks(self, learned: Collection[str]) -> dict[str, Any]:
+        """{name: Task} of those that can be predicted: `learned`, and so is what they need."""
         return {
             name: task
             for name, task in self.tasks.items()
-            if all(is_trained(n) for n in (name, *tasks.needs(task)))
+            if all(n in learned for n in (name, *tasks.needs(task)))
         }
 
 

@@ -33,8 +33,6 @@ class TestTimeAugmentation:
         labels vote, resized by nearest neighbour; the most votes win, and of a tie the plain
         photograph's class if it is in it, otherwise the lowest id. 'plain' merges no class maps:
         they stay the plain photograph's, as in report B's table.
-      multiple_of: views are padded to a multiple of it at the bottom and right, by repeating the
-        last row and column, and their predictions are cropped again.
     """
 
     __test__ = False  # pytest would take it for a test
@@ -42,7 +40,6 @@ class TestTimeAugmentation:
     scales: tuple[float, ...] = ()
     flip: bool = False
     semantics: str = "softmax"
-    multiple_of: int = 1
 
     @property
     def views(self) -> tuple[tuple[float, bool], ...]:
@@ -61,7 +58,8 @@ class TestTimeAugmentation:
         """The merged predictions, in the form of plain ones.
 
         Args:
-          predict: image [B, h, w, 3], 0 ... 255, uint8 or float32 ─► {task: [B, h, w, C]}.
+          predict: image [B, h, w, 3], 0 ... 255, of any size, uint8 or float32 ─► {task:
+            [B, h, w, C]}.
           tasks: {name: Task}.
           image: [B, H, W, 3] uint8.
           plain: `predict(image)`; returned as it is if there are no views.
@@ -94,12 +92,8 @@ class TestTimeAugmentation:
             view = layers.resize_bilinear(view, (height, width))
         if mirrored:
             view = view[:, :, ::-1]
-        bottom, right = -height % self.multiple_of, -width % self.multiple_of
-        view = jnp.pad(view, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
         columns = slice(None, None, -1) if mirrored else slice(None)
-        return {
-            name: value[:, :height, :width][:, :, columns] for name, value in predict(view).items()
-        }
+        return {name: value[:, :, columns] for name, value in predict(view).items()}
 
     def _kept(self, task) -> bool:
         return self.semantics == "plain" and task.classification
@@ -116,12 +110,11 @@ class TestTimeAugmentation:
         return layers.resize_bilinear(values, size)
 
 
-def build(config: Any, *, multiple_of: int) -> TestTimeAugmentation:
+def build(config: Any) -> TestTimeAugmentation:
     """Reads `config.eval.tta`.
 
     Args:
       config: `config.eval.tta`: scales, flip, semantics.
-      multiple_of: what the network needs of an image's sides.
 
     Raises:
       ConfigError: a scale that is not positive, 1 (which is always there) or given twice; an
@@ -135,7 +128,7 @@ def build(config: Any, *, multiple_of: int) -> TestTimeAugmentation:
         )
     key = "config.eval.tta.semantics"
     _options.choice(config.semantics, dict.fromkeys(SEMANTICS), key=key)
-    return TestTimeAugmentation(scales, bool(config.flip), config.semantics, multiple_of)
+    return TestTimeAugmentation(scales, bool(config.flip), config.semantics)
 
 
 def _resize_nearest(labels: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -38,7 +38,7 @@ ALLOWED = {
     "mtl_jax.weightings": "_discovery",
     "mtl_jax.views": "_options layers",
     "mtl_jax.optimizers": "layers",
-    "mtl_jax.system": "architectures optimizers tasks weightings",
+    "mtl_jax.system": "architectures layers optimizers tasks views weightings",
     "mtl_jax.training": "optimizers parallel system train_state",
     "mtl_jax.evaluation": "metrics parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
@@ -46,8 +46,8 @@ ALLOWED = {
     "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers parallel system train_state"
     " training views weights",
     "mtl_jax.studies": "overrides runs",
-    "mtl_jax.prediction": "pictures tasks",
-    "mtl_jax.export": "prediction runs system tasks views",
+    "mtl_jax.prediction": "checkpoints pictures runs system tasks views",
+    "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",
     "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export overrides"

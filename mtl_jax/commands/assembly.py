@@ -69,17 +69,21 @@ def run(
 
 def trained(config: ConfigDict, where: Workdir) -> system.System:
     """The system of a trained run. Raises WorkdirError if it is of another config."""
+    check(config, where)
+    return system.build(config, where.read_label_specs())
+
+
+def check(config: ConfigDict, where: Workdir) -> None:
+    """Raises WorkdirError if a directory holds no single run, or one of another config."""
     seeds.check_single(where)
     where.check_config(config, may_differ=workdir.use_may_differ())
-    return system.build(config, where.read_label_specs())
 
 
 def variables(
     config: ConfigDict, where: Workdir, parts: system.System
 ) -> tuple[dict[str, Any], int]:
     """(variables, step) of the checkpoint that config.eval.checkpoint names."""
-    like = parts.init(jax.random.key(0), (64, 64))
-    return checkpoints.read_variables(where.checkpoints, config.eval.checkpoint, like)
+    return checkpoints.read_variables(where.checkpoints, config.eval.checkpoint, parts.zeros())
 
 
 def _keys(parts: system.System) -> list[str]:

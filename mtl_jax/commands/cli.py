@@ -72,7 +72,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--workdir", help="where the run is kept; runs/<name> by default")
     add("--seeds", type=_list, help="train, evaluate, sweep: a run for each of them, as in 0,1,2")
     add("--baselines", type=_list, help="evaluate: runs of single tasks, to compute Δm")
-    add("--input", type=_list, help="predict: files, folders or globs, with commas between")
+    add("--input", help="predict: files, folders or globs, with commas between")
     add("--output", help="predict, export: the folder to write to")
     add("--size", help="export: <height>x<width> instead of config.eval.image_size")
     add("--sweep", help="sweep: <name>[:<protocol>] or <file>.py[:<protocol>]")

@@ -63,7 +63,7 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     stream = assembly.eval_stream(builder, config, parts)
     mesh = parallel.make_mesh()
     parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
-    tta = views.build(config.eval.tta, multiple_of=config.eval.crop_multiple)
+    tta = views.build(config.eval.tta)
     variables, step = assembly.variables(config, where, parts)
     save = None
     if config.eval.save_predictions:

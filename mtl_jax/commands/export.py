@@ -1,5 +1,6 @@
 """Exports a network, image ─► final outputs, for JAX and for TensorFlow, without this project."""
 
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -7,7 +8,7 @@ from ml_collections import ConfigDict
 from mtl_jax import export
 from mtl_jax.commands import assembly
 from mtl_jax.errors import UsageError
-from mtl_jax.runs import progress, workdir
+from mtl_jax.runs import learned, progress, workdir
 
 
 def run(
@@ -35,8 +36,8 @@ def run(
 
     where = workdir.default(path, config)
     parts = assembly.trained(config, where)
-    network = export.network(config, parts, where.read_label_specs(), size)
-    with export.new_folder(Path(output).expanduser()) as folder:
+    network = export.network(config, parts, learned.read(where, parts.tasks, config.model), size)
+    with export.new_folder(os.path.expanduser(output)) as folder:
         variables, step = assembly.variables(config, where, parts)
         exported = export.export(network, variables)
         export.write(folder, network, exported, {"config": config.name, "step": step})

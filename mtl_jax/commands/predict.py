@@ -1,13 +1,12 @@
 """Predicts on photographs and videos: label maps, depth and figures for each of them."""
 
-import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import prediction, views
+from mtl_jax import prediction
 from mtl_jax.commands import assembly
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import progress, workdir
@@ -17,7 +16,7 @@ def run(
     config: ConfigDict,
     path: str | Path | None = None,
     *,
-    inputs: Sequence[str] = (),
+    inputs: str | Sequence[str] = (),
     output: str | Path | None = None,
 ) -> None:
     """Writes what the network predicts for each file.
@@ -25,7 +24,7 @@ def run(
     Args:
       config: of the run, with how to predict in `config.predict` and `config.eval.tta`.
       path: the work directory; runs/<config.name> by default.
-      inputs: files, folders or globs.
+      inputs: files, folders or globs, in a list or with commas between.
       output: the folder to write to.
 
     Raises:
@@ -34,26 +33,16 @@ def run(
     if not inputs or not output:
         raise UsageError("predict needs --input=<files, folders or globs> and --output=<folder>.")
     where = workdir.default(path, config)
-    parts = assembly.trained(config, where)
-    specs = where.read_label_specs()
+    assembly.check(config, where)
     files = prediction.expand_inputs(inputs)
-    settings = prediction.Settings(**config.predict)
-    tta = views.build(config.eval.tta, multiple_of=settings.multiple_of)
-    variables, _ = assembly.variables(config, where, parts)
-
-    @jax.jit
-    def apply(variables, image):
-        view = functools.partial(parts.predict, variables)
-        return tta.merge(view, parts.tasks, image, view(image))
-
-    tasks = parts.trained_tasks(config.model, specs)
-    for name in parts.tasks.keys() - tasks.keys():
+    model = prediction.of_run(config, where)
+    for name in model.unlearned:
         progress.say(f"{name!r} is not predicted: the run had no labels for it or what it needs.")
     prediction.predict_files(
-        functools.partial(apply, variables),
-        tasks,
+        model.raw,
+        model.tasks,
         files,
-        Path(output).expanduser(),
-        settings,
+        os.path.expanduser(output),
+        model.settings,
         report=progress.say,
     )

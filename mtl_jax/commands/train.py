@@ -62,10 +62,12 @@ def _train(config: ConfigDict, where: Workdir) -> dict[str, Any]:
         return found
     from mtl_jax import system  # only here: what is known without them is said at once
     from mtl_jax.commands import assembly
+    from mtl_jax.runs import learned
 
     builder, specs = assembly.dataset(config)
     where.claim_labels(specs)
     parts = system.build(config, specs)
+    where.claim_learned_tasks(learned.decide(parts.tasks, specs, config.model))
     evaluated = assembly.eval_stream(builder, config, parts)
     started = assembly.run(config, parts, builder, evaluated, where, _writer(config, where))
     unused = specs.keys() - {task.key for task in parts.tasks.values()} - {"image"}

@@ -1,4 +1,4 @@
-"""Linear resizes of [B, H, W, C] with the conventions that published networks use."""
+"""Padding, and linear resizes with the conventions that published networks use, of [B, H, W, C]."""
 
 from collections.abc import Sequence
 
@@ -40,6 +40,12 @@ def resize_bilinear_tf1(x: jax.Array, size: Sequence[int]) -> jax.Array:
         return np.arange(n_out) * (n_in / n_out)
 
     return _resize_linear(x, size, source)
+
+
+def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
+    """Repeats the last row and column of [B, h, w, C] until both sides are multiples."""
+    bottom, right = (-side % multiple for side in x.shape[1:3])
+    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
 
 
 def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:

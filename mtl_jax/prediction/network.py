@@ -14,6 +14,7 @@ from PIL import Image
 from mtl_jax import tasks as all_tasks
 from mtl_jax.prediction import tiles
 from mtl_jax.prediction.settings import Settings
+from mtl_jax.system import MULTIPLE_OF
 
 # Images of other sizes than most, that wait for company: so many batches of them at most.
 _WAITING_BATCHES = 4
@@ -53,6 +54,7 @@ class Network:
           settings: batch size, largest size, tiles.
         """
         self._apply, self._tasks, self._settings = apply_fn, dict(tasks), settings
+        self._joint = [name for name, task in self._tasks.items() if all_tasks.needs(task)]
         self._postprocess = jax.jit(self._postprocess_fn)
         self._postprocess_joint = jax.jit(self._postprocess_joint_fn)
 
@@ -97,11 +99,35 @@ class Network:
     def _maps_of_whole(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Of images of one padded size."""
         batch = self._batch([pad(image, self._padded(image.shape[:2])) for image in images])
-        maps = jax.device_get(self._postprocess(dict(self._apply(batch))))
+        predictions = dict(self._apply(batch))
+        joint = {name: predictions.pop(name) for name in self._joint}
+        maps, raw = jax.device_get((self._postprocess(predictions), joint))
         return [
-            {name: value[i, : image.shape[0], : image.shape[1]] for name, value in maps.items()}
+            self._finished(
+                *({name: value[i] for name, value in x.items()} for x in (maps, raw)), image
+            )
             for i, image in enumerate(images)
         ]
+
+    def _finished(
+        self, maps: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray], image: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """{task: [h, w, ...]}, cropped to the image, of all tasks.
+
+        A task that needs others may look at all of the image, of which padding is no part.
+
+        Args:
+          maps: {task: [h', w', ...]} of the tasks that need no other, padded.
+          raw: {task: [h', w', C]} predictions of those that do, padded.
+          image: [h, w, 3].
+        """
+        height, width = image.shape[:2]
+        maps, raw = (
+            {name: value[None, :height, :width] for name, value in x.items()} for x in (maps, raw)
+        )
+        if raw:
+            maps |= jax.device_get(self._postprocess_joint(raw, maps))
+        return {name: maps[name][0] for name in self._tasks}
 
     def _maps_of_tiled(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Of one image; besides maps, no more than a row of tiles is held at a time.
@@ -111,24 +137,20 @@ class Network:
         """
         height, width = image.shape[:2]
         rows, columns = (min(self._settings.tile, side) for side in self._padded((height, width)))
-        image = pad(image, (max(height, rows), max(width, columns)))
-        tiling = tiles.plan(image.shape[:2], (rows, columns), self._settings.tile_overlap)
-        joint = [name for name, task in self._tasks.items() if all_tasks.needs(task)]
+        padded = pad(image, (max(height, rows), max(width, columns)))
+        tiling = tiles.plan(padded.shape[:2], (rows, columns), self._settings.tile_overlap)
         maps: dict[str, list[np.ndarray]] = {}
-        raw: dict[str, list[np.ndarray]] = {name: [] for name in joint}
-        for strip in tiling.blend(self._predict_tiles(tiling.cut(image))):
-            for name in joint:
+        raw: dict[str, list[np.ndarray]] = {name: [] for name in self._joint}
+        for strip in tiling.blend(self._predict_tiles(tiling.cut(padded))):
+            for name in self._joint:
                 raw[name].append(strip.pop(name))
             found = self._postprocess({name: value[None] for name, value in strip.items()})
             for name, value in jax.device_get(found).items():
                 maps.setdefault(name, []).append(value[0])
-        whole = {name: np.concatenate(parts) for name, parts in maps.items()}
-        if joint:
-            blended = {name: np.concatenate(raw[name])[None] for name in joint}
-            first = {name: value[None] for name, value in whole.items()}
-            found = jax.device_get(self._postprocess_joint(blended, first))
-            whole |= {name: value[0] for name, value in found.items()}
-        return {name: whole[name][:height, :width] for name in self._tasks}
+        maps, raw = (
+            {name: np.concatenate(parts) for name, parts in x.items()} for x in (maps, raw)
+        )
+        return self._finished(maps, raw, image)
 
     def _predict_tiles(self, cut: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """{task: [h, w, C]} of each tile."""
@@ -161,8 +183,7 @@ class Network:
         return self._padded(_shrunk(image.shape[:2], self._settings.max_size))
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
-        multiple = self._settings.multiple_of
-        height, width = (-(-side // multiple) * multiple for side in size)
+        height, width = (-(-side // MULTIPLE_OF) * MULTIPLE_OF for side in size)
         return height, width
 
     def _is_tiled(self, shape: tuple[int, int]) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mtl_jax.pictures import maps as visualization
 from mtl_jax.prediction import figures
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item
-from mtl_jax.prediction.settings import Settings
+from mtl_jax.prediction.settings import FIGURES, Settings
 
 
 def prepare_folder(folder: Path, files: Iterable[Path]) -> None:
@@ -25,7 +26,8 @@ def prepare_folder(folder: Path, files: Iterable[Path]) -> None:
     Raises:
       PredictionError: it cannot be written, or holds an input.
     """
-    inside = [file for file in files if file.resolve().parent == folder.resolve()]
+    here = os.path.realpath(folder)
+    inside = [file for file in files if os.path.dirname(os.path.realpath(file)) == here]
     if inside:
         raise PredictionError(
             f"--output={folder} holds the input {inside[0].name}, and may overwrite it or be "
@@ -41,6 +43,12 @@ def prepare_folder(folder: Path, files: Iterable[Path]) -> None:
             f"--output={folder} cannot be written ({error.strerror}). "
             "Choose a folder that you may write to."
         ) from error
+
+
+def suffixes(tasks: Iterable[str]) -> list[str]:
+    """What may be appended to the name of an input, for tasks of these names."""
+    figures = [f"_{kind}.{suffix}" for kind in FIGURES["both"] for suffix in ("png", "mp4")]
+    return [*(f"_{name}.png" for name in tasks), *figures, "_frames", ".npz"]
 
 
 def encode(
@@ -81,7 +89,8 @@ def encode_npz(maps: Mapping[str, np.ndarray]) -> bytes:
 
 def write(path: Path, contents: bytes) -> Path:
     """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # A short name: that of a file may be as long as there can be.
+    temporary = path.with_name(f".{os.getpid()}_{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(contents)
         os.replace(temporary, path)

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from mtl_jax.prediction.network import Item, Network, naming
 from mtl_jax.prediction.settings import FIGURES, Settings
 
 _END = object()
+# Of names that a file system does not take, though the one that the input comes from does.
+_NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 def predict_files(
@@ -29,6 +32,7 @@ def predict_files(
     settings: Settings | None = None,
     *,
     report: Callable[[str], None] = print,
+    threads: int | None = None,
 ) -> list[Path]:
     """Writes what is predicted of each photograph and video, at its own size.
 
@@ -45,6 +49,8 @@ def predict_files(
       output_dir: created if need be. It must not hold one of `files`.
       settings: `Settings(**config.predict)`; by default, one whole image at a time.
       report: is told at the end where the files are and what they could not hold.
+      threads: that read and, besides them, that draw and encode, while the network predicts; by
+        default as many as there are cores, up to 4. They change nothing about what is written.
 
     Returns:
       The files written.
@@ -62,8 +68,10 @@ def predict_files(
         videos.check_available(file)
         break
     outputs.prepare_folder(folder, files)
-    run = _Run(Network(apply_fn, tasks, settings), tasks, folder, settings)
-    named = list(zip(files, inputs.output_names(files)))
+    threads = threads or min(4, os.cpu_count() or 1)
+    run = _Run(Network(apply_fn, tasks, settings), tasks, folder, settings, threads)
+    room = max(len(suffix.encode()) for suffix in outputs.suffixes(tasks))
+    named = list(zip(files, inputs.output_names(files, room=room)))
     try:
         run.photographs([(file, name) for file, name in named if not inputs.is_video(file)])
         for file, name in named:
@@ -80,8 +88,8 @@ def predict_files(
         report(incomplete)
     if run.failures:
         raise PredictionError(
-            f"{len(run.failures)} of {len(files)} files could not be read; all others are done.\n"
-            + "\n".join(f"  {failure}" for failure in run.failures)
+            f"{len(run.failures)} of {len(files)} files could not be read or written; all others "
+            "are done.\n" + "\n".join(f"  {failure}" for failure in run.failures)
         )
     return run.written
 
@@ -97,10 +105,15 @@ class _Run:
     """
 
     def __init__(
-        self, network: Network, tasks: Mapping[str, Any], folder: Path, settings: Settings
+        self,
+        network: Network,
+        tasks: Mapping[str, Any],
+        folder: Path,
+        settings: Settings,
+        threads: int,
     ):
         self._network, self._tasks, self._folder = network, tasks, folder
-        self._settings = settings
+        self._settings, self._threads = settings, threads
         self.written: list[Path] = []
         self.failures: list[str] = []
         self.remarks: list[str] = []
@@ -112,15 +125,28 @@ class _Run:
             return
         with (
             tqdm.tqdm(total=len(named), unit="image", disable=None) as progress,
-            self._predicted(self._read(named, progress)) as predicted,
+            self._predicted(self._read(named, progress), self._write) as predicted,
         ):
-            for item, maps in predicted:
-                with naming(item.origin):
-                    contents, remarks = outputs.encode(self._tasks, item, maps, self._settings)
+            for written, remarks, failure in predicted:
+                self.written += written
                 self.remarks += remarks
-                for file, data in contents.items():
-                    self.written.append(outputs.write(self._folder / file, data))
+                self.failures += failure
                 progress.update()
+
+    def _write(self, predicted: tuple[Item, dict[str, np.ndarray]]):
+        """(files written, remarks, failures) of one photograph; in any thread."""
+        item, maps = predicted
+        with naming(item.origin):
+            contents, remarks = outputs.encode(self._tasks, item, maps, self._settings)
+        written = []
+        for file, data in contents.items():
+            try:
+                written.append(outputs.write(self._folder / file, data))
+            except OSError as error:
+                if error.errno not in _NAME_ERRORS:
+                    raise  # a full disk, for one, stops everything
+                return written, remarks, [self._no_such_name(item.origin, error)]
+        return written, remarks, []
 
     def video(self, file: Path, name: str) -> None:
         """Predicts on a video, frame by frame."""
@@ -129,15 +155,23 @@ class _Run:
                 self._video(reader, file, name)
                 if reader.missing_count:
                     self.incomplete.append(
-                        f"{file}: its last {reader.missing_count} of {reader.frame_count} frames "
-                        "are missing. The file may have been cut off; all others are done."
+                        f"{inputs.shown(file)}: its last {reader.missing_count} of "
+                        f"{reader.frame_count} frames are missing. The file may have been cut off; "
+                        "all others are done."
                     )
         except PredictionError as error:
             self.failures.append(str(error))
+        except OSError as error:
+            if error.errno not in _NAME_ERRORS:
+                raise
+            self.failures.append(self._no_such_name(inputs.shown(file), error))
+
+    def _no_such_name(self, origin: str, error: OSError) -> str:
+        return f"{origin}: {self._folder} takes no file of such a name ({error.strerror})."
 
     def _video(self, reader: videos.VideoReader, file: Path, name: str) -> None:
         frames = (
-            Item(f"{i:06d}", f"{file}, frame {i}", image, time)
+            Item(f"{i:06d}", f"{inputs.shown(file)}, frame {i}", image, time)
             for i, (image, time) in enumerate(reader.frames())
         )
         paths = {kind: self._folder / f"{name}_{kind}.mp4" for kind in self._settings.figures}
@@ -150,43 +184,81 @@ class _Run:
             total = reader.frame_count or None
             progress = tqdm.tqdm(total=total, unit="frame", desc=file.name, disable=None)
             stack.enter_context(progress)
-            for item, maps in stack.enter_context(self._predicted(frames)):
+            for item, drawn, npz in stack.enter_context(self._predicted(frames, self._draw)):
                 for kind, writer in writers.items():
                     with naming(item.origin):
-                        writer.write(self._figure(kind, item, maps), item.time)
-                if self._settings.save_npz:
+                        writer.write(drawn[kind], item.time)
+                if npz is not None:
                     arrays.mkdir(exist_ok=True)
-                    contents = outputs.encode_npz(maps)
-                    self.written.append(outputs.write(arrays / f"{item.name}.npz", contents))
+                    self.written.append(outputs.write(arrays / f"{item.name}.npz", npz))
                 progress.update()
         self.written += paths.values()
 
-    def _figure(self, kind: str, item: Item, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-        return figures.draw(
-            kind,
-            item.image,
-            maps,
-            self._tasks,
-            width=self._settings.figure_width,
-            whole_legends=True,
-        )
+    def _draw(self, predicted: tuple[Item, dict[str, np.ndarray]]):
+        """(frame, {kind: figure}, .npz or None); in any thread."""
+        item, maps = predicted
+        with naming(item.origin):
+            drawn = {
+                kind: figures.draw(
+                    kind,
+                    item.image,
+                    maps,
+                    self._tasks,
+                    width=self._settings.figure_width,
+                    whole_legends=True,
+                )
+                for kind in self._settings.figures
+            }
+            npz = outputs.encode_npz(maps) if self._settings.save_npz else None
+        return item, drawn, npz
 
     def _read(self, named: Sequence[tuple[Path, str]], progress: tqdm.tqdm) -> Iterator[Item]:
-        for file, name in named:
+        def read(file_and_name):
+            file, name = file_and_name
             try:
-                yield Item(name, str(file), inputs.read_image(file))
+                return Item(name, inputs.shown(file), inputs.read_image(file))
             except PredictionError as error:
-                self.failures.append(str(error))
+                return str(error)
+
+        for found in in_order(read, named, self._threads):
+            if isinstance(found, Item):
+                yield found
+            else:
+                self.failures.append(found)
                 progress.update()
 
     @contextlib.contextmanager
-    def _predicted(self, items: Iterator[Item]):
-        """Items with their maps. Reading, the network and what is done with them overlap."""
+    def _predicted(self, items: Iterator[Item], function: Callable[[Any], Any]):
+        """What `function` makes of items with their maps.
+
+        Reading, the network, `function` and what is done with its results overlap; the order stays.
+        """
         with (
+            contextlib.closing(items),
             contextlib.closing(ahead(items, self._settings.batch_size)) as read,
             contextlib.closing(ahead(self._network.run(read), 1)) as predicted,
+            contextlib.closing(in_order(function, predicted, self._threads)) as done,
         ):
-            yield predicted
+            yield done
+
+
+def in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
+    """Yields `function` of each of `items`, in order; so many threads work on the next ones.
+
+    `items` are drawn in the thread of the caller, when there is room for another one. An error of
+    `function` is raised when its turn comes.
+    """
+    waiting: collections.deque[futures.Future] = collections.deque()
+    with futures.ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def ahead(items: Iterable[Any], count: int) -> Iterator[Any]:

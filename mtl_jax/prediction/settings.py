@@ -3,8 +3,8 @@
 import dataclasses
 
 from mtl_jax.errors import ConfigError
+from mtl_jax.system import MULTIPLE_OF
 
-MULTIPLE_OF = 32  # what every network accepts as the sides of an image
 FIGURES = {
     "overlay": ("overlay",),
     "side_by_side": ("side_by_side",),
@@ -21,15 +21,13 @@ class Settings:
       max_size: images with a longer side are shrunk to so many pixels for the network, and
         predictions are enlarged again by nearest neighbour. 0 predicts on all of their pixels.
       batch_size: images of one padded size, or tiles, that the network is given at once.
-      tile: side in pixels, a multiple of `multiple_of`. Of an image that is larger, the network is
+      tile: side in pixels, a multiple of 32. Of an image that is larger, the network is
         given overlapping tiles, and what it says of them is blended. 0 gives it whole images.
       tile_overlap: how many pixels neighbouring tiles share, or a few more.
       figure: 'overlay', each prediction laid over the image; 'side_by_side', the image and each
         prediction as it is; or 'both'.
       figure_width: of each picture in a figure, in pixels.
       save_npz: writes the predicted arrays too.
-      multiple_of: images are padded to a multiple of it at the bottom and right, by repeating the
-        last row and column, and predictions are cropped again.
 
     Raises:
       ConfigError: a value that is impossible; the message names its key.
@@ -42,16 +40,15 @@ class Settings:
     figure: str = "overlay"
     figure_width: int = 640
     save_npz: bool = False
-    multiple_of: int = MULTIPLE_OF
 
     def __post_init__(self):
         """Checks every value."""
         self._expect(self.max_size >= 0, "max_size", "pixels, or 0 for any size")
         self._expect(self.batch_size >= 1, "batch_size", "1 or more")
         self._expect(
-            self.tile >= 0 and self.tile % self.multiple_of == 0,
+            self.tile >= 0 and self.tile % MULTIPLE_OF == 0,
             "tile",
-            f"a multiple of {self.multiple_of} pixels, or 0 for whole images",
+            f"a multiple of {MULTIPLE_OF} pixels, or 0 for whole images",
         )
         self._expect(
             self.tile_overlap >= 0 and (not self.tile or self.tile_overlap < self.tile),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -9,17 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
 
 _QUALITY = "18"  # x264's constant rate factor: no loss that one would see
+# Seconds by which a whole file's length may differ from what its header says.
+_TOLERANCE = Fraction(1, 4)
 
 
 class VideoReader:
     """Decodes one frame after the other; to be used in a `with` statement.
 
     Attributes:
-      frame_count: by what the file says; 0 where it says nothing.
-      missing_count: of frames that it announces and does not have; known at its end.
+      frame_count: by what the file says; 0 where it says nothing. Some formats count frames, others
+        tell how long the video is.
+      missing_count: of frames that it announces and does not have, about; known at its end.
       rate: frames per second, on average.
       time_base: the unit of its frames' times, in seconds.
     """
@@ -31,18 +36,23 @@ class VideoReader:
           PredictionError: PyAV is not installed, or the file does not decode as a video.
         """
         self._path, self._av = path, _import_av(path)
+        inputs.check_is_file(path)
         try:
-            self._container = self._av.open(str(path))
+            # Names and comments in it need not be UTF-8.
+            self._container = self._av.open(str(path), metadata_errors="replace")
         except self._av.FFmpegError as error:
             raise self._broken(error) from error
         if not self._container.streams.video:
             self._container.close()
-            raise PredictionError(f"{path}: expected a video, found no pictures in it.")
+            name = inputs.shown(path)
+            raise PredictionError(f"{name}: expected a video, found no pictures in it.")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.time_base = _fraction(self._stream.time_base)
         self.rate = _rate(self._stream)
-        self.frame_count = self._stream.frames or self._estimated_count()
+        self._length = self._told_length()
+        length = self._length or Fraction(self._container.duration or 0, self._av.time_base)
+        self.frame_count = self._stream.frames or round(length * self.rate)
         self.missing_count = 0
 
     def __enter__(self):
@@ -60,36 +70,53 @@ class VideoReader:
         Raises:
           PredictionError: the video is damaged, or its frames differ in size.
         """
-        size, first, count = None, None, 0
+        size, first, count, time = None, None, 0, Fraction(0)
         try:
             for frame in self._container.decode(self._stream):
-                image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                image = upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
                 if image.shape[:2] != (size := size or image.shape[:2]):
                     raise PredictionError(
-                        f"{self._path}: expected frames of one size, found {_size(image.shape)} "
-                        f"at frame {count} after {_size(size)}. Convert it to one size first."
+                        f"{inputs.shown(self._path)}: expected frames of one size, found "
+                        f"{_size(image.shape)} at frame {count} after {_size(size)}. Convert it to "
+                        "one size first."
                     )
                 time = count / self.rate if frame.pts is None else frame.pts * self.time_base
                 first = time if first is None else first
                 yield np.ascontiguousarray(image), time - first
                 count += 1
-        except self._av.FFmpegError as error:
+        except PredictionError:
+            raise
+        except Exception as error:  # PyAV raises more than FFmpeg's errors for odd frames
             raise self._broken(error, count) from error
         if not count:
-            raise PredictionError(f"{self._path}: expected a video, found no frame in it.")
-        self.missing_count = max(0, self._stream.frames - count)
+            name = inputs.shown(self._path)
+            raise PredictionError(f"{name}: expected a video, found no frame in it.")
+        if self._stream.frames:
+            self.missing_count = max(0, self._stream.frames - count)
+        else:
+            missing = self._length - time - 1 / self.rate
+            self.missing_count = round(missing * self.rate) if missing > _TOLERANCE else 0
 
-    def _estimated_count(self) -> int:
+    def _told_length(self) -> Fraction:
+        """Seconds until the video's end by what the file says; 0 where it says nothing."""
         if self._stream.duration:
-            return round(self._stream.duration * self.time_base * self.rate)
-        if self._container.duration:
-            return round(Fraction(self._container.duration, self._av.time_base) * self.rate)
-        return 0
+            return self._stream.duration * self.time_base
+        # Matroska and WebM: the stream's own length, where the file's may be that of its sound.
+        told = re.fullmatch(
+            r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", "")
+        )
+        if told:
+            hours, minutes, seconds = map(Fraction, told.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        if self._container.duration and len(self._container.streams) == 1:
+            return Fraction(self._container.duration, self._av.time_base)
+        return Fraction(0)
 
     def _broken(self, error: Exception, count: int | None = None) -> PredictionError:
         where = "" if count is None else f" beyond frame {count}"
         return PredictionError(
-            f"{self._path}: does not decode as a video{where} ({type(error).__name__}: {error})."
+            f"{inputs.shown(self._path)}: does not decode as a video{where} "
+            f"({type(error).__name__}: {error})."
         )
 
 
@@ -110,7 +137,8 @@ class VideoWriter:
         """
         self._path, self._rate, self._time_base = path, rate, time_base
         self._av = _import_av(path)
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        # A short name: that of a file may be as long as there can be.
+        self._temporary = path.with_name(f".{os.getpid()}_{id(self)}.tmp")
         self._container: Any = None
         self._stream: Any = None
         self._last = -1
@@ -170,6 +198,28 @@ class VideoWriter:
             yield
         except self._av.FFmpegError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+
+def upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """A frame as players show it: turned by quarters, and mirrored, as its display matrix says.
+
+    Args:
+      image: [H, W, 3], as it is stored.
+      matrix: [3, 3], of which the pixel in column x and row y is shown where [x, y, 1] @ matrix is,
+        up to a shift (ISO/IEC 14496-12, 6.2.2). Other angles are rounded to quarters.
+    """
+    (a, b), (c, d) = np.asarray(matrix, np.float64)[:2, :2]
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _display_matrix(frame: Any) -> np.ndarray:
+    """[3, 3]; the identity where the file says nothing."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return np.frombuffer(bytes(data), np.int32).reshape(3, 3)
+    return np.eye(3)
 
 
 def check_available(path: Path) -> None:

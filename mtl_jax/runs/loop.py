@@ -11,18 +11,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax.errors import ConfigError
 from mtl_jax import _options, checkpoints, evaluation, optimizers, parallel, training
-from mtl_jax.runs import _signals
-from mtl_jax.runs import image_metrics
-from mtl_jax.weights import load as pretrained
-from mtl_jax.runs import progress
 from mtl_jax import views as test_time_augmentation
+from mtl_jax.errors import ConfigError
+from mtl_jax.runs import _signals, image_metrics, progress
 from mtl_jax.runs.results import DIRECTIONS, Results
 from mtl_jax.runs.step_log import StepLog
+from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
-from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
+from mtl_jax.weights import load as pretrained
 
 
 class Stopped(Exception):
@@ -99,7 +97,9 @@ class Run:
             self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
         )
         if train.log_every < 1:
-            raise ConfigError(f"config.train.log_every={train.log_every}; expected 1 or more steps.")
+            raise ConfigError(
+                f"config.train.log_every={train.log_every}; expected 1 or more steps."
+            )
         selection = self.config.eval.selection_mode
         _options.choice(selection, DIRECTIONS, key="config.eval.selection_mode")
         self.steps_per_epoch = self.stream.steps_per_epoch
@@ -118,7 +118,7 @@ class Run:
         if self.system.freezing.parts:
             self._check_frozen_parts()
         evaluate = self.config.eval
-        tta = test_time_augmentation.build(evaluate.tta, multiple_of=evaluate.crop_multiple)
+        tta = test_time_augmentation.build(evaluate.tta)
         self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)
 
     def _count_steps(self, train) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax.runs import workdir
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import workdir
 from mtl_jax.runs.workdir import Workdir
 
 # Also those of the input pipeline, none of which has to be installed to train.

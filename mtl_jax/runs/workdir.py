@@ -13,8 +13,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import _locks
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import _locks
 
 LOCK = ".lock"  # held by the process that trains
 
@@ -52,6 +52,7 @@ class Workdir:
         self.path = Path(os.path.expanduser(path)).absolute()
         self.config = self.path / "config.json"
         self.label_specs = self.path / "labels.json"
+        self.learned_tasks = self.path / "learned_tasks.json"
         self.evaluations = self.path / "evaluation.jsonl"
         self.results = self.path / "results.json"
         self.training = self.path / "training.jsonl"
@@ -126,6 +127,11 @@ class Workdir:
                 "Use another --workdir, or the same data."
             )
 
+    def claim_learned_tasks(self, names: Iterable[str]) -> None:
+        """Saves which tasks the run learns, which later starts cannot find out any more."""
+        if not (self.learned_tasks.exists() and self._holds_a_run()):
+            write_json(self.learned_tasks, sorted(names))
+
     def _holds_a_run(self) -> bool:
         files = (self.checkpoints, self.training, self.evaluations, self.results)
         return any(file.exists() for file in files) or any(self.path.glob("seed_*"))
@@ -155,6 +161,10 @@ class Workdir:
     def read_label_specs(self) -> dict[str, dict]:
         """The saved label specs. Raises WorkdirError if there are none."""
         return self._read(self.label_specs)
+
+    def read_learned_tasks(self) -> list[str] | None:
+        """What `claim_learned_tasks` saved; None in a directory of before version 0.3."""
+        return self._read(self.learned_tasks) if self.learned_tasks.exists() else None
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         """All evaluations so far, oldest first; a torn last line is left out."""

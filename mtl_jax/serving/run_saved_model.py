@@ -16,6 +16,7 @@ enlarged again by nearest neighbour; what is left of the frame repeats the last 
 """
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -23,20 +24,32 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 # 16-bit grey could mean any range of brightness, or be no photograph at all.
 MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 MAX_DEPTH_MILLIMETRES = 65535
+# What shows an image of this EXIF orientation upright; 1 is upright already.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class InputError(ValueError):
-    """A photograph cannot be used; the message says which and why."""
+    """A photograph cannot be used, or its maps not be written; the message says which and why."""
 
 
 def read_image(path):
     """[H, W, 3] uint8: upright, in RGB, transparent pixels over black."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: expected a file, found a folder, a FIFO or a device.")
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             if image.mode not in MODES_8_BIT:
@@ -44,7 +57,9 @@ def read_image(path):
                     f"{path}: expected a photograph of 8 bits per channel, found mode "
                     f"{image.mode!r} ({image.width}x{image.height}). Convert it to 8 bits first."
                 )
-            upright = ImageOps.exif_transpose(image)
+            # Only this number is asked for: any other may be one that Pillow does not understand.
+            turn = TURNS.get(image.getexif().get(0x0112))
+            upright = image if turn is None else image.transpose(turn)
             if upright.has_transparency_data:
                 upright = upright.convert("RGBA")
                 black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
@@ -52,7 +67,7 @@ def read_image(path):
             return np.array(upright.convert("RGB"), np.uint8)
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises whatever a damaged file leads it to
         raise InputError(
             f"{path}: does not decode as JPEG or PNG ({type(error).__name__}: {error})."
         ) from error
@@ -152,6 +167,21 @@ PICTURES = {
 }
 
 
+def write(file, contents):
+    """Writes a file, whose name may be longer than the file system takes."""
+    try:
+        file.write_bytes(contents)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise
+        raise InputError(f"{file.name}: cannot be written ({error.strerror}).") from error
+
+
+def printable(text):
+    """Text in which bytes of a name that are no UTF-8 are escapes."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def load(folder):
     """The network's function, uint8 [B, H, W, 3] to {task: tensor}."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -180,13 +210,11 @@ def main(argv):
     failures = []
     for path in arguments.photographs:
         try:
-            image = read_image(path)
+            for task, value in predict(call, read_image(path), size).items():
+                contents, suffix = encode(value, metadata["maps"][task])
+                write(arguments.output / f"{path.stem}_{task}{suffix}", contents)
         except InputError as error:
-            failures.append(str(error))
-            continue
-        for task, value in predict(call, image, size).items():
-            contents, suffix = encode(value, metadata["maps"][task])
-            (arguments.output / f"{path.stem}_{task}{suffix}").write_bytes(contents)
+            failures.append(printable(error))
     print(f"Predicted on {len(names) - len(failures)} of {len(names)} images: {arguments.output}")
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
     return 1 if failures else 0

@@ -3,6 +3,7 @@
 One module per type. A task knows no architecture and no data set, only a `LabelSpec` as a dict.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -149,6 +150,7 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
         raise ConfigError("config.tasks is empty; expected at least one task, e.g. 'semseg'.")
     tasks = {}
     for name in names:
+        _check_name(name)
         config = config_tasks[name]
         if not config.get("type"):
             raise ConfigError(
@@ -160,6 +162,15 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
         )
         tasks[name] = module.build(name, config, label_specs.get(config.get("key") or name))
     return {name: _join(task, tasks) for name, task in tasks.items()}
+
+
+def _check_name(name: str) -> None:
+    """Names are parts of file names, of metrics' and parameters' names, and of flags."""
+    if not re.fullmatch(r"\w[\w-]{0,63}", name):
+        raise ConfigError(
+            f"config.tasks: {name[:80]!r} cannot be the name of a task; expected up to 64 letters, "
+            "digits, underscores and hyphens, such as 'semseg'."
+        )
 
 
 def _join(task: Task, tasks: Mapping[str, Task]) -> Task:

@@ -25,6 +25,8 @@ _DTYPES = {
     "BOOL": np.bool_,
 }
 _MAX_HEADER = 100_000_000  # bytes, the format's own limit
+_MAX_RANK = 32
+_MAX_ELEMENTS = 1 << 48  # of a shape without its zeros; NumPy's own limit, on bytes, is 2⁶³
 
 
 class SafetensorsError(ValueError):
@@ -68,13 +70,18 @@ def _array(path: Path, name: str, facts: Any, content: np.ndarray) -> np.ndarray
         dtype, shape = np.dtype(_DTYPES[facts["dtype"]]), tuple(facts["shape"])
         begin, end = facts["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
-        fits = whole and end <= content.size and end - begin == math.prod(shape) * dtype.itemsize
+        possible = (
+            whole
+            and len(shape) <= _MAX_RANK
+            and math.prod(max(n, 1) for n in shape) <= _MAX_ELEMENTS
+        )
+        fits = possible and end <= content.size and end - begin == math.prod(shape) * dtype.itemsize
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
         raise SafetensorsError(
             f"{path} cannot be read: its tensor {name[:80]!r} is told to be {str(facts)[:200]}, "
-            f"which does not fit {content.size} bytes of numbers, or is of a type other than "
-            f"{', '.join(_DTYPES)}."
+            f"which does not fit {content.size} bytes of numbers, or is no possible shape, or of "
+            f"a type other than {', '.join(_DTYPES)}."
         )
     return content[begin:end].view(dtype).reshape(shape)

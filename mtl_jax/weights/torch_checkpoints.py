@@ -266,6 +266,12 @@ def _read_legacy(file: Any) -> _Loaded:
     return value, lambda storage: data.get(storage.key, b"")
 
 
+def _byte_steps(shape: tuple, strides: tuple, itemsize: int) -> list[int]:
+    """Strides in bytes; 0 where nothing is beyond the first element, as it may be any number."""
+    used = 0 not in shape
+    return [step * itemsize if used and n > 1 else 0 for n, step in zip(shape, strides)]
+
+
 def _arrays(value: Any, read_bytes: Callable[[_Storage], Any]) -> dict[str, np.ndarray]:
     """{name: array} of a flat dict of tensors."""
     if not isinstance(value, dict):
@@ -293,6 +299,6 @@ def _arrays(value: Any, read_bytes: Callable[[_Storage], Any]) -> dict[str, np.n
         arrays[str(name)] = np.lib.stride_tricks.as_strided(
             elements[offset:],  # `_rebuild_tensor` has checked the bounds
             shape,
-            [step * elements.itemsize for step in strides],
+            _byte_steps(shape, strides, elements.itemsize),
         )
     return arrays

@@ -27,8 +27,8 @@ ALL = tasks.build(
     },
     {},
 )
-NO_VIEWS = test_time_augmentation.TestTimeAugmentation(multiple_of=32)
-VIEWS = test_time_augmentation.TestTimeAugmentation((0.5,), flip=True, multiple_of=32)
+NO_VIEWS = test_time_augmentation.TestTimeAugmentation()
+VIEWS = test_time_augmentation.TestTimeAugmentation((0.5,), flip=True)
 RNG = np.random.default_rng(0)
 
 
@@ -74,17 +74,10 @@ def images(batch: int) -> np.ndarray:
 
 
 def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
-    """(maps, raw) the way predict makes them: padded, predicted, post-processed, cropped."""
-    height, width = image.shape[1:3]
-    pads = ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0))
-    padded = jnp.asarray(np.pad(image, pads, mode="edge"))
-    view = functools.partial(parts.predict, variables)
-    raw = tta.merge(view, its_tasks, padded, view(padded))
+    """(maps, raw) of `System.predict` and the tasks."""
+    raw = parts.predict(variables, jnp.asarray(image), tta)
     maps = {name: found[name] for name, found in tasks.postprocess_all(its_tasks, raw).items()}
-    return tuple(
-        {name: np.asarray(value)[:, :height, :width] for name, value in found.items()}
-        for found in (maps, raw)
-    )
+    return jax.device_get((maps, raw))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -166,7 +159,7 @@ def test_a_task_without_labels_is_left_out():
     spec = {"kind": "depth", "unit": "m", "valid_range": (1, 9), "mean": 3.0, "stddev": 2.0}
     config.tasks.semseg.num_classes = 5
     parts = system.build(config, {"depth": spec})
-    assert list(export.network(config, parts, {"depth": spec}, "64x96").tasks) == ["depth"]
+    assert list(export.network(config, parts, {"depth"}, "64x96").tasks) == ["depth"]
 
 
 @pytest.mark.parametrize(
@@ -184,11 +177,19 @@ def test_size(size, configured, expected):
         ("64", r"--size=64; expected <height>x<width>"),
         ("0x64", r"--size=0x64; expected"),
         ("64×96", r"--size=64×96; expected"),
+        ("99999999x99999999", r"=99999999x99999999; expected a height .* at most 268435456 pixels"),
+        ("9" * 5000 + "x1", r"--size=9+; expected <height>x<width>"),
     ],
 )
 def test_sizes_that_are_none(size, message):
     with pytest.raises(UsageError, match=message):
         _network(size, (0, 0))
+
+
+@pytest.mark.parametrize("configured", [(-1, 5), (0, 64), (1 << 20, 1 << 20), (64,)])
+def test_configured_sizes_that_are_none(configured):
+    with pytest.raises(UsageError, match=r"config.eval.image_size=\(.*; expected a height and a"):
+        _network("", configured)
 
 
 def _network(size, configured):

@@ -106,9 +106,9 @@ def test_a_frozen_norm_uses_its_running_statistics():
         jax.tree.map(lambda x: x.sharding, trainer.state),
     )
     found = trainer.step(batch)["losses"]
-    outputs = jax.tree.map(
-        np.float64, trainer.system.predict(variables, jnp.asarray(batch["image"]))
-    )
+    image = trainer.system.normalize(jnp.asarray(batch["image"]))
+    outputs = trainer.system.model.apply(variables, image, train=False).final
+    outputs = jax.tree.map(np.float64, outputs)
     for name, value in outputs.items():
         mask = batch[name] != mixed_systems.IGNORE
         logits = value[mask]

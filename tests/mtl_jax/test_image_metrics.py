@@ -37,7 +37,10 @@ def _predict(variables, image):
     return {"semseg": logits + variables["nothing"], "depth": image[..., 1:2].astype(np.float32)}
 
 
-SYSTEM = types.SimpleNamespace(tasks=TASKS, predict=_predict)
+SYSTEM = types.SimpleNamespace(
+    tasks=TASKS,
+    plain_and_merged=lambda variables, image, views: (_predict(variables, image),) * 2,
+)
 
 
 @pytest.fixture(scope="module")

@@ -292,13 +292,22 @@ def test_instances_are_outlined():
         np.testing.assert_array_equal((picture > 127).all(-1)[2], expected)
 
 
+def _padded(value):
+    """[1, h, w, C] as large as predict pads an image."""
+    return np.pad(value, [(0, 0), *((0, -side % 32) for side in value.shape[1:3]), (0, 0)])
+
+
 def test_predict_writes_instances_with_the_help_of_semantics(tmp_path):
     built, batch = _both(), _scenes()
     predictions = {name: value[:1] for name, value in _predictions(batch).items()}
     image = tmp_path / "scene.png"
     Image.fromarray(batch["image"][0]).save(image)
-    settings = prediction.Settings(multiple_of=1)
-    prediction.predict_files(lambda image: predictions, built, [image], tmp_path / "out", settings)
+    prediction.predict_files(
+        lambda image: {name: _padded(value) for name, value in predictions.items()},
+        built,
+        [image],
+        tmp_path / "out",
+    )
     with Image.open(tmp_path / "out" / "scene_instance.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture) > 0, batch["instance"][0] % 2 == 1)
     assert (tmp_path / "out" / "scene_overlay.png").exists()

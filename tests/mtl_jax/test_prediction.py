@@ -1,6 +1,8 @@
 """Predicting on users' photographs: what is written, and what happens if something goes wrong."""
 
+import contextlib
 import os
+import threading
 import time
 
 import numpy as np
@@ -172,6 +174,51 @@ def test_settings_are_the_configs_defaults():
 
 
 # Doing several things at once.
+
+
+def test_threads_change_nothing_about_what_is_written(tmp_path):
+    """Photographs of several sizes, some of which cannot be read, in several batches."""
+    files = [save(tmp_path / f"in/{i:02d}.png", photograph(8 + i % 3 * 30, 9)) for i in range(12)]
+    for i in (3, 7):
+        files[i].write_bytes(b"no picture")
+    found = {}
+    for threads in (1, 3):
+        out = tmp_path / str(threads)
+        settings = prediction.Settings(figure="both", figure_width=120, batch_size=2, save_npz=True)
+        said = []
+        with pytest.raises(prediction.PredictionError) as caught:
+            prediction.predict_files(
+                BrightestChannel(), TASKS, files, out, settings, report=said.append, threads=threads
+            )
+        contents = {file.name: file.read_bytes() for file in sorted(out.iterdir())}
+        found[threads] = contents, str(caught.value), said[0].removesuffix(str(out))
+    assert len(found[1][0]) == 10 * 5
+    assert found[3] == found[1]
+
+
+def test_in_order_keeps_the_order_and_works_on_a_few():
+    drawn, lock = [], threading.Lock()
+
+    def numbers():
+        for i in range(30):
+            drawn.append(i)
+            yield i
+
+    def slow_if_even(i):
+        with lock if i % 2 else contextlib.nullcontext():
+            return i * i
+
+    for done, value in enumerate(predictor.in_order(slow_if_even, numbers(), 3)):
+        assert value == done * done
+        assert len(drawn) <= done + 1 + 3
+    assert done == 29
+
+
+def test_in_order_raises_when_it_is_the_turn_of_the_error():
+    stream = predictor.in_order(lambda x: 1 // x, [1, 1, 0, 1], 2)
+    assert [next(stream), next(stream)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
 
 
 def test_ahead_keeps_order_and_goes_no_farther_than_asked_for():

@@ -1,5 +1,7 @@
 """Finding users' files, naming what is made of them, reading photographs."""
 
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 from toy_predictions import photograph, save
 
 from mtl_jax import prediction
+from mtl_jax.serving import run_saved_model
 
 RNG = np.random.default_rng(0)
 
@@ -51,6 +54,44 @@ def test_inputs_that_cannot_be_meant(tmp_path, pattern, message):
         prediction.expand_inputs([str(tmp_path / pattern)] if pattern else "")
 
 
+def test_names_that_look_like_something_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~photo.png", "a, b.png", "c,d.png", "e.png"):
+        save(tmp_path / name)
+
+    def names(patterns):
+        return [str(file) for file in prediction.expand_inputs(patterns)]
+
+    assert names("~photo.png") == ["~photo.png"]
+    assert names("a, b.png") == ["a, b.png"]
+    assert names("e.png,a, b.png, c,d.png,~photo.png") == [
+        "e.png",
+        "a, b.png",
+        "c,d.png",
+        "~photo.png",
+    ]
+    assert names("*.png,c,d.png") == ["a, b.png", "c,d.png", "e.png", "~photo.png"]
+    assert names(["a, b.png", "e.png"]) == ["a, b.png", "e.png"]
+    with pytest.raises(prediction.PredictionError, match=r"--input=b.png: no such file"):
+        names("e.png,b.png")
+
+
+def test_hidden_files_of_a_folder_are_not_meant(tmp_path):
+    save(tmp_path / "a.jpg")
+    (tmp_path / "._a.jpg").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    assert prediction.expand_inputs(str(tmp_path)) == [tmp_path / "a.jpg"]
+    assert prediction.expand_inputs(f"{tmp_path}/._a.jpg") == [tmp_path / "._a.jpg"]
+
+
+def test_links_in_circles_are_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    files = prediction.expand_inputs(str(tmp_path))
+    assert [file.name for file in files] == ["a.png", "b.png"]
+    with pytest.raises(prediction.PredictionError, match=r"a.png: cannot be read .Too many levels"):
+        prediction.read_image(files[0])
+
+
 # Reading.
 
 
@@ -73,6 +114,35 @@ def test_exif_orientation_is_respected(tmp_path, orientation):
     exif[0x0112] = orientation
     path = save(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
     np.testing.assert_array_equal(prediction.read_image(path), upright)
+
+
+def odd_exif(tag, kind, value):
+    """Orientation 6 and one number that is none."""
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", tag, kind, 1, 38)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0) + value
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"),
+    [(0x011A, 10, struct.pack("<ii", -1, 0)), (0x011A, 5, b"\xff" * 8), (0x8769, 2, b"no IFD")],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_other_numbers_of_the_exif_do_not_matter(tmp_path, tag, kind, value):
+    image = photograph(8, 12)
+    plain, odd = save(tmp_path / "a.jpg", image), tmp_path / "odd.jpg"
+    save(odd, image, exif=odd_exif(tag, kind, value))
+    expected = np.rot90(prediction.read_image(plain), -1)
+    np.testing.assert_array_equal(prediction.read_image(odd), expected)
+    np.testing.assert_array_equal(run_saved_model.read_image(odd), expected)
+
+
+@pytest.mark.parametrize("read", [prediction.read_image, run_saved_model.read_image])
+def test_what_is_no_file_is_not_opened(tmp_path, read):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    for name, what in (("a", "a FIFO"), ("b", "a (FIFO or a )?device")):
+        with pytest.raises(ValueError, match=f"{name}.png: expected a file, found .*{what}"):
+            read(tmp_path / f"{name}.png")
 
 
 def test_grey_palette_alpha_and_cmyk_become_rgb(tmp_path):
@@ -135,3 +205,13 @@ def test_output_names_never_clash(files, names):
     assert len({name.casefold() for name in found}) == len(files)
     if names is not None:
         assert found == names
+
+
+def test_names_too_long_for_a_file_end_in_a_checksum():
+    files = [Path(f"/in/{'路' * 83}{i}.png") for i in range(3)]
+    names = prediction.output_names(files, room=40)
+    assert len(set(names)) == 3
+    for name in names:
+        assert name.startswith("路" * 60)
+        assert 205 < len(name.encode()) <= 215
+    assert prediction.output_names([Path("/in/x.png")], room=250) == ["x"]

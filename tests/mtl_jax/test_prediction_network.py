@@ -114,6 +114,23 @@ def test_an_error_names_the_images():
     assert caught.value.__notes__ == ["This happened while predicting on image 0, image 1."]
 
 
+@pytest.mark.parametrize("tile", [0, 32])
+def test_padding_casts_no_votes(tile):
+    """The centre that all pixels vote for is in the padding, so there is no instance."""
+
+    def network(image):
+        rows = np.mgrid[: image.shape[1], : image.shape[2]][0]
+        offsets = np.stack([rows - 60, 0 * rows], -1)[None].astype(np.float32)
+        return {"semseg": 0 * image[..., :2] + np.uint8([0, 1]), "instance": offsets}
+
+    def instances(image):
+        settings = {"tile": tile, "tile_overlap": 0} if tile else {}
+        return _run(network, [image], INSTANCES, **settings)[0][0]["instance"]
+
+    assert instances(photograph(64, 32)).any() or tile  # each tile has rows of its own
+    assert not instances(photograph(50, 32)).any()
+
+
 # Tiles.
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import os
 import struct
 import sys
 import tracemalloc
@@ -96,8 +97,22 @@ def _turned(path, matrix):
         ((0, 1, 0, -1, 0, 0, 48, 0, 0.25), lambda image: image[::-1].transpose(1, 0, 2)),
         ((-1, 0, 0, 0, -1, 0, 64, 48, 0.25), lambda image: image[::-1, ::-1]),
         ((0, -1, 0, 1, 0, 0, 0, 64, 0.25), lambda image: image[:, ::-1].transpose(1, 0, 2)),
+        # Mirrored, as the front cameras of telephones store it.
+        ((-1, 0, 0, 0, 1, 0, 64, 0, 0.25), lambda image: image[:, ::-1]),
+        ((1, 0, 0, 0, -1, 0, 0, 48, 0.25), lambda image: image[::-1]),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 0.25), lambda image: image.transpose(1, 0, 2)),
+        ((0, -1, 0, -1, 0, 0, 48, 64, 0.25), lambda image: image[::-1, ::-1].transpose(1, 0, 2)),
     ],
-    ids=["upright", "clockwise", "upside down", "anticlockwise"],
+    ids=[
+        "upright",
+        "clockwise",
+        "upside down",
+        "anticlockwise",
+        "left-right",
+        "top-bottom",
+        "transposed",
+        "transversed",
+    ],
 )
 def test_frames_are_turned_as_players_turn_them(tmp_path, matrix, turn):
     frame = _frame(0)
@@ -239,16 +254,16 @@ def test_a_video_that_does_not_decode_is_named_and_leaves_nothing(tmp_path, cont
 
 def test_a_video_that_stops_decoding_leaves_nothing(tmp_path, monkeypatch):
     path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(80)])
-    real = np.rot90
+    real = videos.upright
 
-    def fails_later(image, k):
-        calls.append(k)
+    def fails_later(image, matrix):
+        calls.append(matrix)
         if len(calls) > LATE:
             raise av.error.InvalidDataError(1, "bad picture")
-        return real(image, k)
+        return real(image, matrix)
 
     calls = []
-    monkeypatch.setattr(np, "rot90", fails_later)
+    monkeypatch.setattr(videos, "upright", fails_later)
     with pytest.raises(prediction.PredictionError, match=r"a.mp4: does not .* beyond frame 70 "):
         _predict(tmp_path, [path])
     assert list((tmp_path / "out").iterdir()) == []
@@ -264,6 +279,41 @@ def test_frames_that_are_missing_are_said(tmp_path):
     )
     assert f"a.mp4: its last {50 - found} of 50 frames are missing" in said[1]
     assert len(_read(tmp_path / "out" / "a_overlay.mp4")[0]) == found
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
+def test_a_length_in_the_header_tells_of_missing_frames(tmp_path, name, codec):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, 25, options={"g": "5"})
+        stream.width, stream.height = 64, 48
+        for i in range(60):
+            frame = av.VideoFrame.from_ndarray(_frame(i), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    for share, missing in ((1, False), (2 / 3, True)):
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        with videos.VideoReader(path) as reader:
+            assert (reader.frame_count, reader.missing_count) == (60, 0)
+            count = len(list(reader.frames()))
+            assert abs(60 - count - reader.missing_count) <= 1
+            assert (reader.missing_count > 0) == missing
+
+
+def test_a_name_that_is_as_long_as_can_be(tmp_path):
+    path = _write(tmp_path / f"{'路' * 83}.mp4", [_frame(0)] * 2)
+    (written,) = _predict(tmp_path, [path])
+    assert written.name.startswith("路" * 60)
+    assert written.name.endswith("_overlay.mp4")
+    assert len(_read(written)[0]) == 2
+
+
+def test_a_fifo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    good = _write(tmp_path / "b.mp4", [_frame(0)])
+    with pytest.raises(prediction.PredictionError, match=r"a.mp4: expected a file, found a FIFO"):
+        _predict(tmp_path, [tmp_path / "a.mp4", good])
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["b_overlay.mp4"]
 
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):

@@ -221,6 +221,22 @@ def test_refuses_a_tensor_beyond_its_storage(tmp_path, changes, legacy):
         torch_checkpoints.read(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"shape": (1,), "strides": ((1 << 62) - 1,)}, [0.0]),
+        ({"shape": (0, 2), "strides": (1, 1 << 61)}, np.zeros((0, 2))),
+    ],
+    ids=["one", "none"],
+)
+def test_a_stride_that_leads_nowhere_may_be_any(tmp_path, changes, expected):
+    array = np.arange(6, dtype=np.float32)
+    path = tmp_path / "a.pth"
+    content = pickled({"a": torch_files.tensor("0", array, legacy=False, **changes)})
+    torch_files.write_zip(path, content, {"0": array.tobytes()})
+    np.testing.assert_array_equal(torch_checkpoints.read(path)["a"], expected)
+
+
 @pytest.mark.parametrize("layout", ["zip", "legacy"])
 def test_refuses_a_file_cut_off_anywhere(tmp_path, layout):
     content = (GOLDEN / f"torch_{layout}.pth").read_bytes()

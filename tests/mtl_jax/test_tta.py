@@ -62,18 +62,14 @@ def _nearest(ids, size):
     return ids[rows][:, columns]
 
 
-def _views(image, scales, flip, multiple_of=1):
+def _views(image, scales, flip):
     """Each view's (parts logits, depth), columns in order and left and right put right."""
     for scale in (1.0, *scales):
         for mirrored in (False, True) if flip else (False,):
             size = (round(H * scale), round(W * scale))
             view = _bilinear(image.astype(np.float64), size)
             view = view[:, ::-1] if mirrored else view
-            if scale != 1.0 or mirrored:
-                pad = [(0, -side % multiple_of) for side in size]
-                view = np.pad(view, [*pad, (0, 0)], mode="edge")
             found = {k: np.asarray(v[0], np.float64) for k, v in _network(view[None]).items()}
-            found = {k: v[: size[0], : size[1]] for k, v in found.items()}
             if mirrored:
                 found = {k: v[:, ::-1] for k, v in found.items()}
                 found["parts"] = found["parts"][..., [0, 2, 1]]
@@ -84,8 +80,8 @@ def _metres(value):
     return np.clip(np.exp(value[..., 0] * np.log(59.0)) + 1.0, 2.0, 60.0)
 
 
-def _expected(image, scales, flip, semantics, multiple_of=1):
-    views = list(_views(image, scales, flip, multiple_of))
+def _expected(image, scales, flip, semantics):
+    views = list(_views(image, scales, flip))
     depth = np.mean([_bilinear(_metres(v["depth"])[..., None], (H, W)) for v in views], axis=0)
     if semantics == "softmax":
         shares = [np.exp(v["parts"]) for v in views]
@@ -105,17 +101,14 @@ def _merge(tta, image, network=_network):
 
 
 @pytest.mark.parametrize("semantics", ["softmax", "vote"])
-@pytest.mark.parametrize(
-    ("scales", "flip", "multiple_of"),
-    [(SCALES, False, 1), ((), True, 1), ((0.5, 1.7), True, 5)],
-)
-def test_merged_predictions_equal_numpy(scales, flip, multiple_of, semantics):
+@pytest.mark.parametrize(("scales", "flip"), [(SCALES, False), ((), True), ((0.5, 1.7), True)])
+def test_merged_predictions_equal_numpy(scales, flip, semantics):
     image = _image()
-    tta = TestTimeAugmentation(scales, flip, semantics, multiple_of)
+    tta = TestTimeAugmentation(scales, flip, semantics)
     merged = _merge(tta, image)
     maps = {name: np.asarray(TASKS[name].postprocess(merged[name])[name]) for name in TASKS}
     for i in range(B):
-        parts, depth = _expected(image[i], scales, flip, semantics, multiple_of)
+        parts, depth = _expected(image[i], scales, flip, semantics)
         np.testing.assert_allclose(maps["depth"][i], depth, rtol=2e-5)
         if semantics == "softmax":
             shares = jax.nn.softmax(merged["parts"][i])
@@ -230,8 +223,12 @@ class _System:
     tasks = TASKS
 
     @staticmethod
-    def predict(variables, image):
-        return _network(image + variables["nothing"])
+    def plain_and_merged(variables, image, views):
+        def network(image):
+            return _network(image + variables["nothing"])
+
+        plain = network(image)
+        return plain, views.merge(network, TASKS, image, plain)
 
 
 def _batch(parts: bool = True, depth: bool = True):
@@ -321,10 +318,10 @@ def _config(**changes):
 
 
 def test_configuration():
-    tta = test_time_augmentation.build(_config(scales=(0.5, 2), flip=True), multiple_of=32)
-    assert tta == TestTimeAugmentation((0.5, 2.0), True, "softmax", 32)
+    tta = test_time_augmentation.build(_config(scales=(0.5, 2), flip=True))
+    assert tta == TestTimeAugmentation((0.5, 2.0), True, "softmax")
     assert tta.views == ((1.0, True), (0.5, False), (0.5, True), (2.0, False), (2.0, True))
-    assert not test_time_augmentation.build(_config(), multiple_of=1).views
+    assert not test_time_augmentation.build(_config()).views
 
 
 @pytest.mark.parametrize(
@@ -338,4 +335,4 @@ def test_configuration():
 )
 def test_configuration_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        test_time_augmentation.build(_config(**changes), multiple_of=1)
+        test_time_augmentation.build(_config(**changes))

@@ -1,0 +1,235 @@
+"""A trained network as one object: `mtl_jax.load("runs/branched").predict("photo.jpg")`."""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from mtl_jax import checkpoints, system, views
+from mtl_jax.prediction import figures, inputs
+from mtl_jax.prediction.errors import PredictionError
+from mtl_jax.prediction.network import Item, Network
+from mtl_jax.prediction.settings import FIGURES, Settings
+from mtl_jax.runs import learned, seeds, workdir
+
+# What `Model` takes for an image.
+ImageLike = str | os.PathLike | np.ndarray | Image.Image
+
+
+class Model:
+    """What a run has learned: images of any size in, maps of the same size out.
+
+    Attributes:
+      tasks: {name: Task} of what is predicted, in the config's order.
+      unlearned: names of the config's other tasks, of which the run had no labels.
+      step: of the checkpoint.
+      settings: how images are predicted.
+    """
+
+    def __init__(
+        self,
+        parts: system.System,
+        variables: Mapping[str, Any],
+        *,
+        tasks: Mapping[str, Any] | None = None,
+        settings: Settings | None = None,
+        tta: views.TestTimeAugmentation | None = None,
+        step: int = 0,
+    ):
+        """Compiles nothing yet; the first image of each padded size does.
+
+        Args:
+          parts: model, tasks and normalisation.
+          variables: {'params': ..., 'batch_stats': ...} of the model.
+          tasks: {name: Task} of those to predict; all of them by default.
+          settings: `Settings(**config.predict)`.
+          tta: the views that predictions are merged from; by default there is one.
+          step: of the checkpoint.
+        """
+        self.tasks = dict(parts.tasks if tasks is None else tasks)
+        self.unlearned = tuple(name for name in parts.tasks if name not in self.tasks)
+        self.settings, self.step = settings or Settings(), step
+        self._variables = variables
+        self._jitted = jax.jit(functools.partial(self._raw, parts, tta))
+        self._network = Network(self.raw, self.tasks, self.settings)
+
+    def __repr__(self) -> str:
+        return f"Model({', '.join(self.tasks)}; step {self.step})"
+
+    def raw(self, image: np.ndarray) -> dict[str, jax.Array]:
+        """Predictions before post-processing: logits, normalised depths, vectors.
+
+        Args:
+          image: [B, H, W, 3] uint8. Compiled once per shape.
+
+        Returns:
+          {task: [B, H, W, C] float32}.
+        """
+        return self._jitted(self._variables, image)
+
+    def predict(self, image: ImageLike) -> dict[str, np.ndarray]:
+        """The maps of one image, the same as `--mode=predict` writes.
+
+        Args:
+          image: [H, W, 3] or [H, W] uint8; a PIL image; or the path of a photograph. Of a path or
+            PIL image the EXIF orientation is applied.
+
+        Returns:
+          {task: [H, W, ...]}: class ids int32, depth float32 in its unit, unit normals float32
+          [H, W, 3] (x right, y down, z ahead), instance ids int32 with 0 = none.
+
+        Raises:
+          PredictionError: it is no image; the message says what was expected.
+        """
+        ((_, maps),) = self._network.run([_item(image, 0)])
+        return maps
+
+    def predict_all(self, images: Iterable[ImageLike]) -> list[dict[str, np.ndarray]]:
+        """The maps of several images, in order; `settings.batch_size` of one size at a time.
+
+        Args:
+          images: each as `predict` takes it.
+        """
+        items = (_item(image, i) for i, image in enumerate(images))
+        found = {int(item.name): maps for item, maps in self._network.run(items)}
+        return [found[i] for i in range(len(found))]
+
+    def draw(
+        self,
+        image: ImageLike,
+        maps: Mapping[str, np.ndarray] | None = None,
+        *,
+        kind: str = "overlay",
+        width: int | None = None,
+    ) -> np.ndarray:
+        """The figure that `--mode=predict` writes: predictions with legends and colour bars.
+
+        Args:
+          image: as `predict` takes it.
+          maps: from `predict`, of all tasks or some; predicted if not given.
+          kind: 'overlay', each prediction laid over the image, or 'side_by_side'.
+          width: of each picture in pixels; `settings.figure_width` by default.
+
+        Returns:
+          [H', W', 3] uint8.
+
+        Raises:
+          PredictionError: `kind` is neither, or `maps` has a name that is no task, or a map of
+            another size than the image.
+        """
+        if kind not in FIGURES["both"]:
+            raise PredictionError(f"kind={kind!r}; expected one of {', '.join(FIGURES['both'])}.")
+        image = as_array(image)
+        maps = self.predict(image) if maps is None else maps
+        self._check_maps(maps, image.shape[:2])
+        tasks = {name: task for name, task in self.tasks.items() if name in maps}
+        width = width or self.settings.figure_width
+        return figures.draw(kind, image, maps, tasks, width=width)
+
+    def _check_maps(self, maps: Mapping[str, np.ndarray], size: tuple[int, int]) -> None:
+        for name, value in maps.items():
+            if name not in self.tasks:
+                raise PredictionError(
+                    f"maps[{name!r}]: expected maps of the tasks {', '.join(self.tasks)}."
+                )
+            if np.shape(value)[:2] != size:
+                raise PredictionError(
+                    f"maps[{name!r}]: expected a map of the image's size {size}, found an array of "
+                    f"shape {np.shape(value)}."
+                )
+
+    @staticmethod
+    def _raw(parts, tta, variables, image):
+        return parts.predict(variables, image, tta)
+
+
+def load(path: str | os.PathLike, *, checkpoint: str = "", **options: Any) -> Model:
+    """Loads what a run has learned.
+
+    Args:
+      path: its work directory, such as 'runs/branched_streets'.
+      checkpoint: 'best' or 'latest'; by default what the run's `config.eval.checkpoint` says.
+      **options: instead of what the run's `config.predict` says, such as `tile=512`; see
+        `Settings`.
+
+    Raises:
+      UsageError: there is no run, it has no checkpoint, or an option is unknown or impossible.
+    """
+    directory = workdir.Workdir(path)
+    seeds.check_single(directory)
+    config = ConfigDict(workdir.from_json(directory.read_config()))
+    if checkpoint:
+        config.eval.checkpoint = checkpoint
+    unknown = [name for name in options if name not in config.predict]
+    if unknown:
+        raise PredictionError(
+            f"mtl_jax.load has no option {unknown[0]!r}; expected checkpoint or one of "
+            f"{', '.join(config.predict)}."
+        )
+    config.predict.update(options)
+    return of_run(config, directory)
+
+
+def of_run(config: Any, directory: workdir.Workdir) -> Model:
+    """The model of a run, used as `config` says.
+
+    Args:
+      config: the run's, in which `eval` and `predict` may have been changed since.
+      directory: of the run.
+
+    Raises:
+      UsageError: there is no checkpoint, or it is of another model.
+      ValueError: `config.predict` or `config.eval.tta` is impossible.
+    """
+    parts = system.build(config, directory.read_label_specs())
+    settings, tta = Settings(**config.predict), views.build(config.eval.tta)
+    tasks = parts.trained_tasks(learned.read(directory, parts.tasks, config.model))
+    kind = config.eval.checkpoint
+    variables, step = checkpoints.read_variables(directory.checkpoints, kind, parts.zeros())
+    return Model(parts, variables, tasks=tasks, settings=settings, tta=tta, step=step)
+
+
+def as_array(image: ImageLike) -> np.ndarray:
+    """[H, W, 3] uint8 of whatever stands for an image.
+
+    Raises:
+      PredictionError: it does not; the message says what was expected.
+    """
+    if isinstance(image, str | os.PathLike):
+        return inputs.read_image(image)
+    if isinstance(image, Image.Image):
+        return inputs.as_rgb(image, "the PIL image")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise PredictionError(
+            "Expected an image: a uint8 array [H, W, 3] of values from 0 to 255, a PIL image or a "
+            f"path; found {_what(image, array)}."
+        )
+    if 0 in array.shape:
+        raise PredictionError(f"Expected an image, found an empty array of shape {array.shape}.")
+    return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array
+
+
+def _what(image: Any, array: np.ndarray) -> str:
+    if array.dtype == object or not isinstance(image, np.ndarray | Sequence | jax.Array):
+        return f"a {type(image).__name__}"
+    hint = ""
+    if array.ndim == 4:
+        hint = "; for several images there is `predict_all`"
+    elif array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        hint = "; channels come last: image.transpose(1, 2, 0)"
+    elif array.ndim == 3 and array.shape[2] == 4:
+        hint = "; leave out the fourth channel, or give the PIL image"
+    elif array.dtype.kind == "f":
+        hint = "; for values from 0 to 1, (255 * image).round().astype(np.uint8)"
+    return f"one of {array.dtype} of shape {array.shape}{hint}"
+
+
+def _item(image: ImageLike, i: int) -> Item:
+    origin = os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {i}"
+    return Item(str(i), str(origin), as_array(image))
