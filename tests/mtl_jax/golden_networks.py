@@ -29,13 +29,19 @@ def leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fill(variables):
-    """A tree like `variables` (both collections), every leaf float32 and made by `leaf`."""
+    """A tree like `variables` (both collections), every leaf float64 and made by `leaf`."""
 
     def make(path, like):
         name = "/".join(key.key for key in path[1:])  # without the collection
-        return leaf(name, like.shape).astype(np.float32)
+        return leaf(name, like.shape)
 
     return jax.tree_util.tree_map_with_path(make, variables)
+
+
+def perturbed(tree, size: float, seed: int):
+    """`tree`, every number times 1 + size·N(0, 1)."""
+    draw = np.random.default_rng(seed).standard_normal
+    return jax.tree.map(lambda x: x * (1 + size * draw(x.shape)).astype(x.dtype), tree)
 
 
 def flat(tree) -> dict[str, np.ndarray]:
