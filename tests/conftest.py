@@ -10,8 +10,14 @@ import pytest
 # Tests run small programs a few times, so compiling them fast matters more than running them fast;
 # many tests compile the same step, so one compilation is kept for all.
 FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# `compiler_options` that undo it: a program that is tested for what the compiler makes of it.
+TRAINING_COMPILATION = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+}
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"  # later ones end at an unknown flag
+    TRAINING_COMPILATION["xla_cpu_use_fusion_emitters"] = True
 _DEVICES = "--xla_force_host_platform_device_count=8"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES} {FAST_COMPILATION}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtl_jax_tests_"))

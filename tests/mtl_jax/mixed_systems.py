@@ -1,12 +1,12 @@
-"""A network of some hundred parameters, and 8×8 images that have labels of one task or another."""
+"""Runs of the toy network on 8×8 images that have labels of one task or another."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+from toy_network import Network
 
 from input_pipeline import labels
-from mtl_jax import architectures, layers, optimizers, parallel, system, tasks, training, weightings
+from mtl_jax import optimizers, parallel, system, tasks, training, weightings
 from mtl_jax.configs import common
 from mtl_jax.optimizers import freezing
 
@@ -16,34 +16,6 @@ SPECS = {
     "parts": labels.classes(("head", "leg"), ((1, 2, 3), (4, 5, 6))),
 }
 IGNORE = 255
-
-
-class Block(nn.Module):
-    """3×3 convolution with bias ─► BatchNorm ─► tanh ─► 1×1 convolution with bias."""
-
-    features: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        x = layers.Conv(5, 3, use_bias=True, dtype=self.dtype, name="conv1")(x)
-        x = nn.tanh(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
-        return layers.Conv(self.features, 1, use_bias=True, dtype=self.dtype, name="conv2")(x)
-
-
-class Network(nn.Module):
-    """One shared block, and one of its own for each task."""
-
-    channels: dict[str, int]
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, image, *, train):
-        x = Block(6, self.dtype, name="encoder")(image, train=train)
-        heads = {t: Block(n, self.dtype, name=f"head_{t}") for t, n in self.channels.items()}
-        return architectures.Predictions(
-            final={t: head(x, train=train).astype(jnp.float32) for t, head in heads.items()}
-        )
 
 
 def config(**changes):

@@ -1,0 +1,166 @@
+"""Gradients as training computes them, in programs compiled as training compiles them, against
+float64.
+
+An operation's own gradient rule is exact only as long as what it keeps and what the compiler
+computes a second time for the backward pass agree: XLA fuses, and thereby rounds, either as it
+likes. So a rule is tested inside a network, at sizes where the compiler does that, and may be no
+farther from float64 than twice XLA's plain rule is.
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import plain
+import pytest
+import test_configs
+from conftest import TRAINING_COMPILATION
+from flax import linen as nn
+from golden_networks import flat, perturbed
+
+from mtl_jax import _discovery, architectures, layers, parallel, system, training
+from mtl_jax.layers import _convolution, pooling, transposed
+from mtl_jax.weightings import fixed
+
+# Two pixels of a window or a ReLU's input may lie within float32's rounding of each other; then
+# either way is right. Moving all numbers by about that shows how far apart the two ways are.
+ROUNDING, DRAWS = 2e-7, 3
+
+
+def assert_no_farther_than_plain(found, loss, params, *rest):
+    """`found`, the gradient of `loss(params, *rest)`, leaf by leaf."""
+    # Unoptimised, XLA's convolution in float64 takes minutes.
+    options = {"compiler_options": {"xla_backend_optimization_level": 3}}
+    in_float64 = plain.gradient(loss, params, plain.FLOAT64, *rest, **options)
+    in_float32 = plain.gradient(loss, params, plain.FLOAT32, *rest)
+    exact = flat(in_float64(params, *rest))
+    others = [in_float32(params, *rest)]
+    double = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    others += [in_float64(perturbed(double, ROUNDING, seed), *rest) for seed in range(DRAWS)]
+    others, found = [flat(other) for other in others], flat(found)
+    assert found.keys() == exact.keys()
+    for path, value in exact.items():
+        distances = [np.linalg.norm(other[path] - value) for other in others]
+        distance = np.linalg.norm(found[path] - value)
+        norm = np.linalg.norm(value)
+        assert distance <= 2 * max(*distances, 1e-7 * norm), (
+            f"{path}: {distance / norm:.1e} of its norm away from float64, where XLA's plain "
+            f"gradient is {distances[0] / norm:.1e} away, and rounding the parameters otherwise "
+            f"changes it by up to {max(distances[1:]) / norm:.1e}."
+        )
+
+
+def unpooled(x):
+    """SegNet's way: down, with the maxima's positions, and up again."""
+    pooled, position = pooling.max_pool_2x2(x)
+    return pooling.max_unpool_2x2(jnp.square(pooled), position, x.shape[1:3])
+
+
+OPERATIONS = {
+    "max_pool": lambda x: layers.max_pool(x, 3, 2, 1),
+    "max_pool_ceil": lambda x: pooling.max_pool_ceil(x, 2, 2),
+    "unpooled": unpooled,
+    "convolution": lambda x: layers.Conv(24)(x),
+    "strided": lambda x: layers.Conv(24, stride=2)(x),
+    "dilated": lambda x: layers.Conv(24, dilation=6)(x),
+    # More kernel than image, whose gradient has a form of its own.
+    "large_kernel": lambda x: layers.Conv(32, 5)(x[:, ::8, ::8]),
+    "transposed": lambda x: transposed.ConvTranspose(8, 8, 4, padding=2, output_padding=0)(x),
+}
+
+
+class Chain(nn.Module):
+    """What surrounds an operation in a network."""
+
+    operation: str
+
+    @nn.compact
+    def __call__(self, x):
+        x = layers.Conv(16, 7, stride=2)(x)
+        x = nn.relu(layers.BatchNorm()(x, train=True))
+        return OPERATIONS[self.operation](x)
+
+
+# The smallest at which a rule that compared recomputed pixels went wrong.
+SHAPE = (6, 64, 96)
+OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape"),
+    [
+        pytest.param(operation, shape, marks=() if often else pytest.mark.slow)
+        for operation, shape in itertools.product(OPERATIONS, (SHAPE, (2, 32, 64), (8, 96, 192)))
+        for often in (shape == SHAPE and operation in OFTEN,)
+    ],
+)
+def test_operation(operation, shape, monkeypatch):
+    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((*shape, 3)).astype(np.float32)
+    model = Chain(operation)
+    variables = jax.jit(model.init)(jax.random.key(0), image)
+    stats = {"batch_stats": variables["batch_stats"]}
+
+    def loss(params, image):
+        out = model.apply({"params": params, **stats}, image, mutable=["batch_stats"])[0]
+        weights = jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape)
+        return jnp.mean(out * weights + jnp.square(out))
+
+    gradient = jax.jit(jax.grad(loss), compiler_options=TRAINING_COMPILATION)
+    assert_no_farther_than_plain(
+        gradient(variables["params"], image), loss, variables["params"], image
+    )
+
+
+def keep_gradient() -> optax.GradientTransformation:
+    """An optimiser that moves nothing; its state is the gradient."""
+    return optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda gradient, state, params=None, **_: (
+            jax.tree.map(jnp.zeros_like, gradient),
+            gradient,
+        ),
+    )
+
+
+@functools.cache
+def streets_config(architecture: str):
+    """The first of configs/ that trains the architecture on Streets."""
+    for file, protocol in test_configs.NAMES:
+        config = test_configs.load(file, protocol)
+        if config.data.dataset == "streets" and config.model.architecture == architecture:
+            return config
+    pytest.fail(f"No protocol in configs/ trains {architecture!r} on Streets; add one.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", _discovery.names(architectures))
+def test_train_step(architecture):
+    """At the size of the embedded defaults: 8 images of 96×192."""
+    config = streets_config(architecture)
+    parts = system.build(config, test_configs.specs_of(config))
+    tasks = tuple(parts.tasks)
+    parts = dataclasses.replace(parts, weighting=fixed.Fixed(tasks, weights=(1.0,) * len(tasks)))
+    batch = test_configs.synthetic_batch(parts, 8, 96, 192)
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    optimizer = optax.with_extra_args_support(keep_gradient())
+    state = training.create_state(parts, optimizer, seed=0, image_shape=(96, 192), mesh=mesh)
+    params, stats = jax.device_get((state.params["model"], state.batch_stats))
+    step = training.make_train_step(
+        parts, optimizer, lambda step: 1.0, seed=0, steps_per_epoch=10, mesh=mesh
+    )
+    compiled = step.lower(state, batch).compile(TRAINING_COMPILATION)
+    found = jax.device_get(compiled(state, parallel.put_batch(mesh, batch))[0].opt_state["model"])
+
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[0]
+
+    def loss(params, batch):
+        losses, _, _ = training.task_losses(parts, params, stats, batch, key)
+        return sum(losses.values())
+
+    assert_no_farther_than_plain(found, loss, params, batch)
