@@ -20,7 +20,7 @@ import subprocess
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,7 +243,7 @@ def _convert_to_file(job: Job, item: Item, target: str) -> None:
 Outcome = tuple[str, DatasetError | None]
 
 
-def _here(job: Job, todo: Mapping[str, Item]) -> Iterator[Outcome]:
+def _here(job: Job, todo: Mapping[str, Item]) -> Generator[Outcome, None, None]:
     for target, item in todo.items():
         try:
             _convert_to_file(job, item, target)
@@ -252,7 +252,9 @@ def _here(job: Job, todo: Mapping[str, Item]) -> Iterator[Outcome]:
             yield target, error
 
 
-def _in_processes(job: Job, todo: Mapping[str, Item], processes: int) -> Iterator[Outcome]:
+def _in_processes(
+    job: Job, todo: Mapping[str, Item], processes: int
+) -> Generator[Outcome, None, None]:
     idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
     children = []
 
@@ -313,6 +315,7 @@ class _Child:
     def _send(self, what: Any) -> None:
         try:
             pickle.dump(what, self._process.stdin)
+            assert self._process.stdin is not None
             self._process.stdin.flush()
         except (OSError, ValueError):
             pass  # It has ended, which is told by who reads its answer.

@@ -17,7 +17,13 @@ from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.records import Records, permutation
 
-OPTIONS = {"dataset": "", "proportion": 1.0, "labels": {}, "splits": {}, "manual_dir": ""}
+OPTIONS: dict[str, Any] = {
+    "dataset": "",
+    "proportion": 1.0,
+    "labels": {},
+    "splits": {},
+    "manual_dir": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,7 +134,9 @@ class Tree:
         regex = re.compile(pattern_regex(pattern))
         found: dict[str, File] = {}
         for name, file in self.glob(pattern).items():
-            stem = regex.fullmatch(name).groups()[-1]
+            match = regex.fullmatch(name)
+            assert match is not None  # `glob` found it by the same pattern
+            stem = match.groups()[-1]
             if suffixes:
                 stem, suffix = os.path.splitext(stem)
                 if suffix.lower() not in suffixes:

@@ -1,6 +1,7 @@
 """The latest and the best state of a run on disk. The only file that imports orbax."""
 
 import contextlib
+import dataclasses
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ class Checkpoints:
         Raises:
           DiskFullError: also of the save before, and also from `wait` and `close`.
         """
-        rest = state.replace(params={**state.params, "model": {}}, batch_stats={})
+        rest = dataclasses.replace(state, params={**state.params, "model": {}}, batch_stats={})
         self._save("latest", state, {"variables": state.variables, "rest": rest}, info)
 
     def save_best(self, state: TrainState, info: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ class Checkpoints:
           CheckpointError: there are checkpoints but none can be read, or one is of another model.
         """
         manager = self._managers["latest"]
-        rest = like.replace(params={**like.params, "model": {}}, batch_stats={})
+        rest = dataclasses.replace(like, params={**like.params, "model": {}}, batch_stats={})
         expected = {"variables": like.variables, "rest": rest}
         steps = sorted(manager.all_steps(), reverse=True)
         for step in steps:
@@ -104,7 +105,8 @@ class Checkpoints:
                 # The run will come to these steps again and save them anew.
                 report(f"It was moved to {_move_aside(manager, newer)}; going on from {step}.")
             variables = items["variables"]
-            state = items["rest"].replace(
+            state = dataclasses.replace(
+                items["rest"],
                 params={**items["rest"].params, "model": variables["params"]},
                 batch_stats=variables["batch_stats"],
             )

@@ -2,9 +2,10 @@
 
 import pytest
 import run_main
+import tiny
 
-from mtl_jax import overrides
-from mtl_jax.commands import cli
+from mtl_jax import overrides, system
+from mtl_jax.commands import assembly, cli
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.errors import ConfigError, UsageError
@@ -67,6 +68,16 @@ def test_an_open_section_takes_several_names():
     assert config.weighting.weights.to_dict() == {"semseg": 0.7, "depth": 0.3}
     config = changed("weighting.weights={'semseg': 1, 'depth': 2}", "weighting.weights.depth=3")
     assert config.weighting.weights.to_dict() == {"semseg": 1, "depth": 3}
+
+
+def test_a_task_by_flag_is_one_of_the_system(streets_dir):
+    changes = ["--config.tasks.parts.type=segmentation"]
+    changes += [f"--config.data.dataset={tiny.TINY}", f"--config.data.data_dir={streets_dir}"]
+    config = configuration.load("branched", changes)
+    _, specs = assembly.dataset(config)
+    tasks = system.build(config, specs).tasks
+    assert set(tasks) == {"semseg", "depth", "parts"}
+    assert tasks["parts"].channels == len(specs["parts"]["class_names"])
 
 
 def test_the_last_of_several_settings_counts():

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from run_main import ROOT, call, fails, start
+from run_main import MAIN, ROOT, call, fails, start
 
 import mtl_jax
 from mtl_jax.commands import config as configuration
@@ -32,7 +33,7 @@ def test_train_shows_progress_and_leaves_everything(trained):
     directory, output = trained
     assert "step 6/6 (100%" in output
     for line in (
-        "device   1 × cpu (cpu)",
+        "device   1 × cpu",
         "data     streets/64x128_tiny, train: 24 examples, validation: 8",
         "tasks    depth, semseg",
         "steps    6 of 8 images, 2 epochs; evaluated every 3",
@@ -205,6 +206,14 @@ FOUND_LATER = {
         "Did you mean 'branched'",
     ),
     "encoder": (["--config=branched", "--config.model.encoder.name=resnot"], "Did you mean 'resne"),
+    "a task without labels": (
+        ["--config=branched", "--config.tasks.material.type=segmentation"],
+        "config.tasks.material",
+    ),
+    "a task of no type": (
+        ["--config=branched", "--config.tasks.material.typ=segmentation"],
+        "config.tasks.material",
+    ),
     "weights of no task": (["--config=branched", "--config.weighting.weights.x=1"], "weights"),
     "a part without layers": (
         ["--config=joint", "--config.train.freeze=depth"],
@@ -250,6 +259,53 @@ assert not {{"jax", "tensorflow"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
 
 
+def test_what_jax_warns_of_is_shown_and_what_orbax_traces_is_not():
+    code = """
+import argparse, logging
+from absl import logging as absl_logging
+from mtl_jax.commands import cli
+cli._set_up(argparse.Namespace(verbosity=None, compilation_cache="", coordinator=None))
+logging.getLogger("jax._src.xla_bridge").warning("Falling back to cpu.")
+absl_logging.info("a step that TFDS takes")
+log = absl_logging.get_absl_logger()
+record = log.makeRecord("absl", logging.ERROR, "/x/orbax/checkpoint/future.py", 1, "no", (), None)
+log.handle(record)
+record = log.makeRecord("absl", logging.ERROR, "/x/tfds/y.py", 1, "an error", (), None)
+log.handle(record)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Falling back to cpu." in done.stderr
+    assert "an error" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_output_that_nobody_reads_or_that_is_full(closed, trained):
+    """| head, and > /dev/full: one line or none, and no traceback."""
+    directory, _ = trained
+    arguments = [*MAIN, f"--workdir={directory}"]
+    if closed:
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(arguments, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    expected = "" if closed else "Standard output cannot be written (No space left on device)."
+    assert done.stderr.strip() == expected
+    assert done.returncode == (141 if closed else 1)
+
+
+def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+
+    monkeypatch.setattr(workdir, "write_text", fill)
+    output = fails("--config=branched", f"--workdir={tmp_path}")
+    assert output.strip().startswith("The disk is full (results.json).")
+
+
 def test_a_finished_run_says_so_before_anything_is_loaded(trained):
     directory, _ = trained
     code = f"""
@@ -283,6 +339,7 @@ def test_the_library_trains_what_the_command_does(trained):
     directory, _ = trained
     found = mtl_jax.train(configuration.of_run(directory), directory)
     assert found["steps"] == 6
+    assert set(mtl_jax.load(directory).tasks) == {"semseg", "depth"}
     with pytest.raises(ConfigError, match="Did you mean --config=branched"):
         mtl_jax.train("brunched")
 

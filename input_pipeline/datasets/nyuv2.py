@@ -190,10 +190,11 @@ class Builder(release.ReleaseBuilder):
 
 
 def _official_items(tree: sources.Tree, problems: checks.Problems) -> Items:
-    files = {name: tree.file(name) for name in (_RELEASE, _SPLITS, _MAPPING)}
-    problems.add("without the file", *(name for name, file in files.items() if file is None))
+    found = {name: tree.file(name) for name in (_RELEASE, _SPLITS, _MAPPING)}
+    problems.add("without the file", *(name for name, file in found.items() if file is None))
     if problems:
         return {}
+    files = {name: file for name, file in found.items() if file is not None}
     num_frames = _check_release(files[_RELEASE])
     _table_of(files[_MAPPING], files[_MAPPING].stamp())
     numbers = {

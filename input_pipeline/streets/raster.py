@@ -171,7 +171,7 @@ def _draw_group(forms: _Forms, group, window, bounds, size, grid: Grid, nearest,
         hit = hit[0] & (value[0] > nearest[place])
         np.copyto(nearest[place], value[0], where=hit)
         face = face if np.isscalar(face) else face[0]
-        np.copyto(surface[place], np.int32(group[0] * FACES) + face, where=hit)
+        np.copyto(surface[place], np.add(np.int32(group[0] * FACES), face), where=hit)
         return
     hit &= (rows < bottom[:, None])[:, :, None] & (columns < right[:, None])[:, None, :]
     who, i, j = np.nonzero(hit)

@@ -18,7 +18,8 @@ _COLOURS, _NUMBERS = 4, 6
 
 def rgb(red: float, green: float, blue: float) -> tuple[float, float, float]:
     """Linear light of a display colour (0 ... 255)."""
-    return tuple((channel / 255) * (channel / 255) for channel in (red, green, blue))
+    r, g, b = ((channel / 255) * (channel / 255) for channel in (red, green, blue))
+    return r, g, b
 
 
 @dataclasses.dataclass

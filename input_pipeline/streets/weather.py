@@ -47,7 +47,8 @@ class Weather:
 
 
 def _scaled(colour: Colour, factor: float) -> Colour:
-    return tuple(factor * c for c in colour)
+    red, green, blue = colour
+    return factor * red, factor * green, factor * blue
 
 
 def random_weather(random: Random) -> Weather:

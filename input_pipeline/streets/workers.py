@@ -85,7 +85,8 @@ def examples(
             child.kill()
         for child in children:
             child.wait()
-            child.stdout.close()
+            if child.stdout is not None:
+                child.stdout.close()
 
 
 def _receive(stream, received: queue.Queue, stopped: threading.Event) -> None:

@@ -105,6 +105,9 @@ def main(
       The exit status: 0, or 1 after a message, or 128 + the number of the signal that ended it.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: nobody wants to read it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as this process)
     return reported(lambda: _start(argv, prog, command))
 
 
@@ -272,8 +275,12 @@ def _set_up(given: argparse.Namespace) -> None:
     """JAX's cache and processes, and what the libraries may print."""
     from absl import logging
 
-    # Orbax and TFDS tell every step that they take.
-    logging.set_verbosity(logging.ERROR if given.verbosity is None else given.verbosity - 1)
+    if given.verbosity is None:
+        # Orbax and TFDS tell every step that they take. JAX has a log of its own, which is shown.
+        logging.set_verbosity(logging.ERROR)
+        logging.get_absl_logger().addFilter(_is_not_of_orbax)
+    else:
+        logging.set_verbosity(given.verbosity - 1)
     import jax
 
     cache = _CACHE if given.compilation_cache is None else given.compilation_cache
@@ -281,6 +288,11 @@ def _set_up(given: argparse.Namespace) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(cache).expanduser()))
     if given.coordinator:
         jax.distributed.initialize(given.coordinator, given.processes, given.process)
+
+
+def _is_not_of_orbax(record: Any) -> bool:
+    """Its threads log each error with its traceback, and then it is raised where we say it."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _handed_on(given: argparse.Namespace) -> list[str]:

@@ -86,6 +86,7 @@ def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
       unused: keys of the data set that no task reads.
     """
     config, stream, devices = run.config, run.stream, run.mesh.devices.flat
+    kind, platform = devices[0].device_kind, devices[0].platform
     data = [source.dataset for source in config.data.mixture.values()] or [config.data.dataset]
     split = f"{config.data.train_split}: {stream.num_examples:,} examples"
     validation = f"{config.eval.split}: {evaluated:,}"
@@ -95,7 +96,7 @@ def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
         for name, task in run.system.tasks.items()
     }
     lines = {
-        "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
+        "device": f"{len(devices)} × {kind}" + f" ({platform})" * (kind.lower() != platform),
         "data": f"{' + '.join(data)}, {split}, {validation}",
         "tasks": ", ".join(names.values()),
         "steps": f"{run.total_steps:,} of {config.train.batch_size} images, "

@@ -123,7 +123,7 @@ def masks(image: np.ndarray, protocol: Protocol) -> Iterable[np.ndarray]:
     if protocol.smooth:
         edges = np.rint(edges * 255) / 255
     edges = edges.astype(np.float32)  # so that 51/255 is 0.2, as it is for the tool
-    for threshold in np.float32(protocol.thresholds):
+    for threshold in np.asarray(protocol.thresholds, np.float32):
         yield thin(edges > threshold if protocol.strict else edges >= threshold)
 
 

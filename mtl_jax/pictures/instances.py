@@ -115,5 +115,5 @@ def _outlined_and_numbered(picture: np.ndarray, colours: np.ndarray, ids: np.nda
 
 
 @functools.cache
-def _font() -> ImageFont.ImageFont:
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(_FONT_SIZE)

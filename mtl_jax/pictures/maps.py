@@ -123,7 +123,7 @@ def normals_picture(normals: np.ndarray) -> np.ndarray:
       [H, W, 3] uint8.
     """
     normals = np.asarray(normals, np.float32)
-    towards_viewer = normals * np.float32([1, -1, -1])
+    towards_viewer = normals * np.array([1, -1, -1], np.float32)
     picture = np.rint((np.clip(towards_viewer, -1, 1) + 1) * 127.5).astype(np.uint8)
     picture[~normals.any(axis=-1)] = 0
     return picture

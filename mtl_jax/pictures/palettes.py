@@ -55,9 +55,9 @@ def distinct(count: int) -> tuple[tuple[int, int, int], ...]:
     low, high = _LIGHTNESS
     candidates = grid[(chroma >= _LEAST_CHROMA) & (lab[:, 0] >= low) & (lab[:, 0] <= high)]
     seen = _as_seen(candidates)
-    greys = _as_seen(np.float64([[0] * 3, [128] * 3, [255] * 3]))
+    greys = _as_seen(np.array([[0] * 3, [128] * 3, [255] * 3], np.float64))
     nearest = np.min([_distance(seen, greys[:, i]) for i in range(3)], axis=0)
-    chosen = [np.float64(_FIRST)]
+    chosen = [np.array(_FIRST, np.float64)]
     while len(chosen) < count:
         nearest = np.minimum(nearest, _distance(seen, _as_seen(chosen[-1][None])[:, 0]))
         chosen.append(candidates[np.argmax(nearest.round(6))])

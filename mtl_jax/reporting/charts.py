@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib import colors, figure, ticker
 from matplotlib.backends import backend_svg
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mtl_jax.reporting.document import INK
 
@@ -199,9 +200,9 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
 
 
 def _figure(width: float, height: float):
-    fig = figure.Figure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04)
+    fig = figure.Figure(figsize=(width, height), layout=layout)
     backend_svg.FigureCanvasSVG(fig)
-    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.04)
     fig.patch.set_alpha(0)
     axes = fig.add_subplot()
     axes.patch.set_alpha(0)

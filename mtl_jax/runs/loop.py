@@ -40,6 +40,8 @@ class TrainStream(Protocol):
     """What the loop needs of `input_pipeline.pipeline.TrainStream`."""
 
     steps_per_epoch: int
+    num_examples: int
+    missing: Sequence[str]  # keys that are asked for and not in the data
     shapes: dict[str, tuple[int, ...]]
     labelled_per_epoch: dict[str, int]  # examples in an epoch that have each key
 

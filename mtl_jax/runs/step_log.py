@@ -103,8 +103,9 @@ class StepLog:
 
     def _rate(self, steps: int, seconds: float, now: float) -> float:
         """Images per second, without the step that had to be compiled if there are others."""
-        if steps > 1 and now - self._compiled < seconds:
-            steps, seconds = steps - 1, now - self._compiled
+        since = now - self._compiled if self._compiled is not None else seconds
+        if steps > 1 and since < seconds:
+            steps, seconds = steps - 1, since
         return steps * self._run.config.train.batch_size / seconds
 
     def _check_losses(self, step: int, found: Any) -> None:

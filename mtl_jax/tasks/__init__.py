@@ -181,4 +181,4 @@ def _join(task: Task, tasks: Mapping[str, Task]) -> Task:
                 f"config.tasks.{task.name} needs the task {name!r}; expected one of config.tasks "
                 f"that needs none itself: {', '.join(others) or 'there is none'}."
             )
-    return task.join(tasks) if needs(task) else task
+    return task.join(tasks) if needs(task) else task  # type: ignore[attr-defined]

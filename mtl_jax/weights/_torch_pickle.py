@@ -155,7 +155,7 @@ class _Machine:
 
     def _find(self, module: Any, name: Any) -> Any:
         full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else None
-        if full not in self._names:
+        if full is None or full not in self._names:
             what = repr(full[:200]) if full else "something by what is not text"
             raise PickleError(
                 f"it names {what}. Only tensors in plain containers are read, and nothing that a "

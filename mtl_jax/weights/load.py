@@ -1,5 +1,6 @@
 """Starting from weights that exist already: of another run of ours, or published ones."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,8 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
     variables = jax.tree_util.tree_map_with_path(
         lambda path, value: jax.device_put(new.get(_name(path), value), value.sharding), target
     )
-    return state.replace(
+    return dataclasses.replace(
+        state,
         params={**state.params, "model": variables["params"]},
         batch_stats=variables["batch_stats"],
     )

@@ -179,7 +179,8 @@ def _storage(persistent_id: Any) -> _Storage:
     if len(fields) in (5, 6):
         kind, dtype, key, _, size = fields[:5]
         view = fields[5] if len(fields) == 6 and fields[5] is not None else (None, 0, size)
-        start, length = view[1:] if isinstance(view, tuple) and len(view) == 3 else (None, None)
+        # Of another form, -1: no natural number.
+        start, length = view[1:] if isinstance(view, tuple) and len(view) == 3 else (-1, -1)
         if (
             kind == "storage"
             and isinstance(dtype, np.dtype)
