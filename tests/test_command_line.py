@@ -1,5 +1,8 @@
 """What is read off a command line before a command is started."""
 
+import os
+import sys
+
 import pytest
 import run_main
 import tiny
@@ -9,6 +12,18 @@ from mtl_jax.commands import assembly, cli
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.errors import ConfigError, UsageError
+
+
+def test_huge_pages_are_asked_for_once(monkeypatch):
+    started = []
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "execv", lambda *command: started.append(command))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    cli.use_huge_pages()
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert started == [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
+    cli.use_huge_pages()
+    assert len(started) == 1
 
 
 def test_overrides_are_told_from_flags():
