@@ -6,11 +6,14 @@ that the input pipeline has none of. Whatever else is printed, or raised, is sho
 """
 
 import contextlib
+import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
+
+import absl.logging
 
 _CHATTER = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog"
@@ -43,11 +46,17 @@ def _without_chatter() -> Iterator[None]:
                     os.write(2, line)
 
 
+def _is_for_us(record: logging.LogRecord) -> bool:
+    """TFDS warns of what it does itself."""
+    return ".dtype` is deprecated" not in str(record.msg)
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what comes later, when operations run
 with _without_chatter():
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
+absl.logging.get_absl_logger().addFilter(_is_for_us)
 with contextlib.suppress(RuntimeError):  # somebody uses TensorFlow already, as they see fit
     tf.config.set_visible_devices([], "GPU")  # all of its memory is JAX's
 
