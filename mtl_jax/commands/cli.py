@@ -320,7 +320,9 @@ def reported(run: Callable[[], int]) -> int:
     except Exception as error:
         stopped = _loaded("mtl_jax.runs.loop", "Stopped")
         if isinstance(error, stopped):
-            print(error, flush=True)
+            from mtl_jax.runs import progress
+
+            progress.say(str(error))
             return 128 + getattr(error, "signum")  # noqa: B009 (no type has it here)
         theirs: tuple[type[BaseException], ...] = (
             UsageError,

@@ -31,12 +31,12 @@ def run(
     """
     if not output:
         raise UsageError("export needs --output=<a new folder>.")
-    from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
-    from mtl_jax.serving import saved_model
-
     where = workdir.default(path, config)
     parts = assembly.trained(config, where)
     network = export.network(config, parts, learned.read(where, parts.tasks, config.model), size)
+    from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
+    from mtl_jax.serving import saved_model
+
     with export.new_folder(os.path.expanduser(output)) as folder:
         variables, step = assembly.variables(config, where, parts)
         exported = export.export(network, variables)
