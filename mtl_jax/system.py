@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, layers, tasks, weightings
+from mtl_jax import architectures, layers, options, tasks, weightings
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
 from mtl_jax.views import TestTimeAugmentation
@@ -130,7 +130,8 @@ def build(config, label_specs: dict[str, dict]) -> System:
     Raises:
       ValueError: some part of the config is impossible; the message names the key.
     """
-    all_tasks = tasks.build(config.tasks, label_specs)
+    chosen = {name: config.tasks[name] for name in options.task_order(config)}
+    all_tasks = tasks.build(chosen, label_specs)
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
     return System(

@@ -7,7 +7,7 @@ import pytest
 import run_main
 import tiny
 
-from mtl_jax import overrides, system
+from mtl_jax import options, overrides, system
 from mtl_jax.commands import assembly, cli
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
@@ -120,7 +120,9 @@ def test_mistakes_name_what_is_right(change, message):
 
 
 def test_names_and_files_are_the_same_configs(tmp_path, monkeypatch):
-    expected = branched.get_config("kitti").lock()
+    expected = branched.get_config("kitti")
+    options.fill(expected)
+    expected.lock()
     assert configuration.load("branched:kitti") == expected
     assert configuration.load("configs/branched.py:kitti") == expected
     assert configuration.load("branched").is_locked

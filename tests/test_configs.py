@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtl_jax import optimizers, parallel, system, training
+from mtl_jax import optimizers, options, parallel, system, training
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Offsets
@@ -125,13 +125,22 @@ def test_a_run_that_is_older_than_some_keys_can_be_used(protocol, tmp_path):
     config = load("stacked_unet", protocol)
     config.train.epochs = 1.5
     directory = workdir.Workdir(tmp_path)
+    options.fill(config)
     old = workdir.to_json(config)
     del old["train"]["freeze"], old["optimizer"]["bias_scale"], old["eval"]["tta"]["flip"]
-    del old["predict"]
+    del old["predict"], old["task_order"], old["weighting"]["weights"]
+    old["weighting"] |= {"temperature": 2.0, "form": "gaussian", "initial_variance": [1.0, 1.0]}
+    old["schedule"] |= {"power": 0.9, "every_epochs": 25, "factor": 0.5}
     workdir.write_json(directory.config, old)
     (tmp_path / "results.json").touch()
     found = from_workdir.get_config(str(tmp_path))
+    options.keep_order(config, old)
     assert found == config
     directory.check_config(found, may_differ=workdir.use_may_differ())
-    with pytest.raises(workdir.WorkdirError, match=r"train\.freeze: absent in the directory"):
-        directory.claim(found)  # to go on with the training is another matter
+    directory.claim(found)
+    asked_for = load("stacked_unet", protocol)  # with the order in which the tasks are written now
+    asked_for.train.epochs = 1.5
+    options.fill(asked_for)
+    assert asked_for.task_order != config.task_order
+    directory.claim(asked_for)
+    assert asked_for.task_order == config.task_order

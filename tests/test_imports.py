@@ -18,11 +18,13 @@ FILES = sorted(
 ALLOWED = {
     "input_pipeline": "",
     "mtl_jax": "commands prediction",
-    "mtl_jax.configs": "runs studies",
+    "mtl_jax.configs": "options runs studies",
     "mtl_jax.errors": "",
     "mtl_jax.overrides": "",
     "mtl_jax._discovery": "",
-    "mtl_jax._options": "",
+    "mtl_jax._options": "_discovery",
+    "mtl_jax._sections": "_options",
+    "mtl_jax.options": "_options _sections architectures optimizers overrides tasks weightings",
     "mtl_jax._segments": "",
     "mtl_jax.clustering": "",
     "mtl_jax.layers": "",
@@ -35,23 +37,23 @@ ALLOWED = {
     "mtl_jax.heads": "_options layers",
     "mtl_jax.architectures": "_discovery _options encoders heads layers",
     "mtl_jax.tasks": "_discovery _options _segments clustering losses metrics pictures",
-    "mtl_jax.weightings": "_discovery",
+    "mtl_jax.weightings": "_discovery _options",
     "mtl_jax.views": "_options layers",
-    "mtl_jax.optimizers": "layers",
-    "mtl_jax.system": "architectures layers optimizers tasks views weightings",
+    "mtl_jax.optimizers": "_discovery _options layers",
+    "mtl_jax.system": "architectures layers optimizers options tasks views weightings",
     "mtl_jax.training": "optimizers parallel system train_state",
     "mtl_jax.evaluation": "metrics parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery checkpoints encoders train_state",
-    "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers parallel system train_state"
-    " training views weights",
-    "mtl_jax.studies": "overrides runs",
+    "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
+    " train_state training views weights",
+    "mtl_jax.studies": "options runs",
     "mtl_jax.prediction": "checkpoints pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",
-    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export overrides"
-    " parallel pictures prediction reporting runs serving studies system views",
+    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export options"
+    " overrides parallel pictures prediction reporting runs serving studies system views",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.

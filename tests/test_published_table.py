@@ -267,6 +267,7 @@ FACTS = {
 }
 # Of these some rows have it; of everything else all that carry the id.
 IN_SOME_ROWS = {
+    ("C-settings", "dwa_temperature"),
     ("A-tuned", "n_3x3_convs"),  # the baseline's decoder has none
     ("B-tuned", "tta_scales"),
     ("D-preprocessing", "voc_classes"),  # those of semantics

@@ -35,6 +35,7 @@ REPORTED = "one"
 
 def row(name, rate=0.01, **options):
     config = common.base()
+    config.model.architecture = "branched"
     config.schedule.learning_rate = rate
     return Row(name, config, **options)
 

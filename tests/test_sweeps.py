@@ -87,8 +87,10 @@ def test_a_sweep_needs_its_three_names(tmp_path):
 
 
 ROWS = """
-from mtl_jax.configs import common
+from mtl_jax.configs import branched
 from mtl_jax.studies.sweeps import Row
+
+CONFIG = branched.get_config()
 PROTOCOLS = ("one", "two")
 REPORTED = "two"
 def get_rows(protocol):
@@ -99,11 +101,17 @@ def get_rows(protocol):
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ("Row('a', common.base()), Row('a', common.base())", "once each; found 'a'"),
-        ("Row('a/b', common.base())", "found 'a/b'"),
-        ("Row('a', common.base(), starts_from='b'), Row('b', common.base())", "'b', which is no"),
         (
-            "Row('a', common.base()), Row('b', common.base(), evaluates='a', starts_from='a')",
+            "Row('a', CONFIG), Row('a', CONFIG)",
+            "once each; found 'a'",
+        ),
+        ("Row('a/b', CONFIG)", "found 'a/b'"),
+        (
+            "Row('a', CONFIG, starts_from='b'), Row('b', CONFIG)",
+            "'b', which is no",
+        ),
+        (
+            "Row('a', CONFIG), Row('b', CONFIG, evaluates='a', starts_from='a')",
             "both trains and evaluates",
         ),
     ],

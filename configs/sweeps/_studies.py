@@ -81,9 +81,7 @@ def weights(semseg: float, depth: float) -> dict[str, Any]:
 
 def equally_weighted(config: ConfigDict) -> ConfigDict:
     """Every loss counts once."""
-    config.weighting.name = "fixed"
-    if "weights" in config.weighting:
-        del config.weighting.weights
+    config.weighting = ConfigDict({"name": "fixed"})
     return config
 
 

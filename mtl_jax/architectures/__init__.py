@@ -2,13 +2,39 @@
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import flax.struct
 import jax
 from flax import linen as nn
+from ml_collections import ConfigDict
 
-from mtl_jax import _discovery
+from mtl_jax import _discovery, _options
+from mtl_jax._options import Option, each, number, one_of, text
 from mtl_jax.errors import ConfigError
+
+COMMON = {
+    "image_mean": Option(
+        (0.485, 0.456, 0.406),
+        "per channel, for pixels in [0, 1]; ImageNet's",
+        each(number(least=-1e6, most=1e6), length=3),
+    ),
+    "image_std": Option(
+        (0.229, 0.224, 0.225),
+        "per channel, for pixels in [0, 1]; ImageNet's",
+        each(number(above=0, most=1e6), length=3),
+    ),
+    "dtype": Option(
+        "float32", "what is computed in; parameters stay float32", one_of("float32", "bfloat16")
+    ),
+    "pretrained": Option(
+        "", "work directory, .pth or .safetensors file, or name of weights to start from", text
+    ),
+    "pretrained_scope": Option(
+        "encoder", "what is taken of them: 'encoder' or 'all'", one_of("encoder", "all")
+    ),
+}
+PART = _options.Part(sys.modules[__name__], "", "the network", by="architecture")
 
 
 @flax.struct.dataclass
@@ -25,11 +51,11 @@ class Predictions:
     auxiliary: tuple[dict[str, jax.Array], ...] = ()
 
 
-def build(config, channels: Mapping[str, int]) -> nn.Module:
-    """Builds the architecture that `config.architecture` names.
+def build(config: Mapping[str, Any], channels: Mapping[str, int]) -> nn.Module:
+    """Builds the architecture that `config["architecture"]` names.
 
     Args:
-      config: `config.model`.
+      config: `config.model`. Options that are missing have their defaults.
       channels: number of output channels of each task, in the order in which the tasks are to be
         kept, e.g. `{'semseg': 19, 'depth': 1}`.
 
@@ -38,11 +64,17 @@ def build(config, channels: Mapping[str, int]) -> nn.Module:
       returns `Predictions`.
 
     Raises:
-      ConfigError: no architecture has that name, no task is given, or an option is impossible.
+      ConfigError: no architecture has that name, no task is given, or an option is unknown or
+        impossible.
     """
     if not channels:
         raise ConfigError("An architecture needs at least one task; config.tasks is empty.")
-    module = _discovery.load(
-        sys.modules[__name__], config.architecture, key="config.model.architecture"
-    )
-    return module.build(config, dict(channels))
+    options = _options.complete_part(config, PART, key="config.model")
+    name = options.pop(PART.by)
+    module = _discovery.load(sys.modules[__name__], name, key=f"config.model.{PART.by}")
+    return module.build(ConfigDict(options), dict(channels))
+
+
+def make(name: str, channels: Mapping[str, int], **options: Any) -> nn.Module:
+    """`build` without a config: `make("joint", {"depth": 1}, encoder={"name": "vgg"})`."""
+    return build({PART.by: name, **options}, channels)

@@ -1,12 +1,4 @@
-"""One encoder, and for every task its own ASPP and decoder (reports A and B, "branched").
-
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`.
-  aspp.rates, aspp.channels: (3, 6, 9) and 256 in the reports.
-  decoder.skip_channels, decoder.channels: 48 and 256 in the reports.
-  se: squeeze-and-excitation in every ASPP and decoder.
-  dtype: 'float32' or 'bfloat16', the compute type.
-"""
+"""One encoder, and for every task its own ASPP and decoder (reports A and B, "branched")."""
 
 import jax
 from flax import linen as nn
@@ -15,15 +7,13 @@ from mtl_jax import encoders, layers
 from mtl_jax.architectures import Predictions
 from mtl_jax.heads import deeplabv3plus
 
+OPTIONS = {"encoder": encoders.PART, **deeplabv3plus.OPTIONS}
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the branched network that `config` (`config.model`) describes; see the module.
 
-    Raises:
-      ValueError: an option is unknown, missing or impossible.
-    """
-    branch = deeplabv3plus.branch(config)
-    encoder = encoders.build(config.encoder, dtype=branch.dtype)
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The branched network of these `OPTIONS`."""
+    branch = deeplabv3plus.branch(options)
+    encoder = encoders.build(options.encoder, dtype=branch.dtype)
     return Branched(encoder=encoder, channels=channels, branch=branch)
 
 

@@ -4,15 +4,9 @@ PAD-Net's idea (Xu et al. 2018) in the two readings of reports A and B: a final 
 receives the task's own features plus the attended features of every other task,
 f_t + Σ_{s≠t} attention(f_s). Value and gate both come from the *other* task's features.
 
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`.
-  aspp.rates, aspp.channels: (3, 6, 9) and 256 in the reports.
-  decoder.skip_channels, decoder.channels: 48 and 256 in the reports.
-  attention.sharing: 'shared', one attention for all directions (B), or 'per_direction' (A).
-  attention.gate_init: initialiser of the gates; 'zeros' in the reports.
-  final_decoder: '1x1', one convolution (B), or '3x3', two 3×3 CBRs and a 1×1 convolution (A).
-  se: squeeze-and-excitation in every ASPP and first decoder; what is exchanged is behind it.
-  dtype: 'float32' or 'bfloat16', the compute type.
+Report B has one attention for all directions and final decoders of one 1×1 convolution, report A an
+attention for each direction and final decoders of two 3×3 CBRs and a 1×1 convolution. Of
+squeeze-and-excitation, which first decoders alone have, what is exchanged is the result.
 
 The first predictions are `auxiliary`: `config.train.deep_supervision` decides on their loss.
 """
@@ -20,36 +14,40 @@ The first predictions are `auxiliary`: `config.train.deep_supervision` decides o
 import jax
 from flax import linen as nn
 
-from mtl_jax import _options, encoders, layers
+from mtl_jax import encoders, layers
+from mtl_jax._options import Option, one_of
 from mtl_jax.architectures import Predictions
-from mtl_jax.errors import ConfigError
 from mtl_jax.heads import attention, deeplabv3plus
 
+OPTIONS = {
+    "encoder": encoders.PART,
+    **deeplabv3plus.OPTIONS,
+    "attention": {
+        "sharing": Option(
+            "shared",
+            "one attention for all directions, or one each",
+            one_of("shared", "per_direction"),
+        ),
+        "gate_init": Option("zeros", "initialiser of the gates", one_of(*layers.INITIALIZERS)),
+    },
+    "final_decoder": Option(
+        "1x1",
+        "'1x1', one convolution, or '3x3', two 3×3 CBRs and a 1×1 convolution",
+        one_of("1x1", "3x3"),
+    ),
+}
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the distillation network that `config` (`config.model`) describes; see the module.
 
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    branch = deeplabv3plus.branch(config)
-    _options.check(config.attention, ("sharing", "gate_init"), key="config.model.attention")
-    for key, value, expected in (
-        ("attention.sharing", config.attention.sharing, ("shared", "per_direction")),
-        ("final_decoder", config.final_decoder, ("1x1", "3x3")),
-    ):
-        if value not in expected:
-            raise ConfigError(
-                f"config.model.{key}={value!r}; expected one of {', '.join(expected)}."
-            )
-    layers.initializer(config.attention.gate_init)
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The distillation network of these `OPTIONS`."""
+    branch = deeplabv3plus.branch(options)
     return Distillation(
-        encoder=encoders.build(config.encoder, dtype=branch.dtype),
+        encoder=encoders.build(options.encoder, dtype=branch.dtype),
         channels=channels,
         branch=branch,
-        shared_attention=config.attention.sharing == "shared",
-        gate_init=config.attention.gate_init,
-        final_convs=0 if config.final_decoder == "1x1" else 2,
+        shared_attention=options.attention.sharing == "shared",
+        gate_init=options.attention.gate_init,
+        final_convs=0 if options.final_decoder == "1x1" else 2,
     )
 
 

@@ -1,19 +1,11 @@
 """FCN-32s: scores at the encoder's last stride, upsampled by one learned convolution (report D).
 
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`; report D has ResNet-18, VGG-16 and AlexNet.
-  tail.name:
-    'thesis': nothing is padded and the map is stretched to the image: of 512 pixels, 16 at stride
-      32 become 10 behind VGG's fc6, 352 by upsampling, and 512 by interpolation.
-    'corrected': fc6 is padded and the upsampled map lies over the image. Same parameters.
-  tail.average_pool: window of a mean over the features, stride 1; 7 behind a ResNet in the thesis
-    (the classifier's pool of 2018), 0 for none. Not for 'corrected'.
-  tail.classifier_kernel: of fc6; 7 behind VGG, 6 behind AlexNet, 0 for no fc6 and fc7.
-  tail.hidden: channels of fc6 and fc7, 4096.
-  tail.dropout: behind both, 0.5.
-  dtype: 'float32' or 'bfloat16', the compute type.
+Report D has ResNet-18 with `ceil_mode`, VGG-16 and AlexNet. The tail 'thesis' pads nothing and
+stretches the map to the image: of 512 pixels, 16 at stride 32 become 10 after VGG's fc6, 352 by
+upsampling, and 512 by interpolation. In the tail 'corrected' fc6 is padded and the upsampled map
+lies over the image; the parameters are the same.
 
-Tasks share everything up to fc7. Report D's ResNet has `encoder.ceil_mode=True` besides.
+Tasks share everything up to fc7.
 """
 
 import jax
@@ -21,34 +13,45 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders
+from mtl_jax._options import Option, one_of, rate, whole
 from mtl_jax.architectures import Predictions
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import fcn
 from mtl_jax.layers import pooling
 
-_TAIL = ("name", "average_pool", "classifier_kernel", "hidden", "dropout")
+OPTIONS = {
+    "encoder": encoders.PART,
+    "tail": {
+        "name": Option("corrected", "'corrected' or 'thesis'", one_of("thesis", "corrected")),
+        "average_pool": Option(
+            0,
+            "window of a mean over the features, 0 for none; 7 after a ResNet in the thesis",
+            whole(least=0),
+        ),
+        "classifier_kernel": Option(
+            0, "of fc6: 7 after VGG, 6 after AlexNet, 0 for no fc6 and fc7", whole(least=0)
+        ),
+        "hidden": Option(4096, "channels of fc6 and fc7", whole(least=1)),
+        "dropout": Option(0.5, "share dropped after fc6 and after fc7", rate),
+    },
+}
 
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the FCN that `config` (`config.model`) describes; see the module.
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The FCN of these `OPTIONS`.
 
     Raises:
-      ConfigError: an option is unknown, missing or impossible.
+      ConfigError: an average pool in the corrected tail.
     """
-    key, tail = "config.model.tail", config.tail
-    _options.check(tail, _TAIL, key=key)
-    if tail.name not in ("thesis", "corrected"):
-        raise ConfigError(f"{key}.name={tail.name!r}; expected one of thesis, corrected.")
+    tail = options.tail
     if tail.name == "corrected" and tail.average_pool:
         raise ConfigError(
-            f"{key}.average_pool={tail.average_pool}, which is unpadded, has no place in the "
-            "corrected tail; set it to 0."
+            f"config.model.tail.average_pool={tail.average_pool}, which is unpadded, has no place "
+            "in the corrected tail; set it to 0."
         )
-    if not 0 <= tail.dropout < 1:
-        raise ConfigError(f"{key}.dropout={tail.dropout}; expected at least 0 and less than 1.")
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+    dtype = _options.dtype(options.dtype)
     return FCN(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(options.encoder, dtype=dtype),
         channels=channels,
         corrected=tail.name == "corrected",
         average_pool=tail.average_pool,

@@ -1,14 +1,5 @@
 """One encoder and one decoder for all tasks (reports A and B, "joint").
 
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`.
-  aspp.enabled: False puts a 1×1 CBR in the place of the ASPP.
-  aspp.rates, aspp.channels: (3, 6, 9) and 256 in the reports.
-  decoder.skip: False puts a 1×1 convolution in the place of the DeepLabV3+ decoder.
-  decoder.skip_channels, decoder.channels: 48 and 256 in the reports.
-  se: squeeze-and-excitation in ASPP and decoder.
-  dtype: 'float32' or 'bfloat16', the compute type.
-
 The reports' baseline is `aspp.enabled = decoder.skip = False`.
 """
 
@@ -19,37 +10,47 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, truth
 from mtl_jax.architectures import Predictions
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import aspp, deeplabv3plus
 
+OPTIONS = {
+    "encoder": encoders.PART,
+    "aspp": {
+        "enabled": Option(True, "False puts a 1×1 CBR in the place of the ASPP", truth),
+        **deeplabv3plus.OPTIONS["aspp"],
+    },
+    "decoder": {
+        "skip": Option(True, "False puts a 1×1 convolution in the decoder's place", truth),
+        **deeplabv3plus.OPTIONS["decoder"],
+    },
+    "se": Option(False, "squeeze-and-excitation in ASPP and decoder", truth),
+}
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the joint network that `config` (`config.model`) describes; see the module.
+
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The joint network of these `OPTIONS`.
 
     Raises:
-      ConfigError: an option is unknown, missing or impossible.
+      ConfigError: squeeze-and-excitation where nothing has a place for it.
     """
-    _options.check(config.aspp, ("enabled", "rates", "channels"), key="config.model.aspp")
-    _options.check(
-        config.decoder, ("skip", "skip_channels", "channels"), key="config.model.decoder"
-    )
-    if config.se and not (config.aspp.enabled or config.decoder.skip):
+    if options.se and not (options.aspp.enabled or options.decoder.skip):
         raise ConfigError(
             "config.model.se=True, but the baseline has no place for squeeze-and-excitation: "
             "enable config.model.aspp.enabled or config.model.decoder.skip."
         )
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+    dtype = _options.dtype(options.dtype)
     return Joint(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(options.encoder, dtype=dtype),
         channels=channels,
-        use_aspp=config.aspp.enabled,
-        rates=tuple(config.aspp.rates),
-        aspp_channels=config.aspp.channels,
-        use_skip=config.decoder.skip,
-        skip_channels=config.decoder.skip_channels,
-        decoder_channels=config.decoder.channels,
-        se=config.se,
+        use_aspp=options.aspp.enabled,
+        rates=options.aspp.rates,
+        aspp_channels=options.aspp.channels,
+        use_skip=options.decoder.skip,
+        skip_channels=options.decoder.skip_channels,
+        decoder_channels=options.decoder.channels,
+        se=options.se,
         dtype=dtype,
     )
 

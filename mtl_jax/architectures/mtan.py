@@ -6,7 +6,7 @@ z = D_k(upsampled task features, at first g_4), and b_k · q_k with b_k = h([w_k
 task features. Every h is a task's own; the 3×3 blocks E_j and D_k are shared by all tasks. Nothing
 flows back into the SegNet.
 
-Options (`config.model`): those of `mtl_jax.architectures.segnet`.
+Options are those of `mtl_jax.architectures.segnet`.
 """
 
 import jax
@@ -19,14 +19,12 @@ from mtl_jax.architectures import Predictions, segnet
 from mtl_jax.heads import attention
 from mtl_jax.layers import pooling
 
+OPTIONS = segnet.OPTIONS
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the MTAN that `config` (`config.model`) describes; see the module.
 
-    Raises:
-      ValueError: an option is unknown, missing or impossible.
-    """
-    return MTAN(channels=channels, **segnet.trunk_options(config))
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The MTAN of these `OPTIONS`."""
+    return MTAN(channels=channels, **segnet.trunk_options(options))
 
 
 class MTAN(nn.Module):

@@ -1,17 +1,15 @@
 """MTAN on a dilated ResNet, with a mask at each of its four stages (Liu et al. 2019).
 
 The reading is that of the authors' own ResNet-50. Stage j has features u_j before its last block
-and p_j behind it. A task's mask a_j = h([u_j ; g_{j−1}]) selects from p_j; g_j = E_j(a_j · p_j),
+and p_j after it. A task's mask a_j = h([u_j ; g_{j−1}]) selects from p_j; g_j = E_j(a_j · p_j),
 pooled where stage j + 1 strides. Every h is a task's own and narrows to a quarter in between; the
 bottleneck blocks E_1, E_2, E_3 are shared by all tasks. a_4 · p_4 goes to the task's head: ASPP,
 3×3 CBR, 1×1 convolution, align-corners interpolation.
 
-Options (`config.model`):
-  encoder: 'resnet' and its options; the authors' is depth 50 with flags FTT, rule 'torchvision'.
-  aspp.rates, aspp.channels: (12, 24, 36) and 256, as the authors have it.
-  aspp.dropout: behind the ASPP; 0.5, as the authors have it.
-  dtype: 'float32' or 'bfloat16', the compute type.
+The authors' encoder has depth 50, flags FTT and the rule 'torchvision'.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -19,37 +17,32 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, rate, whole
 from mtl_jax.architectures import Predictions
 from mtl_jax.encoders import resnet
-from mtl_jax.errors import ConfigError
 from mtl_jax.heads import aspp, attention
 from mtl_jax.layers import pooling
 
+OPTIONS = {
+    # It looks into the stages of this one encoder.
+    "encoder": dataclasses.replace(encoders.PART, only=("resnet",)),
+    "aspp": {  # as the authors have it
+        "rates": dataclasses.replace(aspp.RATES, default=(12, 24, 36)),
+        "channels": Option(256, "of every branch of the ASPP and of the head", whole(least=1)),
+        "dropout": Option(0.5, "share dropped after the ASPP", rate),
+    },
+}
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the network that `config` (`config.model`) describes; see the module.
 
-    Raises:
-      ConfigError: an option is unknown, missing or impossible, or the encoder is no ResNet.
-    """
-    if config.encoder.name != "resnet":
-        raise ConfigError(
-            f"config.model.encoder.name={config.encoder.name!r}, but 'mtan_resnet' looks into the "
-            "stages of the encoder 'resnet'. 'mtan' and 'segnet' are their own encoder; "
-            "branched, distillation, fcn, joint, stacked_unet and uncertainty go with any encoder."
-        )
-    _options.check(config.aspp, ("rates", "channels", "dropout"), key="config.model.aspp")
-    if not 0 <= config.aspp.dropout < 1:
-        raise ConfigError(
-            f"config.model.aspp.dropout={config.aspp.dropout}; expected at least 0, less than 1."
-        )
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The network of these `OPTIONS`."""
+    dtype = _options.dtype(options.dtype)
     return MTANResNet(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(options.encoder, dtype=dtype),
         channels=channels,
-        rates=tuple(config.aspp.rates),
-        aspp_channels=config.aspp.channels,
-        dropout=config.aspp.dropout,
+        rates=options.aspp.rates,
+        aspp_channels=options.aspp.channels,
+        dropout=options.aspp.dropout,
         dtype=dtype,
     )
 

@@ -2,14 +2,8 @@
 
 With one task it is the single-task baseline of MTAN (report C), whose trunk it shares.
 
-Options (`config.model`):
-  widths: channels of the five stages; (64, 128, 256, 512, 512) in the report.
-  convs_per_stage: 'full', 2, 2, 3, 3 and 3 convolutions, or 'one', a single one in each stage.
-  init: kernel initialiser of every convolution; biases start at 0. 'kaiming_normal_fan_in' in
-    report C, 'xavier_normal' in Liu et al. 2019.
-  dtype: 'float32' or 'bfloat16', the compute type.
-
-The network is its own encoder; there is no `config.model.encoder`.
+Kernels start as 'kaiming_normal_fan_in' in report C, as 'xavier_normal' in Liu et al. 2019; biases
+at 0. The network is its own encoder; there is no `config.model.encoder`.
 
 Where a side of the image is not a multiple of 32, pools have a last partial window and unpooling
 gives back the size that was pooled. Convolutions keep a bias before BatchNorm, as published; its
@@ -23,48 +17,39 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, layers
+from mtl_jax._options import Option, each, one_of, whole
 from mtl_jax.architectures import Predictions
-from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
 _CONVS = {"full": (2, 2, 3, 3, 3), "one": (1, 1, 1, 1, 1)}
-ANY_ENCODER = "branched, distillation, fcn, joint, stacked_unet and uncertainty"
+
+OPTIONS = {
+    "widths": Option(
+        (64, 128, 256, 512, 512), "channels of the five stages", each(whole(least=1), length=5)
+    ),
+    "convs_per_stage": Option(
+        "full", "'full', 2, 2, 3, 3 and 3 convolutions, or 'one' in each stage", one_of(*_CONVS)
+    ),
+    "init": Option(
+        "kaiming_normal_fan_in",
+        "kernel initialiser of every convolution",
+        one_of(*layers.INITIALIZERS),
+    ),
+}
 
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the SegNet that `config` (`config.model`) describes; see the module.
-
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    return SegNet(channels=channels, **trunk_options(config))
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The SegNet of these `OPTIONS`."""
+    return SegNet(channels=channels, **trunk_options(options))
 
 
-def trunk_options(config) -> dict:
-    """The checked options of the trunk, as keyword arguments of `SegNet` and of MTAN."""
-    if config.get("encoder"):
-        raise ConfigError(
-            f"config.model.encoder={config.encoder.get('name')!r}, but {config.architecture!r} is "
-            "its own encoder, SegNet's: leave config.model.encoder out. 'mtan_resnet' goes with "
-            f"the encoder 'resnet'; {ANY_ENCODER} go with any encoder."
-        )
-    missing = [key for key in ("widths", "convs_per_stage", "init") if key not in config]
-    if missing:
-        raise ConfigError(f"config.model lacks {', '.join(missing)} for {config.architecture!r}.")
-    widths = tuple(config.widths)
-    if len(widths) != 5 or min(widths) < 1:
-        raise ConfigError(f"config.model.widths={widths}; expected five positive numbers.")
-    if config.convs_per_stage not in _CONVS:
-        raise ConfigError(
-            f"config.model.convs_per_stage={config.convs_per_stage!r}; expected one of "
-            f"{', '.join(_CONVS)}."
-        )
-    layers.initializer(config.init)
+def trunk_options(options) -> dict:
+    """The options of the trunk, as keyword arguments of `SegNet` and of MTAN."""
     return {
-        "widths": widths,
-        "convs": _CONVS[config.convs_per_stage],
-        "kernel_init": config.init,
-        "dtype": _options.dtype(config.dtype, key="config.model.dtype"),
+        "widths": options.widths,
+        "convs": _CONVS[options.convs_per_stage],
+        "kernel_init": options.init,
+        "dtype": _options.dtype(options.dtype),
     }
 
 

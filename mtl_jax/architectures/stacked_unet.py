@@ -1,35 +1,35 @@
-"""One encoder, by default stacked U-Nets, and a degridding head for each task (report D).
+"""One encoder, by default stacked U-Nets, and a degridding head for each task (report D)."""
 
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`; report D has 'sunet' at output stride 16.
-  head.channels: of the heads' 3×3 convolutions; 512 in the report.
-  head.init: the heads' kernel initialiser; 'kaiming_normal_fan_out' in the report.
-  dtype: 'float32' or 'bfloat16', the compute type.
-"""
+import dataclasses
 
 import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, one_of, whole
 from mtl_jax.architectures import Predictions
 from mtl_jax.heads import degridding
 
+OPTIONS = {
+    "encoder": dataclasses.replace(encoders.PART, default="sunet"),
+    "head": {
+        "channels": Option(512, "of the heads' 3×3 convolutions", whole(least=1)),
+        "init": Option(
+            "kaiming_normal_fan_out", "the heads' kernel initialiser", one_of(*layers.INITIALIZERS)
+        ),
+    },
+}
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the network that `config` (`config.model`) describes; see the module.
 
-    Raises:
-      ValueError: an option is unknown, missing or impossible.
-    """
-    _options.check(config.head, ("channels", "init"), key="config.model.head")
-    layers.initializer(config.head.init)
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The network of these `OPTIONS`."""
+    dtype = _options.dtype(options.dtype)
     return StackedUNet(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(options.encoder, dtype=dtype),
         channels=channels,
-        head_channels=config.head.channels,
-        kernel_init=config.head.init,
+        head_channels=options.head.channels,
+        kernel_init=options.head.init,
         dtype=dtype,
     )
 

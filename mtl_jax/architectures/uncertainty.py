@@ -2,14 +2,9 @@
 
 Kendall et al. 2018 weigh these tasks by learned uncertainties; that part is a weighting.
 
-Options (`config.model`):
-  encoder: see `mtl_jax.encoders`; report E has a ResNet-101 at output stride 8, whose dilation rule
-    'torchvision' has its number of parameters.
-  decoder.channels: of both hidden convolutions; 512 in the report.
-  decoder.init: kernel initialiser; 'truncated_normal', σ = 0.01, in the report. Biases start at 0.
-  resize: bilinear rule of the features' resize to half the image and of the predictions' to the
-    whole: 'tf1' in the report, 'half_pixel' or 'align_corners'.
-  dtype: 'float32' or 'bfloat16', the compute type.
+Report E has a ResNet-101 at output stride 8, whose dilation rule 'torchvision' has its number of
+parameters, kernels that start with σ = 0.01, biases at 0, and TensorFlow 1's rule of bilinear
+interpolation, for the features' resize to half the image and the predictions' to the whole.
 
 The last convolution has no activation: offsets have a sign, and logits no bound.
 """
@@ -21,8 +16,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, one_of, whole
 from mtl_jax.architectures import Predictions
-from mtl_jax.errors import ConfigError
 
 _RESIZES = {
     "tf1": layers.resize_bilinear_tf1,
@@ -31,25 +26,25 @@ _RESIZES = {
 }
 
 
-def build(config, channels: dict[str, int]) -> nn.Module:
-    """Builds the network that `config` (`config.model`) describes; see the module.
+OPTIONS = {
+    "encoder": encoders.PART,
+    "decoder": {
+        "channels": Option(512, "of both hidden convolutions", whole(least=1)),
+        "init": Option("truncated_normal", "kernel initialiser", one_of(*layers.INITIALIZERS)),
+    },
+    "resize": Option("tf1", "rule of bilinear interpolation", one_of(*_RESIZES)),
+}
 
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    _options.check(config.decoder, ("channels", "init"), key="config.model.decoder")
-    layers.initializer(config.decoder.init)
-    if config.resize not in _RESIZES:
-        raise ConfigError(
-            f"config.model.resize={config.resize!r}; expected one of {', '.join(_RESIZES)}."
-        )
-    dtype = _options.dtype(config.dtype, key="config.model.dtype")
+
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The network of these `OPTIONS`."""
+    dtype = _options.dtype(options.dtype)
     return Uncertainty(
-        encoder=encoders.build(config.encoder, dtype=dtype),
+        encoder=encoders.build(options.encoder, dtype=dtype),
         channels=channels,
-        decoder_channels=config.decoder.channels,
-        kernel_init=config.decoder.init,
-        resize=config.resize,
+        decoder_channels=options.decoder.channels,
+        kernel_init=options.decoder.init,
+        resize=options.resize,
         dtype=dtype,
     )
 

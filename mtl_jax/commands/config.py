@@ -11,7 +11,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, configs, overrides
+from mtl_jax import _discovery, configs
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import workdir
 
@@ -25,7 +25,7 @@ def load(which: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
     Args:
       which: `'branched'` or `'branched:kitti'`, a config of this project with its protocol; or a
         file that defines `get_config`, such as `'my/configs/branched.py:kitti'`.
-      changes: `--config.<key>=<value>` each, see `overrides`.
+      changes: `--config.<key>=<value>` each, see `options.resolve`.
 
     Raises:
       ConfigError: there is no such config, protocol or key.
@@ -36,7 +36,9 @@ def load(which: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
     if colon and not takes_protocol:
         raise ConfigError(f"--config={which}: {name} has no protocols; leave out ':{protocol}'.")
     config = get_config(protocol) if colon else get_config()
-    overrides.apply(config, changes)
+    from mtl_jax import options  # only here: the parts that it asks for options import JAX
+
+    options.resolve(config, changes)
     return config.lock()
 
 

@@ -1,11 +1,8 @@
 """AlexNet as torchvision has it (Krizhevsky 2014), its pools in ceil mode (report D).
 
-Options (`config.model.encoder`):
-  width: channels of the first convolution; 64 is the published network.
-  padding:
-    'published': 512 pixels become 127, 63, 31, 15. What report D trained.
-    'same': n pixels become ⌈n/4⌉, ⌈n/8⌉, ⌈n/16⌉, ⌈n/32⌉, for decoders that lay features over the
-      image. The weights are the same.
+Padding 'published' makes 127, 63, 31 and 15 pixels of 512, as report D trained it; 'same' makes
+⌈n/4⌉, ⌈n/8⌉, ⌈n/16⌉, ⌈n/32⌉ of n, for decoders that lay features over the image. The weights are
+the same.
 
 Parameters are named as in torchvision: `features.0.weight` is `features_0/kernel`.
 """
@@ -15,28 +12,24 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers
+from mtl_jax import encoders, layers
+from mtl_jax._options import Option, one_of, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.layers import pooling
 
-_PADDING = ("published", "same")
+OPTIONS = {
+    "width": Option(64, "channels of the first convolution; 64 as published", whole(least=1)),
+    "padding": Option(
+        "same",
+        "'published', or 'same' for decoders that lay features over the image",
+        one_of("published", "same"),
+    ),
+}
 
 
-def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Builds the AlexNet that `config` (`config.model.encoder`) describes; see the module.
-
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    key = "config.model.encoder"
-    _options.check(config, ("name", "width", "padding"), key=key)
-    if config.width < 1:
-        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
-    if config.padding not in _PADDING:
-        raise ConfigError(
-            f"{key}.padding={config.padding!r}; expected one of {', '.join(_PADDING)}."
-        )
-    return AlexNet(width=config.width, padding=config.padding, dtype=dtype)
+def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """The AlexNet of these `OPTIONS`."""
+    return AlexNet(width=options.width, padding=options.padding, dtype=dtype)
 
 
 def torchvision_name(layer: str) -> str | None:

@@ -1,16 +1,8 @@
 """ResNet-18/34/50/101 (He et al. 2016) whose late stages may dilate instead of stride.
 
-Options (`config.model.encoder`):
-  depth: 18, 34, 50 or 101.
-  width: channels of the stem and of the first stage's planes; 64 is the published network.
-  replace_stride_with_dilation: one flag each for stages 2, 3 and 4, as 'FFT' or
-    (False, False, True). A flagged stage keeps its input's resolution and doubles the dilation.
-  dilation_rule: what the first block of a flagged stage does.
-    'torchvision': its dilation is that of the stage before;
-    'template': its dilation is 2, always. These are the networks of reports A and B.
-  se: squeeze-and-excitation in every block, before the residual addition.
-  ceil_mode: optional; True lets the stem's max-pool have a last partial window, so that 512 pixels
-    become 129 instead of 128 (report D). False if absent.
+A stage that is flagged in `replace_stride_with_dilation` keeps its input's resolution and doubles
+the dilation. The dilation of its first block is that of the stage before by the rule 'torchvision',
+and 2, always, by the rule 'template', which made the networks of reports A and B.
 
 Parameters are named as in torchvision: `layer1.0.conv1.weight` is `layer1_0/conv1/kernel`, and
 `downsample.0`, `downsample.1` are `downsample_conv`, `downsample_bn`.
@@ -21,41 +13,50 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers
-from mtl_jax.errors import ConfigError
+from mtl_jax import encoders, layers
+from mtl_jax._options import Option, one_of, truth, whole
 from mtl_jax.layers import pooling
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-_RULES = ("template", "torchvision")
-_OPTIONS = ("name", "depth", "width", "replace_stride_with_dilation", "dilation_rule", "se")
+_FLAGS = {"F": False, "T": True, False: False, True: True}
 
 
-def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Builds the ResNet that `config` (`config.model.encoder`) describes; see the module.
+def _check_flags(value) -> str | None:
+    fits = isinstance(value, str | tuple | list) and len(value) == 3
+    if fits and all(flag in _FLAGS for flag in value):
+        return None
+    return "one flag for each of stages 2, 3 and 4: 'FFT' or (False, False, True)"
 
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    key = "config.model.encoder"
-    ceil_mode = config.get("ceil_mode", False)
-    _options.check({"ceil_mode": ceil_mode, **config}, (*_OPTIONS, "ceil_mode"), key=key)
-    if config.depth not in _BLOCKS:
-        raise ConfigError(
-            f"{key}.depth={config.depth!r}; expected one of {', '.join(map(str, _BLOCKS))}."
-        )
-    if config.width < 1:
-        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
-    if config.dilation_rule not in _RULES:
-        raise ConfigError(
-            f"{key}.dilation_rule={config.dilation_rule!r}; expected one of {', '.join(_RULES)}."
-        )
+
+OPTIONS = {
+    "depth": Option(18, "number of weighted layers", one_of(*_BLOCKS)),
+    "width": Option(
+        64, "channels of the stem and of the first stage's planes; 64 as published", whole(least=1)
+    ),
+    "replace_stride_with_dilation": Option(
+        "FFF", "one flag for each of stages 2, 3 and 4: 'FFT' or (False, False, True)", _check_flags
+    ),
+    "dilation_rule": Option(
+        "torchvision",
+        "of a flagged stage's first block: 'torchvision', that of the stage before; 'template', 2",
+        one_of("template", "torchvision"),
+    ),
+    "se": Option(False, "squeeze-and-excitation in every block", truth),
+    "ceil_mode": Option(
+        False, "a last partial window in the stem's max-pool, which makes 129 pixels of 512", truth
+    ),
+}
+
+
+def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """The ResNet of these `OPTIONS`."""
     return ResNet(
-        depth=config.depth,
-        width=config.width,
-        flags=_parse_flags(config.replace_stride_with_dilation),
-        dilation_rule=config.dilation_rule,
-        se=config.se,
-        ceil_mode=ceil_mode,
+        depth=options.depth,
+        width=options.width,
+        flags=tuple(_FLAGS[flag] for flag in options.replace_stride_with_dilation),
+        dilation_rule=options.dilation_rule,
+        se=options.se,
+        ceil_mode=options.ceil_mode,
         dtype=dtype,
     )
 
@@ -66,17 +67,6 @@ def torchvision_name(layer: str) -> str | None:
         return None
     name = layer.removeprefix("encoder/").replace("downsample_conv", "downsample.0")
     return name.replace("downsample_bn", "downsample.1").replace("_", ".").replace("/", ".")
-
-
-def _parse_flags(value) -> tuple[bool, bool, bool]:
-    """'FFT' or (False, False, True) ─► (False, False, True)."""
-    flags = tuple({"F": False, "T": True}.get(flag, flag) for flag in value)
-    if len(flags) != 3 or not all(isinstance(flag, bool) for flag in flags):
-        raise ConfigError(
-            f"config.model.encoder.replace_stride_with_dilation={value!r}; expected one flag for "
-            "each of stages 2, 3 and 4: 'FFT' or (False, False, True)."
-        )
-    return flags
 
 
 def plan(flags: tuple[bool, bool, bool], dilation_rule: str) -> tuple[tuple[int, int, int], ...]:

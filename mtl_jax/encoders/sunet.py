@@ -1,12 +1,8 @@
-"""Stacked U-Nets (Shah et al. 2018, report D): a backbone of small U-Nets, one behind the other.
+"""Stacked U-Nets (Shah et al. 2018, report D): a backbone of small U-Nets, one after the other.
 
-Options (`config.model.encoder`):
-  width: N, channels inside every U-Net; 64 is SUNet-64. Blocks put out 4N, 8N, 12N, 16N.
-  blocks: how many U-Nets each of the four blocks has, (2, 4, 4, 1). Those of the last block go
-    down once ("U-Net+"), the others twice.
-  output_stride: 8, 16 (what report D trained) or 32. Blocks behind it dilate instead of pooling.
-  dropout: behind every convolution of the residual block and the U-Nets; 0 in report D.
-  init: kernel initialiser; 'kaiming_normal_fan_out' in report D. Biases start at 0.
+With width N, 64 in SUNet-64, blocks put out 4N, 8N, 12N and 16N channels. The U-Nets of the last
+block go down once ("U-Net+"), the others twice. Blocks after the output stride dilate instead of
+pooling. Biases start at 0.
 """
 
 import functools
@@ -16,37 +12,34 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers
-from mtl_jax.errors import ConfigError
+from mtl_jax import encoders, layers
+from mtl_jax._options import Option, each, one_of, rate, whole
 from mtl_jax.layers import pooling, transposed
 
 MOMENTUM = 0.99  # of running statistics; PyTorch's 0.01
 _POOLS = {8: 1, 16: 2, 32: 3}
 
+OPTIONS = {
+    "width": Option(64, "N, channels inside every U-Net", whole(least=1)),
+    "blocks": Option(
+        (2, 4, 4, 1), "how many U-Nets each block has", each(whole(least=1), length=4)
+    ),
+    "output_stride": Option(16, "of the last features", one_of(*_POOLS)),
+    "dropout": Option(
+        0.0, "share dropped after every convolution of the residual block and the U-Nets", rate
+    ),
+    "init": Option("kaiming_normal_fan_out", "kernel initialiser", one_of(*layers.INITIALIZERS)),
+}
 
-def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Builds the backbone that `config` (`config.model.encoder`) describes; see the module.
 
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    key = "config.model.encoder"
-    _options.check(config, ("name", "width", "blocks", "output_stride", "dropout", "init"), key=key)
-    if config.width < 1:
-        raise ConfigError(f"{key}.width={config.width!r}; expected at least 1 (published: 64).")
-    if len(config.blocks) != 4 or min(config.blocks) < 1:
-        raise ConfigError(f"{key}.blocks={tuple(config.blocks)}; expected four positive numbers.")
-    if config.output_stride not in _POOLS:
-        raise ConfigError(f"{key}.output_stride={config.output_stride!r}; expected 8, 16 or 32.")
-    if not 0 <= config.dropout < 1:
-        raise ConfigError(f"{key}.dropout={config.dropout}; expected at least 0 and less than 1.")
-    layers.initializer(config.init)
+def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """The backbone of these `OPTIONS`."""
     return SUNet(
-        width=config.width,
-        blocks=tuple(config.blocks),
-        pools=_POOLS[config.output_stride],
-        dropout=config.dropout,
-        kernel_init=config.init,
+        width=options.width,
+        blocks=options.blocks,
+        pools=_POOLS[options.output_stride],
+        dropout=options.dropout,
+        kernel_init=options.init,
         dtype=dtype,
     )
 

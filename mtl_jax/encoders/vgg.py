@@ -1,8 +1,5 @@
 """VGG-16 without batch normalisation (Simonyan & Zisserman 2015), pools in ceil mode (report D).
 
-Options (`config.model.encoder`):
-  width: channels of the first block; 64 is the published network.
-
 Parameters are named as in torchvision: `features.0.weight` is `features_0/kernel`.
 """
 
@@ -11,26 +8,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, encoders, layers
-from mtl_jax.errors import ConfigError
+from mtl_jax import encoders, layers
+from mtl_jax._options import Option, whole
 from mtl_jax.layers import pooling
+
+OPTIONS = {"width": Option(64, "channels of the first block; 64 as published", whole(least=1))}
 
 # For every block: channels as a multiple of the width, and the convolutions' places in torchvision.
 _BLOCKS = ((1, (0, 2)), (2, (5, 7)), (4, (10, 12, 14)), (8, (17, 19, 21)), (8, (24, 26, 28)))
 
 
-def build(config, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Builds the VGG-16 that `config` (`config.model.encoder`) describes; see the module.
-
-    Raises:
-      ConfigError: an option is unknown, missing or impossible.
-    """
-    _options.check(config, ("name", "width"), key="config.model.encoder")
-    if config.width < 1:
-        raise ConfigError(
-            f"config.model.encoder.width={config.width!r}; expected at least 1 (published: 64)."
-        )
-    return VGG(width=config.width, dtype=dtype)
+def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """The VGG-16 of these `OPTIONS`."""
+    return VGG(width=options.width, dtype=dtype)
 
 
 def torchvision_name(layer: str) -> str | None:

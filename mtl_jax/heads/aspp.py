@@ -6,7 +6,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
+from mtl_jax._options import Option, each, whole
 from mtl_jax.errors import UsageError
+
+RATES = Option((3, 6, 9), "dilations of the ASPP's 3×3 convolutions", each(whole(least=1)))
 
 
 class ASPP(nn.Module):

@@ -12,7 +12,21 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, layers
+from mtl_jax._options import Option, truth, whole
 from mtl_jax.heads import aspp
+
+# Of architectures that have a `Branch` for each task; widths and rates are the reports'.
+OPTIONS = {
+    "aspp": {
+        "rates": aspp.RATES,
+        "channels": Option(256, "of every branch of the ASPP and of its result", whole(least=1)),
+    },
+    "decoder": {
+        "skip_channels": Option(48, "to which a convolution reduces the skip", whole(least=1)),
+        "channels": Option(256, "of the decoder's two convolutions", whole(least=1)),
+    },
+    "se": Option(False, "squeeze-and-excitation in every ASPP and decoder", truth),
+}
 
 
 class DeepLabV3PlusDecoder(nn.Module):
@@ -89,21 +103,15 @@ class Branch:
         )(x, skip, train=train)
 
 
-def branch(config) -> Branch:
-    """The branch that `config` (`config.model`) describes by `aspp`, `decoder`, `se`, `dtype`.
-
-    Raises:
-      ValueError: an option is unknown, missing or impossible.
-    """
-    _options.check(config.aspp, ("rates", "channels"), key="config.model.aspp")
-    _options.check(config.decoder, ("skip_channels", "channels"), key="config.model.decoder")
+def branch(options) -> Branch:
+    """The branch of these `OPTIONS` and `options.dtype`."""
     return Branch(
-        rates=tuple(config.aspp.rates),
-        aspp_channels=config.aspp.channels,
-        skip_channels=config.decoder.skip_channels,
-        channels=config.decoder.channels,
-        se=config.se,
-        dtype=_options.dtype(config.dtype, key="config.model.dtype"),
+        rates=options.aspp.rates,
+        aspp_channels=options.aspp.channels,
+        skip_channels=options.decoder.skip_channels,
+        channels=options.decoder.channels,
+        se=options.se,
+        dtype=_options.dtype(options.dtype),
     )
 
 

@@ -1,6 +1,6 @@
 """Optimizers, schedules and groups of parameters."""
 
-from mtl_jax.optimizers.build import OPTIMIZERS, build, make_optimizer
+from mtl_jax.optimizers.build import build, make_optimizer
 from mtl_jax.optimizers.groups import (
     COMMON,
     group_of,
@@ -9,12 +9,10 @@ from mtl_jax.optimizers.groups import (
     part_of,
     scale_by_part,
 )
-from mtl_jax.optimizers.schedules import SCHEDULES, Schedule, make_schedule
+from mtl_jax.optimizers.schedules import Schedule, make_schedule
 
 __all__ = [
     "COMMON",
-    "OPTIMIZERS",
-    "SCHEDULES",
     "Schedule",
     "build",
     "group_of",

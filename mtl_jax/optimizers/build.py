@@ -1,8 +1,4 @@
-"""Schedules and optax chains, with the conventions of the reports.
-
-Weight decay is the *coupled* L2 form of PyTorch's SGD and Adam (added to the gradient before the
-moments; every parameter, BatchNorm's and biases included), except for 'adamw'.
-"""
+"""The optimizer of a run: an optax chain, or one for each group of parameters."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,17 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mtl_jax import _options
 from mtl_jax.errors import ConfigError
-from mtl_jax.optimizers import asynchronous
-from mtl_jax.optimizers.groups import (
-    COMMON,
-    group_of,
-    part_of,
-    scale_by_part,
-)
+from mtl_jax.optimizers import asynchronous, rules
+from mtl_jax.optimizers.groups import COMMON, group_of, part_of, scale_by_part
 from mtl_jax.optimizers.schedules import Schedule, make_schedule
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
 
 _FROZEN = "frozen"
 
@@ -31,34 +21,30 @@ def _model_only(params):
     return jax.tree_util.tree_map_with_path(lambda path, _: part_of(path) != "weighting", params)
 
 
-def make_optimizer(config, schedule: Schedule) -> optax.GradientTransformationExtraArgs:
-    """The optax chain: clip ─► decay ─► moments ─► part's factor ─► −learning rate.
+def make_optimizer(
+    config: Mapping[str, Any], schedule: Schedule
+) -> optax.GradientTransformationExtraArgs:
+    """The optax chain: clip ─► decay and moments ─► part's factor ─► −learning rate.
 
     Args:
-      config: `config.optimizer`: `name` ('sgd' with `momentum`, 'adam', 'adamw'), `weight_decay`
-        (of the model's parameters; a weighting's are not decayed), `encoder_scale` (the encoder's
-        rate as a multiple of the others'), `bias_scale` (see `scale_by_part`), `weighting_scale`,
-        `clip_norm` (global; 0 = off).
+      config: `config.optimizer`: `name` is a module of `rules`, the rest its options and the
+        common ones that are declared there. Those that are missing have their defaults.
       schedule: the learning rate.
 
     Raises:
-      ConfigError: unknown name.
+      ConfigError: no rule has that name, or an option is unknown or impossible.
     """
-    if config.name not in OPTIMIZERS:
-        raise ConfigError(
-            f"config.optimizer.name={config.name!r}; expected one of {', '.join(OPTIMIZERS)}."
-        )
-    decay = optax.add_decayed_weights(config.weight_decay, mask=_model_only)
-    moments = (
-        optax.trace(decay=config.momentum)
-        if config.name == "sgd"
-        else optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
-    )
-    chain = [moments, decay] if config.name == "adamw" else [decay, moments]
-    if config.clip_norm:
-        chain.insert(0, optax.clip_by_global_norm(config.clip_norm))
-    scales = {"encoder": config.encoder_scale, "weighting": config.weighting_scale, "rest": 1.0}
-    chain.append(scale_by_part(scales, config.bias_scale))
+    options = _options.complete_part(config, rules.PART, key="config.optimizer")
+    decay = optax.add_decayed_weights(options["weight_decay"], mask=_model_only)
+    chain = list(rules.build(config, decay))
+    if options["clip_norm"]:
+        chain.insert(0, optax.clip_by_global_norm(options["clip_norm"]))
+    scales = {
+        "encoder": options["encoder_scale"],
+        "weighting": options["weighting_scale"],
+        "rest": 1.0,
+    }
+    chain.append(scale_by_part(scales, options["bias_scale"]))
     chain.append(optax.scale_by_learning_rate(schedule))
     return optax.with_extra_args_support(optax.chain(*chain))
 
@@ -87,7 +73,8 @@ def build(
       several.
 
     Raises:
-      ConfigError: an unknown name, or numbers of images that are not those of the run's groups.
+      ConfigError: an unknown name or option, or numbers of images that are not those of the run's
+        groups.
     """
     thresholds = dict(config.optimizer.images_per_update)
     if thresholds:

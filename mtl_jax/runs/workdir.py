@@ -91,12 +91,16 @@ class Workdir:
     def claim(self, config: ConfigDict) -> None:
         """Saves the config, or checks that the directory belongs to the same one.
 
-        A config of which nothing has been trained, as a later part refused it, gives way.
+        A config of which nothing has been trained, as a later part refused it, gives way. The order
+        of a run's tasks is kept, see `options.keep_order`.
 
         Raises:
           WorkdirError: it holds a run of another config; the message lists the differing keys.
         """
         if self.config.exists() and self._holds_a_run():
+            from mtl_jax import options
+
+            options.keep_order(config, self.read_config())
             self.check_config(config, may_differ=MAY_DIFFER)
         else:
             write_json(self.config, to_json(config))
@@ -138,7 +142,14 @@ class Workdir:
 
     def check_config(self, config: ConfigDict, *, may_differ: Iterable[str]) -> None:
         """Raises WorkdirError if the saved config differs from `config` anywhere else."""
-        saved, given = flatten(self.read_config()), flatten(to_json(config))
+        from mtl_jax import options  # only here: the parts that it asks for options import JAX
+
+        saved, given = self.read_config(), flatten(to_json(config))
+        if "task_order" not in saved:  # then it is that of the alphabet: `options.keep_order`
+            may_differ = (*may_differ, "task_order")
+        if "model" in saved:
+            saved = to_json(options.of_saved(from_json(saved)))
+        saved = flatten(saved)
         lines = [
             f"  {key}: {_show(saved, key)} in the directory, {_show(given, key)} asked for"
             for key in sorted(set(saved) | set(given))

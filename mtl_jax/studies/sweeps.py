@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax import overrides as overriding
+from mtl_jax import options
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import workdir
 
@@ -154,7 +154,7 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
     for row in module.get_rows(protocol):
         config = row.config.copy_and_resolve_references()
         config.name = f"{path.stem}_{protocol}_{row.evaluates or row.name}"
-        overriding.apply(config, overrides)
+        options.resolve(config, overrides)
         # What was measured on other data is nothing to compare with.
         ids = row.published if protocol == module.REPORTED else ()
         rows.append(dataclasses.replace(row, config=config, published=ids))

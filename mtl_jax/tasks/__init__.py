@@ -10,10 +10,15 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
-from mtl_jax import _discovery
+from mtl_jax import _discovery, _options
+from mtl_jax._options import Option, text
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
+
+COMMON = {"key": Option(None, "the batch's key of its labels; None: the task's name", text)}
+PART = _options.Part(sys.modules[__name__], "", "a kind of output", by="type")
 
 
 class Task(Protocol):
@@ -140,27 +145,24 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
         is unlabelled there; its config must then give what the spec would have told.
 
     Returns:
-      {name: Task} in the order of `config_tasks`.
+      {name: Task} in the order in which `config_tasks` was written, though a ConfigDict lists its
+      keys in alphabetical order.
 
     Raises:
       ConfigError: no task at all, an unknown type or option, or a fact that is missing.
     """
-    names = list(config_tasks.keys())
-    if not names:
+    if not config_tasks:
         raise ConfigError("config.tasks is empty; expected at least one task, e.g. 'semseg'.")
     tasks = {}
-    for name in names:
+    for name in _options.names_as_written(config_tasks):
         _check_name(name)
-        config = config_tasks[name]
-        if not config.get("type"):
-            raise ConfigError(
-                f"config.tasks.{name}.type is not set; expected one of "
-                f"{', '.join(_discovery.names(sys.modules[__name__]))}."
-            )
+        key = f"config.tasks.{name}"
+        options = _options.complete_part(config_tasks[name], PART, key=key)
         module = _discovery.load(
-            sys.modules[__name__], config["type"], key=f"config.tasks.{name}.type"
+            sys.modules[__name__], options.pop(PART.by), key=f"{key}.{PART.by}"
         )
-        tasks[name] = module.build(name, config, label_specs.get(config.get("key") or name))
+        options = ConfigDict(options)
+        tasks[name] = module.build(name, options, label_specs.get(options.key or name))
     return {name: _join(task, tasks) for name, task in tasks.items()}
 
 

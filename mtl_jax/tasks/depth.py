@@ -15,22 +15,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax._options import Option, number, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _options
+from mtl_jax.tasks import _specs
 
-OPTIONS = {
-    "loss": "l2",
-    "averaging": "image",
-    "normalization": "standard",
-    # By default what the data set's LabelSpec says; needed where it has no such labels.
-    "range": None,
-    "mean": None,
-    "stddev": None,
-}
 LOSSES = {"l1": losses.l1, "l2": losses.l2, "berhu": losses.berhu}
 AVERAGING = {"image": losses.mean_per_image, "batch": losses.mean_per_batch}
 KINDS = ("depth", "disparity", "inverse_depth")
+_NORMALIZATIONS = ("standard", "minmax", "log", "none")
+
+# Of what is None the data set's LabelSpec says; needed where it has no such labels.
+OPTIONS = {
+    "loss": Option("l2", "of normalised values", one_of(*LOSSES)),
+    "averaging": Option("image", "mean over each image, or over the batch", one_of(*AVERAGING)),
+    "normalization": Option(
+        "standard", "what is regressed in place of the depth itself", one_of(*_NORMALIZATIONS)
+    ),
+    "range": Option(None, "(least, greatest) depth that is predicted"),
+    "mean": Option(None, "of all labels, for 'standard'", number(least=-1e12)),
+    "stddev": Option(None, "of all labels, for 'standard'", number(above=0)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Depth:
         shape = batch["image"].shape[:3]
         if self.key not in batch:
             return jnp.full(shape, self.invalid, jnp.float32)
-        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
         return batch[self.key].astype(jnp.float32)
 
     def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
@@ -181,35 +186,32 @@ class Depth:
         return visualization.DepthScale(low, high, self.unit, logarithmic)
 
     def _check(self, prediction, targets):
-        _options.expect_shape(self.name, "prediction", prediction.shape, (*targets.shape, 1))
+        _specs.expect_shape(self.name, "prediction", prediction.shape, (*targets.shape, 1))
 
     def _mask(self, targets, valid) -> jax.Array:
         known = ~jnp.isnan(targets) if math.isnan(self.invalid) else targets != self.invalid
         return known & valid[:, None, None]
 
 
-def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Depth:
+def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Depth:
     """Builds the task `name`.
 
     Args:
       name: of the task.
-      config: `config.tasks.<name>`; the options are `OPTIONS`. What it says about range, mean and
+      options: `config.tasks.<name>`: `key` and `OPTIONS`. What they say about range, mean and
         stddev goes before what `spec` says.
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ConfigError: an unknown option, or a fact that the normalisation needs is missing.
+      ConfigError: a fact that the normalisation needs is missing.
     """
-    options = _options.read(name, config, OPTIONS)
-    key = config.get("key") or name
-    _options.choice(name, "loss", options["loss"], LOSSES)
-    _options.choice(name, "averaging", options["averaging"], AVERAGING)
-    _options.expect_kind(name, key, spec, KINDS)
+    key = options.key or name
+    _specs.expect_kind(name, key, spec, KINDS)
     spec = spec or {"kind": "depth", "unit": "m"}
     facts = {
-        "range": options["range"] or spec.get("valid_range"),
-        "mean": spec.get("mean") if options["mean"] is None else options["mean"],
-        "stddev": spec.get("stddev") if options["stddev"] is None else options["stddev"],
+        "range": options.range or spec.get("valid_range"),
+        "mean": spec.get("mean") if options.mean is None else options.mean,
+        "stddev": spec.get("stddev") if options.stddev is None else options.stddev,
     }
     invalid = spec.get("invalid")
     return Depth(
@@ -219,9 +221,9 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Depth:
         unit=spec["unit"],
         valid_range=_valid_range(name, key, facts["range"]),
         invalid=0.0 if invalid is None else float(invalid),
-        normalization=_normalization(name, key, options["normalization"], facts),
-        loss_name=options["loss"],
-        averaging=options["averaging"],
+        normalization=_normalization(name, key, options.normalization, facts),
+        loss_name=options.loss,
+        averaging=options.averaging,
     )
 
 
@@ -257,4 +259,4 @@ def _normalization(name, key, method, facts) -> Affine | Logarithmic:
         "log": lambda: Logarithmic(low, high),
         "none": lambda: Affine(0.0, 1.0),
     }
-    return _options.choice(name, "normalization", method, methods)()
+    return methods[method]()

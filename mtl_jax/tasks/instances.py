@@ -10,17 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import clustering, losses, metrics
+from mtl_jax._options import Option, number, text
 from mtl_jax._segments import Segments
-from mtl_jax.errors import ConfigError, UsageError
+from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import instances as instance_drawing
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _options
+from mtl_jax.tasks import _specs
 
 OPTIONS = {
-    # The segmentation task whose classes say which pixels belong to instances. None: offsets only.
-    "semantics": None,
-    "classes": None,  # names or ids of those; by default what the data set says of its instances
-    "min_votes": clustering.MIN_VOTES,
+    "semantics": Option(
+        None,
+        "segmentation task that says which pixels belong to instances; None: offsets only",
+        text,
+    ),
+    "classes": Option(None, "names or ids of those; None: what the data set says of its instances"),
+    "min_votes": Option(
+        clustering.MIN_VOTES, "of a centre, see mtl_jax.clustering.vote", number(above=0)
+    ),
 }
 
 
@@ -54,7 +60,7 @@ class Offsets:
         if self.key not in batch:
             ids = jnp.zeros(shape, jnp.int32)
             return _targets(ids, jnp.zeros((*shape, 2), jnp.float32))
-        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
         ids = batch[self.key].astype(jnp.int32)
         return _targets(ids, centroid_offsets(ids))
 
@@ -115,7 +121,7 @@ class Offsets:
 
     def _check(self, prediction, targets):
         expected = targets["offsets"].shape
-        _options.expect_shape(self.name, "prediction", prediction.shape, expected)
+        _specs.expect_shape(self.name, "prediction", prediction.shape, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +222,7 @@ def centroid_offsets(ids: jax.Array) -> jax.Array:
     height, width = ids.shape[1:]
     # Coordinates count from the middle, so half an image on one side is the most that adds up.
     if height * width * max(height, width) // 8 >= 2**31 - 1:
-        raise UsageError(
+        raise ConfigError(
             f"centroid_offsets: the coordinates of an instance in images of {height}×{width} may "
             "add up to more than 32 bits. Train on crops or on smaller images."
         )
@@ -232,40 +238,35 @@ def centroid_offsets(ids: jax.Array) -> jax.Array:
     return jnp.where((ids != 0)[..., None], jax.vmap(one)(ids), 0.0)
 
 
-def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Offsets | Instances:
+def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Offsets | Instances:
     """Builds the task `name`: `Instances` where the config names the `semantics`, else `Offsets`.
 
     Args:
       name: of the task.
-      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      options: `config.tasks.<name>`: `key` and `OPTIONS`.
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ConfigError: an unknown option, or the key holds something else than instance ids.
+      ConfigError: the key holds something else than instance ids.
     """
-    options = _options.read(name, config, OPTIONS)
-    key = config.get("key") or name
-    _options.expect_kind(name, key, spec, ("instances",))
-    if options["semantics"] is None:
-        if options["classes"] is not None:
+    key = options.key or name
+    _specs.expect_kind(name, key, spec, ("instances",))
+    if options.semantics is None:
+        if options.classes is not None:
             raise ConfigError(
                 f"config.tasks.{name}.classes is set, but not .semantics, the segmentation task "
                 "that they are classes of."
             )
         return Offsets(name=name, key=key)
-    if not options["min_votes"] > 0:
-        raise ConfigError(
-            f"config.tasks.{name}.min_votes={options['min_votes']}; expected a positive number."
-        )
-    classes = options["classes"]
+    classes = options.classes
     if classes is None:
         classes = spec["instance_classes"] if spec else ()
     return Instances(
         name=name,
         key=key,
-        needs=(options["semantics"],),
+        needs=(options.semantics,),
         classes=tuple(classes),
-        min_votes=options["min_votes"],
+        min_votes=options.min_votes,
     )
 
 

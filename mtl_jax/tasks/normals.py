@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax._options import Option, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _options
+from mtl_jax.tasks import _specs
 
-OPTIONS = {"loss": "cosine"}
 LOSSES = {
     "cosine": losses.cosine_distance,
     "l1": losses.l1_per_element,
     "l1_pixel": losses.l1_per_pixel,
 }
+OPTIONS = {"loss": Option("cosine", "of normalised predictions", one_of(*LOSSES))}
 
 # Shorter predictions are not brought to unit length in the loss: their gradient, which is inversely
 # proportional to their length, would overflow where a network starts at zero.
@@ -53,7 +54,7 @@ class Normals:
         shape = (*batch["image"].shape[:3], 3)
         if self.key not in batch:
             return jnp.zeros(shape, jnp.float32)
-        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
         return unit_vectors(batch[self.key])
 
     def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
@@ -111,7 +112,7 @@ class Normals:
         return {"kind": "normals", "axes": ["right", "down", "ahead"], "file": "normals_png"}
 
     def _check(self, prediction, targets):
-        _options.expect_shape(self.name, "prediction", prediction.shape, targets.shape)
+        _specs.expect_shape(self.name, "prediction", prediction.shape, targets.shape)
 
 
 def unit_vectors(vectors: jax.Array) -> jax.Array:
@@ -124,27 +125,25 @@ def unit_vectors(vectors: jax.Array) -> jax.Array:
     return scaled / jnp.where(length == 0, 1.0, length)
 
 
-def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Normals:
+def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Normals:
     """Builds the task `name`.
 
     Args:
       name: of the task.
-      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      options: `config.tasks.<name>`: `key` and `OPTIONS`.
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ConfigError: an unknown option, or the key holds something else than normals.
+      ConfigError: the key holds something else than normals.
     """
-    options = _options.read(name, config, OPTIONS)
-    key = config.get("key") or name
-    _options.choice(name, "loss", options["loss"], LOSSES)
-    _options.expect_kind(name, key, spec, ("normals",))
+    key = options.key or name
+    _specs.expect_kind(name, key, spec, ("normals",))
     if spec is not None and spec.get("invalid") not in (None, 0.0):
         raise ConfigError(
             f"config.tasks.{name}: expected the zero vector to mean 'unknown' in the data set's "
             f"{key!r}, found invalid={spec['invalid']}."
         )
-    return Normals(name=name, key=key, loss_name=options["loss"])
+    return Normals(name=name, key=key, loss_name=options.loss)
 
 
 def _mask(targets, valid) -> jax.Array:

@@ -9,18 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import losses, metrics
+from mtl_jax._options import Option, each, one_of, text, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _options
+from mtl_jax.tasks import _specs
 
-OPTIONS = {
-    "loss": "cross_entropy",
-    "num_classes": None,  # needed where the data set has no such labels
-    "ignore": None,  # likewise; 255 if neither says
-    "evaluated_classes": None,  # names: adds miou_evaluated, the mean IoU over them alone
-}
 LOSSES = {"cross_entropy": losses.cross_entropy}
 DEFAULT_IGNORE = 255
+OPTIONS = {
+    "loss": Option("cross_entropy", "over pixels with a class", one_of(*LOSSES)),
+    "num_classes": Option(None, "needed where the data set has no such labels", whole(least=1)),
+    "ignore": Option(None, "the id that is no class; 255 if the data set says none either"),
+    "evaluated_classes": Option(
+        None, "names: adds the metric miou_evaluated, the mean IoU over them alone", each(text)
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Segmentation:
         shape = batch["image"].shape[:3]
         if self.key not in batch:
             return jnp.full(shape, self.ignore, jnp.int32)
-        _options.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
+        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
         return batch[self.key].astype(jnp.int32)
 
     def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
@@ -131,28 +134,26 @@ class Segmentation:
 
     def _check(self, prediction, targets):
         expected = (*targets.shape, self.channels)
-        _options.expect_shape(self.name, "prediction", prediction.shape, expected)
+        _specs.expect_shape(self.name, "prediction", prediction.shape, expected)
 
     def _mask(self, targets, valid) -> jax.Array:
         return (targets != self.ignore) & valid[:, None, None]
 
 
-def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentation:
+def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Segmentation:
     """Builds the task `name`.
 
     Args:
       name: of the task.
-      config: `config.tasks.<name>`; the options are `OPTIONS`.
+      options: `config.tasks.<name>`: `key` and `OPTIONS`.
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
-      ConfigError: an unknown option, or the classes are unknown or contradictory.
+      ConfigError: the classes are unknown or contradictory.
     """
-    options = _options.read(name, config, OPTIONS)
-    key = config.get("key") or name
-    _options.choice(name, "loss", options["loss"], LOSSES)
-    _options.expect_kind(name, key, spec, ("classes",))
-    num_classes = options["num_classes"]
+    key = options.key or name
+    _specs.expect_kind(name, key, spec, ("classes",))
+    num_classes = options.num_classes
     if spec is None:
         if num_classes is None:
             raise ConfigError(
@@ -173,10 +174,10 @@ def build(name: str, config: Any, spec: Mapping[str, Any] | None) -> Segmentatio
         key=key,
         class_names=class_names,
         palette=tuple(tuple(colour) for colour in palette),
-        ignore=_ignore(name, key, options["ignore"], spec.get("ignore"), len(class_names)),
-        loss_name=options["loss"],
+        ignore=_ignore(name, key, options.ignore, spec.get("ignore"), len(class_names)),
+        loss_name=options.loss,
         flip_swap=tuple(tuple(pair) for pair in spec.get("flip_swap", ())),
-        evaluated_ids=_evaluated_ids(name, options["evaluated_classes"] or (), class_names),
+        evaluated_ids=_evaluated_ids(name, options.evaluated_classes or (), class_names),
     )
 
 

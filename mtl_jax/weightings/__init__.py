@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from mtl_jax import _discovery
+from mtl_jax import _discovery, _options
 
+PART = _options.Part(sys.modules[__name__], "fixed", "how the tasks' losses are balanced")
 PerTask = dict[str, jax.Array]
 Params = dict[str, PerTask]
 
@@ -102,17 +104,20 @@ class Weighting:
 
 
 def build(config, tasks: Mapping[str, Any]) -> Weighting:
-    """Builds the weighting that `config.name` names.
+    """Builds the weighting that `config["name"]` names.
 
     Args:
       config: `config.weighting`.
       tasks: {name: Task}.
 
     Raises:
-      ValueError: no weighting has that name, or an option is impossible.
+      ConfigError: no weighting has that name, or an option is unknown or impossible.
     """
-    module = _discovery.load(sys.modules[__name__], config.name, key="config.weighting.name")
-    return module.build(config, tasks)
+    options = _options.complete_part(config, PART, key="config.weighting")
+    module = _discovery.load(
+        sys.modules[__name__], options.pop("name"), key="config.weighting.name"
+    )
+    return module.build(ConfigDict(options), tasks)
 
 
 def as_array(weights: dict[str, float]) -> dict[str, jax.Array]:

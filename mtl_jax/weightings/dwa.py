@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax import weightings
+from mtl_jax._options import Option, number
 from mtl_jax.errors import ConfigError
+
+OPTIONS = {"temperature": Option(2.0, "T; the larger, the more even", number(least=1e-6))}
 
 
 @dataclasses.dataclass(frozen=True)

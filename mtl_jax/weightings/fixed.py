@@ -3,7 +3,10 @@
 import dataclasses
 
 from mtl_jax import weightings
+from mtl_jax._options import Option
 from mtl_jax.errors import ConfigError
+
+OPTIONS = {"weights": Option({}, "{task: weight}; none at all means 1 each")}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from mtl_jax import weightings
 
+OPTIONS = {}
+
 
 @dataclasses.dataclass(frozen=True)
 class PCGrad(weightings.Weighting):

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from mtl_jax import weightings
 
+OPTIONS = {}
+
 
 @dataclasses.dataclass(frozen=True)
 class RandomLossWeighting(weightings.Weighting):

@@ -16,9 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import weightings
+from mtl_jax._options import Option, one_of
 from mtl_jax.errors import ConfigError
 
 FORMS = ("repo", "gaussian", "kendall")
+
+
+OPTIONS = {
+    "form": Option("gaussian", "of the loss, see the module", one_of(*FORMS)),
+    "initial_variance": Option(
+        (1.0, 1.0), "sigma² at the start, or the (low, high) of a uniform draw of it"
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,11 +178,12 @@ def test_impossible_options(changes, message):
         encoders.build(config(**changes))
 
 
-def test_missing_option():
-    options = config()
-    del options.se
-    with pytest.raises(ValueError, match="lacks se"):
-        encoders.build(options)
+def test_options_have_defaults():
+    """They make the published network."""
+    model = encoders.build({"name": "resnet"})
+    assert (model.depth, model.width, model.flags) == (18, 64, (False, False, False))
+    assert not model.se
+    assert not model.ceil_mode
 
 
 def test_unknown_encoder():

@@ -137,7 +137,7 @@ def test_no_gradient_of_a_frozen_part_is_computed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__freeze": ("encodr",)}, r"\['encodr'\]; expected some of encoder, common, parts"),
+        ({"train__freeze": ("encodr",)}, r"\['encodr'\]; expected some of encoder, common, sem"),
         ({"train__freeze_batch_norm": "heads"}, "freeze_batch_norm='heads'; expected one of ''"),
     ],
 )

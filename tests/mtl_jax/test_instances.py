@@ -213,7 +213,7 @@ def test_classes_by_name_or_id():
         ({"instance": {"semantics": "depth"}, "depth": {}}, r"'depth' \(it has none\)"),
         (
             {"instance": {"semantics": "semseg", "min_votes": -1.0}, "semseg": {}},
-            "min_votes=-1.0; expected a positive number",
+            "min_votes=-1.0; expected a number above 0",
         ),
         ({"instance": {"key": "depth"}}, "needs labels of kind instances"),
     ],

@@ -184,7 +184,7 @@ def test_panel_explains_the_colours():
     [
         ({"loss": "l2"}, labels.normals(), "expected one of cosine, l1, l1_pixel"),
         ({}, labels.depth((1, 2)), "needs labels of kind normals"),
-        ({"range": 1}, labels.normals(), "config.tasks.normals.range is unknown"),
+        ({"range": 1}, labels.normals(), "config.tasks.normals.range is an option of depth"),
     ],
 )
 def test_impossible_config_says_what_to_do(options, spec, message):

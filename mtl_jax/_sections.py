@@ -1,0 +1,80 @@
+"""The options that belong to no module: of data, training, evaluation and prediction."""
+
+from mtl_jax._options import Option, each, number, one_of, text, truth, whole
+
+_FROM_1, _FROM_0 = whole(least=1), whole(least=0)
+_SHARE = number(least=0, most=1)
+
+AUGMENT = {
+    "mode": Option(
+        "composed",
+        "'composed', one geometric operation, or 'stepwise', the reports' one after another",
+        one_of("composed", "stepwise"),
+    ),
+    "crop": Option((0, 0), "(height, width); (0, 0) = whole images", each(_FROM_0, length=2)),
+    "scale": Option((1.0, 1.0), "range of zooms", each(number(above=0, most=1e6), length=2)),
+    "flip": Option(0.0, "probability of a mirror image", _SHARE),
+    "rotate": Option(0.0, "degrees, either way", number(least=0)),
+    "brightness": Option(0.0, "how far the factor may be from 1", number(least=0)),
+    "contrast": Option(0.0, "how far the factor may be from 1", number(least=0)),
+    "saturation": Option(0.0, "how far the factor may be from 1", number(least=0)),
+    "hue": Option(0.0, "turns of the colour circle, either way", number(least=0)),
+}
+
+DATA = {
+    "dataset": Option("streets", "<name> or <name>/<protocol> of input_pipeline.datasets", text),
+    "mixture": Option({}, "several data sets instead: see input_pipeline/mixture.py"),
+    "data_dir": Option("", "'' = $TFDS_DATA_DIR or ~/tensorflow_datasets", text),
+    "manual_dir": Option("", "where the official files of a data set lie", text),
+    "train_split": Option("train", "what is trained on, e.g. 'train[:80%]'", text),
+    "augment": AUGMENT,
+}
+
+TRAIN = {
+    "batch_size": Option(4, "images per step, over all devices", _FROM_1),
+    "epochs": Option(16.0, "length of the run; may end within an epoch", number(above=0)),
+    "max_steps": Option(0, "length of the run in steps; 0 = epochs decide"),
+    "accumulate": Option(1, "micro-batches that a batch is cut into", _FROM_1),
+    "deep_supervision": Option(True, "a loss on earlier predictions too", truth),
+    "freeze": Option((), "'encoder', 'common' (all that is shared) or tasks: no update"),
+    "freeze_batch_norm": Option(
+        "", "whose BatchNorms use running statistics in training: '', 'encoder' or 'all'"
+    ),
+    "log_every": Option(50, "steps between two log entries"),
+    "eval_every_epochs": Option(1, "epochs between two evaluations", number(above=0)),
+    "checkpoint_every_steps": Option(0, "besides every evaluation; 0 = off", _FROM_0),
+    "profile": Option("", "'first:last', steps to trace for TensorBoard", text),
+}
+
+TTA = {
+    "scales": Option((), "besides 1; report B: (0.5, 2.0, 3.0)"),
+    "flip": Option(False, "every scale mirrored too", truth),
+    "semantics": Option("softmax", "of class maps: 'softmax', 'vote', or 'plain': not merged"),
+}
+
+EVAL = {
+    "split": Option("validation", "what is evaluated", text),
+    "batch_size": Option(8, "images at once, over all devices", _FROM_1),
+    "crop_multiple": Option(1, "sides are cut to a multiple of it", _FROM_1),
+    "image_size": Option((0, 0), "(height, width); (0, 0) = as stored", each(_FROM_0, length=2)),
+    "selection": Option(
+        "multitask_score", "the metric that decides which checkpoint is best", text
+    ),
+    "selection_mode": Option("max", "whether more of it is better: 'max' or 'min'"),
+    "checkpoint": Option("best", "what evaluate and predict load: 'best' or 'latest'", text),
+    "images": Option(4, "examples drawn at each evaluation", _FROM_0),
+    "worst_images": Option(3, "drawn for each task at the best evaluation", _FROM_0),
+    "save_predictions": Option(False, "write every prediction of the split", truth),
+    "tta": TTA,
+    "delta_metrics": Option((), "of Δm by one metric per task; () = each task's headline"),
+}
+
+PREDICT = {
+    "max_size": Option(0, "longer sides are shrunk to it for the network; 0 = off"),
+    "batch_size": Option(1, "images of one padded size, or tiles, at once"),
+    "tile": Option(0, "side of the tiles that larger images are cut into; 0 = whole images"),
+    "tile_overlap": Option(128, "pixels that neighbouring tiles share"),
+    "figure": Option("overlay", "'overlay', 'side_by_side' or 'both'"),
+    "figure_width": Option(640, "pixels of each picture in it"),
+    "save_npz": Option(False, "write arrays too", truth),
+}
