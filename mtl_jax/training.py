@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from mtl_jax import parallel
+from mtl_jax.gradients import Batch, MicroBatches, Split, of_batch
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 
-Batch = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 
@@ -28,7 +28,11 @@ def create_state(
 ) -> TrainState:
     """The state before the first step, replicated over the mesh; a pure function of `seed`."""
     key = jax.random.key(seed)
-    initial = system.init(key, image_shape), system.weighting.init(jax.random.fold_in(key, 1))
+    variables = system.init(key, image_shape)
+    like = None
+    if system.weighting.needs_gradients:
+        like = Split(system, variables, image_shape).shared_leaves(variables["params"])
+    initial = variables, system.weighting.init(jax.random.fold_in(key, 1), like)
     # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
     variables, (weighting_params, weighting_state) = jax.tree.map(np.asarray, initial)
 
@@ -65,41 +69,43 @@ def make_train_step(
       seed: of the randomness inside a step, which is `fold_in(seed, step)`.
       steps_per_epoch: after so many steps the weighting's `end_epoch` is called.
       mesh: from `parallel.make_mesh`.
-      accumulate: number of micro-batches whose gradients are averaged into one update. BatchNorm
-        and each task's mean over valid pixels are then those of a micro-batch.
+      accumulate: number of micro-batches whose gradients are averaged into one update, for each
+        task over those that have a label of it. BatchNorm and each task's mean over valid pixels
+        are then those of a micro-batch.
 
     Returns:
       (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:
       `losses` and `weights` per task, `learned` (the weighting's parameters, as this step used
-      them), `total`, `gradient_norm`, `learning_rate`, and `updates`, those made so far by each
-      group that is updated asynchronously.
+      them), `diagnostics` of the weighting, `total`, `gradient_norm`, `learning_rate`, and
+      `updates`, those made so far by each group that is updated asynchronously.
     """
 
-    def close_epoch(weighting, epoch_losses):
+    weighting = system.weighting
+
+    def close_epoch(memory, epoch_losses):
         labelled = {task: count > 0 for task, (_, count) in epoch_losses.items()}
-        weighting = system.weighting.end_epoch(weighting, _means(epoch_losses), labelled)
-        return weighting, jax.tree.map(jnp.zeros_like, epoch_losses)
+        means = weighting.stack(_means(epoch_losses))
+        memory = weighting.end_epoch(memory, means, weighting.stack(labelled))
+        return memory, jax.tree.map(jnp.zeros_like, epoch_losses)
 
     def step_fn(state: TrainState, batch: Batch):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        if accumulate == 1:
-            new = _gradients(system, state, state.batch_stats, batch, *keys)
-        else:
-            new = _accumulated_gradients(system, state, batch, *keys, accumulate, mesh)
-        gradient, batch_stats, losses, labelled, logs = new
-        weighting = state.weighting
-        if system.weighting.needs_gradients:
-            combined, logs["weights"], weighting = system.weighting.combine_gradients(
-                weighting, gradient, labelled, keys[1]
-            )
-            still = jax.tree.map(jnp.zeros_like, state.params["weighting"])
-            gradient = {"model": combined, "weighting": still}
+        key, weighting_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        parts = MicroBatches(system, batch, key, accumulate, mesh)
+        found = of_batch(state, parts, weighting_key)
+        losses, labelled = found.losses, found.labelled
         updates, opt_state = optimizer.update(
-            gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
+            found.gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
         )
-        logs |= {
+        params = optax.apply_updates(state.params, updates)
+        memory = found.weighting
+        if weighting.needs_after:
+            after = parts.losses(params["model"], state.batch_stats)
+            known = weighting.stack(losses), weighting.stack(after), weighting.stack(labelled)
+            memory = weighting.after_step(memory, *known)
+        logs = found.logs | {
             "losses": losses,
-            "gradient_norm": optax.tree.norm(gradient["model"]),
+            "diagnostics": jax.tree.map(jnp.float32, weighting.diagnostics(memory)),
+            "gradient_norm": optax.tree.norm(found.gradient["model"]),
             "learning_rate": schedule(state.step),
             "updates": asynchronous.updates_made(opt_state),
         }
@@ -108,15 +114,15 @@ def make_train_step(
             task: (total + losses[task] * labelled[task], count + labelled[task])
             for task, (total, count) in state.epoch_losses.items()
         }
-        weighting, epoch_losses = jax.lax.cond(
-            step % steps_per_epoch == 0, close_epoch, lambda *same: same, weighting, epoch_losses
+        memory, epoch_losses = jax.lax.cond(
+            step % steps_per_epoch == 0, close_epoch, lambda *same: same, memory, epoch_losses
         )
         new_state = TrainState(
             step=step,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
+            params=params,
+            batch_stats=found.batch_stats,
             opt_state=opt_state,
-            weighting=weighting,
+            weighting=memory,
             epoch_losses=epoch_losses,
         )
         return new_state, logs
@@ -143,107 +149,6 @@ def not_finite(state: TrainState) -> list[str]:
 @jax.jit
 def _finite(tree):
     return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
-
-
-def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
-    """The unweighted training loss of every task on one batch.
-
-    Returns:
-      {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
-    """
-    variables = {
-        "params": system.freezing.without_gradient(model_params),
-        "batch_stats": batch_stats,
-    }
-    with system.freezing.running_statistics():
-        predictions, mutated = system.model.apply(
-            variables,
-            system.normalize(batch["image"]),
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-        )
-    supervised = [predictions.final]
-    if system.deep_supervision:
-        supervised = [*predictions.auxiliary, predictions.final]
-    losses, labelled = {}, {}
-    for name, task in system.tasks.items():
-        targets = task.targets(batch)
-        each = [task.loss(outputs[name], targets, batch["valid"]) for outputs in supervised]
-        losses[name] = sum(each) / len(each)
-        labelled[name] = task.labelled(targets, batch["valid"])
-    return losses, labelled, mutated.get("batch_stats", {})
-
-
-def _gradients(system: System, state: TrainState, batch_stats, batch: Batch, key, weighting_key):
-    """Gradient, batch_stats, losses, labelled and logs of one (micro-)batch.
-
-    The gradient is that of the total with respect to `state.params`; or, for a weighting that needs
-    them, {task: gradient of its loss with respect to the model's parameters}.
-    """
-    weighting = system.weighting
-
-    def losses_of(model_params):
-        losses, labelled, stats = task_losses(system, model_params, batch_stats, batch, key)
-        return losses, (labelled, stats)
-
-    def combine(weighting_params, losses, labelled):
-        return weighting.combine(weighting_params, state.weighting, losses, labelled, weighting_key)
-
-    def total_of(params):
-        losses, (labelled, stats) = losses_of(params["model"])
-        total, weights = combine(params["weighting"], losses, labelled)
-        return total, (losses, labelled, stats, weights)
-
-    if weighting.needs_gradients:
-        losses, pullback, (labelled, stats) = jax.vjp(
-            losses_of, state.params["model"], has_aux=True
-        )
-        gradient = {
-            task: pullback({other: jnp.float32(other == task) for other in losses})[0]
-            for task in losses
-        }
-        total, weights = combine(state.params["weighting"], losses, labelled)
-    else:
-        (total, aux), gradient = jax.value_and_grad(total_of, has_aux=True)(state.params)
-        losses, labelled, stats, weights = aux
-    logs = {"total": total, "weights": weights, "learned": state.params["weighting"]}
-    return gradient, stats, losses, labelled, logs
-
-
-def _accumulated_gradients(system, state, batch, key, weighting_key, accumulate: int, mesh: Mesh):
-    """Means of `_gradients` over `accumulate` micro-batches, one after the other.
-
-    All of them get the same `weighting_key`, so that random weights are those of the step. A task's
-    loss is its mean over the micro-batches that have a label of it.
-    """
-    sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
-
-    def split(array):
-        # Every n-th example, so that each device keeps its own examples.
-        array = array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
-        return jax.lax.with_sharding_constraint(array, sharding)
-
-    def body(carry, inputs):
-        batch_stats, gradient_sum = carry
-        gradient, batch_stats, *rest = _gradients(
-            system, state, batch_stats, *inputs, weighting_key
-        )
-        return (batch_stats, jax.tree.map(jnp.add, gradient_sum, gradient)), rest
-
-    inputs = jax.tree.map(split, batch), jax.random.split(key, accumulate)
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    if system.weighting.needs_gradients:
-        zeros = dict.fromkeys(system.tasks, zeros["model"])
-    (batch_stats, gradient_sum), rest = jax.lax.scan(body, (state.batch_stats, zeros), inputs)
-    losses, labelled, logs = rest
-    return (
-        jax.tree.map(lambda x: x / accumulate, gradient_sum),
-        batch_stats,
-        {task: jnp.sum(losses[task]) / jnp.maximum(jnp.sum(labelled[task]), 1) for task in losses},
-        jax.tree.map(jnp.any, labelled),
-        jax.tree.map(jnp.mean, logs),
-    )
 
 
 def _images_per_group(system: System, batch: Batch) -> dict[str, jax.Array]:

@@ -10,6 +10,7 @@ from mtl_jax import training
 from mtl_jax.runs import progress
 from mtl_jax.runs.results import Results
 from mtl_jax.train_state import TrainState
+from mtl_jax.weightings import RESIDUAL_LIMIT
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -30,6 +31,7 @@ class StepLog:
         self._pending: list[tuple[int, Any]] = []
         self._clock = time.monotonic()
         self._compiled: float | None = None  # when the first step, which compiles, was made
+        self._unconverged = 0  # steps whose weights were no solution, as of the last warning
         self._line = progress.Line(
             run.total_steps, run.steps_per_epoch, run.config.train.batch_size
         )
@@ -75,6 +77,8 @@ class StepLog:
             "train/images_per_second": rate,
         }
         scalars |= {f"train/updates/{g}": float(value) for g, value in last["updates"].items()}
+        scalars |= {f"train/weighting/{name}": float(v) for name, v in last["diagnostics"].items()}
+        self._warn_of_weights(step, last["diagnostics"])
         self._run.writer.write_scalars(step, scalars)
         self._results.add_training(
             step,
@@ -100,6 +104,18 @@ class StepLog:
                 f"{bad[0]}; learning rate {float(self._run.schedule(step - 1)):.3g}.\n"
                 f"{self._what_to_try(step)}"
             )
+
+    def _warn_of_weights(self, step: int, diagnostics: Any) -> None:
+        """Says aloud that the weighting's solver has not converged in some of the new steps."""
+        count = int(diagnostics.get("unconverged", 0))
+        if count > self._unconverged:
+            progress.say(
+                f"config.weighting.name={self._run.config.weighting.name}: the weights were no "
+                f"solution of the method's equations in {count} of {step} steps (residual above "
+                f"{RESIDUAL_LIMIT:g}; now {float(diagnostics['residual']):.2g}). They were used as "
+                "they were; docs/weightings.md says what each method needs."
+            )
+        self._unconverged = count
 
     def _rate(self, steps: int, seconds: float, now: float) -> float:
         """Images per second, without the step that had to be compiled if there are others."""

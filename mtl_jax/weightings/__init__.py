@@ -1,125 +1,103 @@
-"""Weightings: how the losses of several tasks become one direction of descent, one module each."""
+"""Weightings: how the losses of several tasks become one direction of descent, one module each.
 
-import dataclasses
+A library: pure functions over pytrees, without a config, a data set or TensorFlow.
+
+>>> method = weightings.make("pcgrad", tasks=("semseg", "depth"))
+>>> gradients = [{"w": jnp.array([-4.0, 1.0, 1.0])}, {"w": jnp.array([6.0, 1.0, 1.0])}]
+>>> losses, labelled = jnp.array([1.2, 0.4]), jnp.array([True, True])
+>>> params, state = method.init(jax.random.key(0), like=gradients[0])
+>>> gradient, weights, _, state = method.combine(
+...     params, state, gradients, losses, labelled, jax.random.key(1)
+... )
+>>> print(weights, gradient["w"])
+[2.222 1.579] [0.585 3.801 3.801]
+"""
+
 import sys
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
-import jax
-import jax.numpy as jnp
-from ml_collections import ConfigDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mtl_jax import _discovery, _options
+from mtl_jax.weightings._base import (
+    GradientWeighting,
+    Params,
+    Weighting,
+    inner_products,
+    weighted_sum,
+)
+from mtl_jax.weightings._gram import RESIDUAL_LIMIT, GramWeighting, Weights
+from mtl_jax.weightings._reach import reached
 
-PART = _options.Part(sys.modules[__name__], "fixed", "how the tasks' losses are balanced")
-PerTask = dict[str, jax.Array]
-Params = dict[str, PerTask]
+__all__ = [
+    "RESIDUAL_LIMIT",
+    "GradientWeighting",
+    "GramWeighting",
+    "Params",
+    "Weighting",
+    "Weights",
+    "build",
+    "declared",
+    "inner_products",
+    "make",
+    "names",
+    "reached",
+    "weighted_sum",
+]
+
+_KEY = "config.weighting"
+# Version 0.2.0 listed the options of three methods side by side, whichever was chosen.
+_ALWAYS_LISTED = ("temperature", "form", "initial_variance")
 
 
-@dataclasses.dataclass(frozen=True)
-class Weighting:
-    """What every weighting does. All methods are pure and may be traced by `jax.jit`.
+def names() -> list[str]:
+    """The methods that there are: the modules of this package."""
+    return _discovery.names(sys.modules[__name__])
 
-    A method that only weighs losses implements `combine`. A method that needs every task's own
-    gradient sets `needs_gradients` and implements `combine_gradients` too. Whatever is random comes
-    from the `key` of the step, so that nothing random has to be saved.
 
-    A task without a label in a batch does not count: neither its loss, which is 0, nor anything
-    else about it moves the model or the method's parameters.
+def kind(name: str) -> type[Weighting]:
+    """The class of a method.
 
-    Attributes:
-      tasks: the tasks' names.
+    Raises:
+      ValueError: no method has that name.
     """
-
-    tasks: tuple[str, ...]
-    needs_gradients: ClassVar[bool] = False
-
-    def init(self, key: jax.Array) -> tuple[Params, Any]:
-        """Returns (params, state); both empty by default.
-
-        Args:
-          key: PRNG key.
-
-        Returns:
-          params: {quantity: {task: float32 scalar}}, what the optimizer trains. Each appears in
-            the logs as train/<quantity>/<task> and in results.json.
-          state: a pytree, everything else that the method remembers from step to step.
-        """
-        del key
-        return {}, {}
-
-    def combine(
-        self,
-        params: Params,
-        state: Any,
-        losses: PerTask,
-        labelled: PerTask,
-        key: jax.Array,
-    ) -> tuple[jax.Array, PerTask]:
-        """One loss from many; differentiable in `params` and `losses`.
-
-        Args:
-          params: learned parameters of the method.
-          state: state of the method.
-          losses: {task: float32 scalar}; 0 for a task without a label in this batch.
-          labelled: {task: bool scalar}, whether the batch has any label of the task.
-          key: PRNG key, another one at each step.
-
-        Returns:
-          The total loss, a float32 scalar, and the weights {task: float32 scalar} for the logs.
-        """
-        raise NotImplementedError
-
-    def combine_gradients(
-        self, state: Any, gradients: dict[str, Any], labelled: PerTask, key: jax.Array
-    ) -> tuple[Any, PerTask, Any]:
-        """One gradient from many.
-
-        Args:
-          state: state of the method.
-          gradients: {task: gradient of its loss with respect to the model's parameters}, over the
-            whole batch of all devices (and all micro-batches); 0 for a task without a label.
-          labelled, key: as of `combine`.
-
-        Returns:
-          The gradient, a pytree like the model's parameters; the weights {task: float32 scalar}
-          for the logs; the new state.
-        """
-        raise NotImplementedError
-
-    def end_epoch(self, state: Any, mean_losses: PerTask, labelled: PerTask) -> Any:
-        """Called after the last step of an epoch.
-
-        Args:
-          state: state of the method.
-          mean_losses: {task: mean of the unweighted loss over the epoch's labelled batches}; 0
-            where there was none.
-          labelled: {task: bool scalar}, whether there was any.
-
-        Returns:
-          The new state.
-        """
-        del mean_losses, labelled
-        return state
+    module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
+    (found,) = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Weighting)
+        and value.__module__ == module.__name__
+    ]
+    return found
 
 
-def build(config, tasks: Mapping[str, Any]) -> Weighting:
-    """Builds the weighting that `config["name"]` names.
+def declared(name: str) -> dict[str, tuple[Any, str]]:
+    """{option: (default, meaning)} of a method."""
+    return _options.declared(kind(name))
+
+
+def make(name: str, tasks: Sequence[str], **options: Any) -> Weighting:
+    """A method for tasks of these names.
+
+    Raises:
+      ConfigError: an impossible value of an option.
+      TypeError: an unknown option.
+    """
+    return kind(name)(tasks=tuple(tasks), **options)
+
+
+def build(config: Mapping[str, Any], tasks: Mapping[str, Any]) -> Weighting:
+    """The method that a config describes.
 
     Args:
-      config: `config.weighting`.
+      config: `config.weighting`: `name`, and the method's options.
       tasks: {name: Task}.
 
     Raises:
       ConfigError: no weighting has that name, or an option is unknown or impossible.
     """
-    options = _options.complete_part(config, PART, key="config.weighting")
-    module = _discovery.load(
-        sys.modules[__name__], options.pop("name"), key="config.weighting.name"
-    )
-    return module.build(ConfigDict(options), tasks)
-
-
-def as_array(weights: dict[str, float]) -> dict[str, jax.Array]:
-    """Python numbers as float32 scalars, so that the logs need no special case."""
-    return {task: jnp.asarray(weight, jnp.float32) for task, weight in weights.items()}
+    method = kind(config["name"])
+    ignored = {"name", *_ALWAYS_LISTED} - set(_options.declared(method))
+    section = {option: value for option, value in config.items() if option not in ignored}
+    options = _options.from_section(method, section, key=_KEY)
+    return method(tasks=tuple(tasks), **method.fields_of(options, tasks))

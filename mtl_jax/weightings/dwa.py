@@ -11,61 +11,50 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from mtl_jax import weightings
-from mtl_jax._options import Option, number
-from mtl_jax.errors import ConfigError
-
-OPTIONS = {"temperature": Option(2.0, "T; the larger, the more even", number(least=1e-6))}
+from mtl_jax import _options
+from mtl_jax.weightings._base import Weighting
 
 
 @dataclasses.dataclass(frozen=True)
-class DynamicWeightAverage(weightings.Weighting):
+class DynamicWeightAverage(Weighting):
     """Weights by the rate at which each task's loss fell over the last two epochs.
 
     The state is {'weights': {task: scalar}, 'losses': {task: mean loss of the last epoch that had
     a label of the task, 0 if none had}}.
 
+    >>> method = DynamicWeightAverage(("semseg", "depth"))
+    >>> state, labelled = method.init(jax.random.key(0))[1], jnp.array([True, True])
+    >>> for losses in ([0.50, 0.031], [0.40, 0.030]):  # two epochs
+    ...     state = method.end_epoch(state, jnp.array(losses), labelled)
+    >>> print(method.total({}, state, jnp.ones(2), labelled, None)[1])
+    [0.9581 1.0419]
+
     Attributes:
       temperature: T; the larger, the more even.
     """
 
-    temperature: float = 2.0
+    temperature: float = _options.option(
+        2.0, "the larger, the more even", _options.number(least=1e-6)
+    )
 
-    def init(self, key):
+    def init(self, key, like=None):
         """See `Weighting.init`."""
-        del key
-        ones = weightings.as_array(dict.fromkeys(self.tasks, 1.0))
+        del key, like
+        ones = self.by_task(jnp.ones(len(self.tasks), jnp.float32))
         return {}, {"weights": ones, "losses": jax.tree.map(jnp.zeros_like, ones)}
 
-    def combine(self, params, state, losses, labelled, key):
-        """See `Weighting.combine`."""
+    def total(self, params, state, losses, labelled, key):
+        """See `Weighting.total`."""
         del params, labelled, key
-        weights = state["weights"]
-        return sum(weights[task] * losses[task] for task in self.tasks), weights
+        weights = self.stack(state["weights"])
+        return sum(weights * losses), weights
 
-    def end_epoch(self, state, mean_losses, labelled):
+    def end_epoch(self, state, mean_losses, labelled, scores=None):
         """New weights; a task that has no two losses to compare counts as one that stands still."""
-        before = jnp.stack([state["losses"][task] for task in self.tasks])
-        now = jnp.stack([mean_losses[task] for task in self.tasks])
-        known = jnp.stack([labelled[task] for task in self.tasks])
-        comparable = known & (before > 0)
-        ratios = jnp.where(comparable, now / jnp.where(comparable, before, 1.0), 1.0)
+        del scores
+        before = self.stack(state["losses"])
+        comparable = labelled & (before > 0)
+        ratios = jnp.where(comparable, mean_losses / jnp.where(comparable, before, 1.0), 1.0)
         weights = len(self.tasks) * jax.nn.softmax(ratios / self.temperature)
-        losses = jnp.where(known, now, before)
-        return {
-            "weights": dict(zip(self.tasks, weights, strict=True)),
-            "losses": dict(zip(self.tasks, losses, strict=True)),
-        }
-
-
-def build(config, tasks) -> DynamicWeightAverage:
-    """Builds the weighting with `config.temperature`.
-
-    Raises:
-      ConfigError: the temperature is not a positive number.
-    """
-    if not 0 < config.temperature < float("inf"):
-        raise ConfigError(
-            f"config.weighting.temperature={config.temperature}; expected a number above 0."
-        )
-    return DynamicWeightAverage(tasks=tuple(tasks), temperature=float(config.temperature))
+        losses = jnp.where(labelled, mean_losses, before)
+        return {"weights": self.by_task(weights), "losses": self.by_task(losses)}

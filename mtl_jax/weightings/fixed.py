@@ -1,44 +1,53 @@
-"""Constant weights: total = Σ w_i L_i."""
+"""Constant weights: total = Σ w_k L_k."""
 
 import dataclasses
+import numbers
+from collections.abc import Mapping
 
-from mtl_jax import weightings
-from mtl_jax._options import Option
+import jax.numpy as jnp
+
+from mtl_jax import _options
 from mtl_jax.errors import ConfigError
+from mtl_jax.weightings._base import Weighting
 
-OPTIONS = {"weights": Option({}, "{task: weight}; none at all means 1 each")}
+_WEIGHT = _options.number(least=0)
+
+
+def _check(weights) -> str | None:
+    values = weights.values() if isinstance(weights, Mapping) else weights
+    if isinstance(weights, numbers.Number | str) or any(map(_WEIGHT, values)):
+        return f"{{task: weight}} or none at all, each weight {_WEIGHT(None)}"
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed(weightings.Weighting):
+class Fixed(Weighting):
     """Constant weights.
 
+    >>> method = Fixed(("semseg", "depth"), weights=(0.7, 0.3))
+    >>> total, weights = method.total({}, {}, jnp.array([1.0, 2.0]), jnp.array([True, True]), None)
+    >>> print(f"{total:.2f} {weights}")
+    1.30 [0.7 0.3]
+
     Attributes:
-      weights: one number per task, in the order of `tasks`.
+      weights: one number per task, in the order of `tasks`; none at all means 1 each.
     """
 
-    weights: tuple[float, ...] = ()
+    weights: tuple[float, ...] = _options.option((), "{task: weight}; none = 1 each", _check)
 
-    def combine(self, params, state, losses, labelled, key):
-        """See `Weighting.combine`."""
+    @classmethod
+    def fields_of(cls, options, tasks):
+        """See `Weighting.fields_of`: the weights' tasks are to be the run's."""
+        given = dict(options["weights"] or dict.fromkeys(tasks, 1.0))
+        if set(given) != set(tasks):
+            raise ConfigError(
+                f"config.weighting.weights names the tasks {sorted(given)}, "
+                f"but config.tasks has {sorted(tasks)}. Give each of these one weight."
+            )
+        return {"weights": tuple(float(given[task]) for task in tasks)}
+
+    def total(self, params, state, losses, labelled, key):
+        """See `Weighting.total`."""
         del params, state, labelled, key
-        weights = weightings.as_array(dict(zip(self.tasks, self.weights, strict=True)))
-        return sum(weights[task] * losses[task] for task in self.tasks), weights
-
-
-def build(config, tasks) -> Fixed:
-    """Builds the weighting from `config.weights`, {task: number}; missing altogether means 1 each.
-
-    Raises:
-      ConfigError: the weights' tasks are not the run's tasks, or a weight is negative.
-    """
-    given = dict(config.get("weights") or dict.fromkeys(tasks, 1.0))
-    if set(given) != set(tasks):
-        raise ConfigError(
-            f"config.weighting.weights names the tasks {sorted(given)}, "
-            f"but config.tasks has {sorted(tasks)}. Give each of these one weight."
-        )
-    negative = {task: weight for task, weight in given.items() if not weight >= 0}
-    if negative:
-        raise ConfigError(f"config.weighting.weights must be 0 or more; found {negative}.")
-    return Fixed(tasks=tuple(tasks), weights=tuple(float(given[task]) for task in tasks))
+        weights = jnp.array(self.weights or (1.0,) * len(self.tasks), jnp.float32)
+        return sum(weights * losses), weights

@@ -1,4 +1,4 @@
-"""PCGrad, gradient surgery (Yu et al., NeurIPS 2020).
+"""PCGrad, gradient surgery (Yu et al., NeurIPS 2020, arXiv 2001.06782).
 
 From each task's gradient, what conflicts with the other tasks' is projected away, one other task
 after the other in random order:
@@ -10,90 +10,72 @@ are done on coefficients, from the K × K inner products; no gradient is copied.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mtl_jax import weightings
+from mtl_jax import _options
+from mtl_jax.weightings._gram import GramWeighting, Weights
 
 OPTIONS = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class PCGrad(weightings.Weighting):
+class PCGrad(GramWeighting):
     """Projects conflicting gradients of the parameters that tasks share.
 
-    Shared are the arrays that more than one task's gradient reaches, i.e. is not 0 everywhere; the
-    others keep their task's own gradient.
+    >>> method = PCGrad(("semseg", "depth"))
+    >>> gram = jnp.array([[18.0, -22.0], [-22.0, 38.0]])
+    >>> params, state = method.init(jax.random.key(0))
+    >>> losses, labelled = jnp.ones(2), jnp.array([True, True])
+    >>> key = jax.random.key(1)
+    >>> print(method.solve(params, state, gram, losses, labelled, key)[0])
+    [2.222 1.579]
+
+    Attributes:
+      reduce: the projected gradients are summed, or averaged over the labelled tasks.
     """
 
-    needs_gradients = True
+    reduce: str = _options.option(
+        "sum", "sum or mean of the projected gradients", _options.one_of("sum", "mean")
+    )
 
-    def combine(self, params, state, losses, labelled, key):
-        """The sum of the losses; see `Weighting.combine`."""
-        del params, state, labelled, key
-        return sum(losses.values()), weightings.as_array(dict.fromkeys(self.tasks, 1.0))
+    def orders(self, key: jax.Array) -> jax.Array:
+        """[K, K]: in which order each task meets all of them; it leaves itself out."""
+        count = len(self.tasks)
+        keys = jax.random.split(key, count)
+        return jax.vmap(lambda key: jax.random.permutation(key, count))(keys)
 
-    def combine_gradients(self, state, gradients, labelled, key):
-        """The weights are the tasks' shares in the shared parameters' gradient.
-
-        See `Weighting.combine_gradients`.
-        """
-        del labelled
-        each = [gradients[task] for task in self.tasks]
-        shared = jax.tree.map(_is_shared, *each)
-        shares = projected_sum(_inner_products(each, shared), key)
-
-        def combine(is_shared, *leaves):
-            factors = jnp.where(is_shared, shares, 1.0)
-            return sum(factor * leaf for factor, leaf in zip(factors, leaves, strict=True))
-
-        gradient = jax.tree.map(combine, shared, *each)
-        return gradient, dict(zip(self.tasks, shares, strict=True)), state
+    def weigh(self, params, state, gram, losses, labelled, key):
+        """See `GramWeighting.weigh`."""
+        del params, losses
+        weights = projected_sum(gram, self.orders(key))
+        if self.reduce == "mean":
+            weights = weights / jnp.maximum(jnp.sum(labelled), 1)
+        return Weights(weights), {}, state
 
 
-def projected_sum(inner_products: jax.Array, key: jax.Array) -> jax.Array:
+def projected_sum(inner_products: jax.Array, orders: jax.Array) -> jax.Array:
     """The coefficients c of PCGrad's result Σ_k c_k g_k.
 
     Args:
       inner_products: [K, K] float32, g_i · g_j.
-      key: PRNG key of the order in which each task meets the others.
+      orders: [K, n] integers, the tasks that each task meets, one after the other.
 
     Returns:
       [K] float32, at least 1 where the gradient is not 0.
     """
     count = len(inner_products)
 
-    def project(i, key):
+    def project(i, order):
         def meet(coefficients, j):
             # Sums of products, as a matrix product might be done in less than float32.
             overlap = jnp.sum(coefficients * inner_products[:, j])
             square = inner_products[j, j]
-            step = jnp.minimum(overlap, 0.0) / jnp.where(square > 0, square, 1.0)
-            return coefficients.at[j].add(jnp.where((j == i) | (square <= 0), 0.0, -step)), None
+            step = jnp.minimum(overlap, 0.0) / jnp.where(square != 0, square, 1.0)
+            return coefficients.at[j].add(jnp.where((j == i) | (square == 0), 0.0, -step)), None
 
         start = jnp.zeros(count, jnp.float32).at[i].set(1.0)
-        return jax.lax.scan(meet, start, jax.random.permutation(key, count))[0]
+        return jax.lax.scan(meet, start, order)[0]
 
-    return jnp.sum(jax.vmap(project)(jnp.arange(count), jax.random.split(key, count)), axis=0)
-
-
-def _is_shared(*leaves: jax.Array) -> jax.Array:
-    return sum(jnp.any(leaf != 0).astype(jnp.int32) for leaf in leaves) > 1
-
-
-def _inner_products(gradients: list[Any], shared: Any) -> jax.Array:
-    """[K, K] of g_i · g_j over the shared leaves."""
-    weigh = lambda is_shared, a, b: jnp.where(is_shared, jnp.sum(a * b), 0.0)  # noqa: E731
-    rows = [
-        [sum(jax.tree.leaves(jax.tree.map(weigh, shared, a, b))) for b in gradients]
-        for a in gradients
-    ]
-    return jnp.array(rows, jnp.float32)
-
-
-def build(config, tasks) -> PCGrad:
-    """Builds the weighting; it has no options."""
-    del config
-    return PCGrad(tasks=tuple(tasks))
+    return jnp.sum(jax.vmap(project)(jnp.arange(count), orders), axis=0)

@@ -9,27 +9,29 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from mtl_jax import weightings
+from mtl_jax.weightings._base import Weighting
 
 OPTIONS = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomLossWeighting(weightings.Weighting):
-    """Random weights, which the tasks that have a label in the batch share among them."""
+class RandomLossWeighting(Weighting):
+    """Random weights, which the tasks that have a label in the batch share among them.
 
-    def combine(self, params, state, losses, labelled, key):
-        """See `Weighting.combine`."""
+    >>> method, key = RandomLossWeighting(("semseg", "depth")), jax.random.key(0)
+    >>> total, weights = method.total({}, {}, jnp.ones(2), jnp.array([True, True]), key)
+    >>> print(f"{total:.3f} {weights.sum():.3f}")
+    1.000 1.000
+    """
+
+    def draw(self, key: jax.Array) -> jax.Array:
+        """[K] standard normal draws."""
+        return jax.random.normal(key, (len(self.tasks),), jnp.float32)
+
+    def total(self, params, state, losses, labelled, key):
+        """See `Weighting.total`."""
         del params, state
-        draws = jnp.exp(jax.random.normal(key, (len(self.tasks),), jnp.float32))
-        draws = jnp.where(jnp.stack([labelled[task] for task in self.tasks]), draws, 0.0)
+        draws = jnp.where(labelled, jnp.exp(self.draw(key)), 0.0)
         total = jnp.sum(draws)
-        shares = draws / jnp.where(total > 0, total, 1.0)
-        weights = dict(zip(self.tasks, shares, strict=True))
-        return sum(weights[task] * losses[task] for task in self.tasks), weights
-
-
-def build(config, tasks) -> RandomLossWeighting:
-    """Builds the weighting; it has no options."""
-    del config
-    return RandomLossWeighting(tasks=tuple(tasks))
+        weights = draws / jnp.where(total > 0, total, 1.0)
+        return sum(weights * losses), weights

@@ -1,6 +1,6 @@
 """Homoscedastic uncertainty (Kendall, Gal, Cipolla, CVPR 2018; report E).
 
-Each task has a learned s = log σ², which weighs its loss L and pays for the weight:
+Each task has a learned s = log σ², which weights its loss L and pays for the weight:
 
 repo       ½ e^(−s) L + s      report E's formula and code; least at σ² = L / 2
 gaussian   ½ e^(−s) L + s / 2  Kendall's for regression, used for every task; least at σ² = L
@@ -13,88 +13,77 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from mtl_jax import weightings
-from mtl_jax._options import Option, one_of
-from mtl_jax.errors import ConfigError
+from mtl_jax import _options
+from mtl_jax.weightings._base import Weighting
 
 FORMS = ("repo", "gaussian", "kendall")
+_VARIANCE = _options.number(above=0)
 
 
-OPTIONS = {
-    "form": Option("gaussian", "of the loss, see the module", one_of(*FORMS)),
-    "initial_variance": Option(
-        (1.0, 1.0), "sigma² at the start, or the (low, high) of a uniform draw of it"
-    ),
-}
+def _check_variance(value) -> str | None:
+    between = value if isinstance(value, tuple) else (value,)
+    if len(between) not in (1, 2) or any(map(_VARIANCE, between)):
+        return f"{_VARIANCE(None)}, or two for a uniform draw between them"
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Uncertainty(weightings.Weighting):
+class Uncertainty(Weighting):
     """Weights by learned variances.
 
     The parameters are {'log_variance': {task: s}}.
 
+    >>> method = Uncertainty(("semseg", "depth"))
+    >>> params, state = method.init(jax.random.key(0))
+    >>> losses, labelled = jnp.array([1.2, 0.4]), jnp.array([True, True])
+    >>> gradient = jax.grad(lambda p: method.total(p, state, losses, labelled, None)[0])(params)
+    >>> {task: f"{slope:.2f}" for task, slope in gradient["log_variance"].items()}
+    {'depth': '0.30', 'semseg': '-0.10'}
+
     Attributes:
       form: one of `FORMS`.
-      classification: the tasks that the form 'kendall' weighs as such.
-      initial_variance: (low, high), between which each σ² is drawn uniformly at the start.
+      initial_variance: σ² at the start, or (low, high), between which each is drawn uniformly.
+      classification: the tasks that the form 'kendall' weights as such.
     """
 
-    form: str = "gaussian"
+    form: str = _options.option(
+        "gaussian", "of a task's term: see docs/weightings.md", _options.one_of(*FORMS)
+    )
+    initial_variance: float | tuple[float, float] = _options.option(
+        (1.0, 1.0), "σ² at the start, or the ends of a uniform draw", _check_variance
+    )
     classification: tuple[str, ...] = ()
-    initial_variance: tuple[float, float] = (1.0, 1.0)
 
-    def init(self, key):
+    @classmethod
+    def fields_of(cls, options, tasks):
+        """See `Weighting.fields_of`; a task says itself whether it is a classification."""
+        fields = dict(options)
+        if options["form"] == "kendall":
+            classes = tuple(name for name, task in tasks.items() if task.classification)
+            fields["classification"] = classes
+        return fields
+
+    def init(self, key, like=None):
         """See `Weighting.init`."""
-        low, high = self.initial_variance
+        del like
+        between = self.initial_variance
+        low, high = between if isinstance(between, tuple) and len(between) == 2 else 2 * (between,)
         draws = jax.random.uniform(key, (len(self.tasks),), jnp.float32)
-        log_variances = jnp.log(low + (high - low) * draws)
-        return {"log_variance": dict(zip(self.tasks, log_variances, strict=True))}, {}
+        return {"log_variance": self.by_task(jnp.log(low + (high - low) * draws))}, {}
 
-    def combine(self, params, state, losses, labelled, key):
-        """See `Weighting.combine`."""
+    def total(self, params, state, losses, labelled, key):
+        """See `Weighting.total`."""
         del state, key
         total = jnp.zeros((), jnp.float32)
-        weights = {}
-        for task in self.tasks:
+        weights = []
+        for index, task in enumerate(self.tasks):
             log_variance = params["log_variance"][task]
             is_classification = self.form == "kendall" and task in self.classification
-            weights[task] = (1.0 if is_classification else 0.5) * jnp.exp(-log_variance)
+            weight = (1.0 if is_classification else 0.5) * jnp.exp(-log_variance)
             regulariser = log_variance if self.form == "repo" else 0.5 * log_variance
             # Without a label the variance is not to grow just because growing costs nothing.
-            term = weights[task] * losses[task] + regulariser
-            total += jnp.where(labelled[task], term, 0.0)
-        return total, weights
-
-
-def build(config, tasks) -> Uncertainty:
-    """Builds the weighting.
-
-    Args:
-      config: `form`, and `initial_variance`, a number or the (low, high) of a uniform draw.
-      tasks: {name: Task}; `classification` of each is read by the form 'kendall'.
-
-    Raises:
-      ConfigError: unknown form, or a variance that is not positive.
-    """
-    if config.form not in FORMS:
-        raise ConfigError(
-            f"config.weighting.form={config.form!r}; expected one of {', '.join(FORMS)}."
-        )
-    between = np.atleast_1d(np.asarray(config.initial_variance, np.float64))
-    if between.size not in (1, 2) or not (np.all(between > 0) and np.all(np.isfinite(between))):
-        raise ConfigError(
-            f"config.weighting.initial_variance={config.initial_variance}; expected a number above "
-            "0, or two for a uniform draw between them."
-        )
-    classification = ()
-    if config.form == "kendall":
-        classification = tuple(name for name, task in tasks.items() if task.classification)
-    return Uncertainty(
-        tasks=tuple(tasks),
-        form=config.form,
-        classification=classification,
-        initial_variance=(float(between[0]), float(between[-1])),
-    )
+            term = weight * losses[index] + regulariser
+            total += jnp.where(labelled[index], term, 0.0)
+            weights.append(weight)
+        return total, jnp.stack(weights)

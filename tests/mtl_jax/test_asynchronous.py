@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from mtl_jax import checkpoints, optimizers, training
+from mtl_jax import checkpoints, optimizers
+from mtl_jax.gradients import task_losses
 from mtl_jax.optimizers import asynchronous
 
 THRESHOLDS = {"common": 20, "semseg": 10, "parts": 10}
@@ -146,7 +147,7 @@ def test_the_train_step_follows_the_rule(uninterrupted):
     @jax.jit
     def gradient(params, batch_stats, batch):
         def total(params):
-            losses, _, _ = training.task_losses(
+            losses, _, _ = task_losses(
                 parts, params["model"], batch_stats, batch, jax.random.key(0)
             )
             return losses["semseg"] + losses["parts"]

@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from input_pipeline import labels
-from mtl_jax import architectures, parallel, system, tasks, training
+from mtl_jax import architectures, parallel, system, tasks
+from mtl_jax.gradients import task_losses
 from mtl_jax.tasks import depth as depth_task
 
 B, H, W, C = 8, 8, 8, 3
@@ -89,7 +90,7 @@ def _all(dtype, batch, mesh=None):
 
     def one(combination, params, batch):
         def total(params):
-            losses, _, _ = training.task_losses(
+            losses, _, _ = task_losses(
                 _system(combination, dtype), params, {}, batch, jax.random.key(0)
             )
             return sum(losses.values()), losses

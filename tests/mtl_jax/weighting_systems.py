@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from input_pipeline import labels
 from mtl_jax import architectures, optimizers, parallel, system, tasks, training, weightings
 from mtl_jax.configs import common
+from mtl_jax.gradients import task_losses
 
 B, H, W = 8, 8, 8
 TASKS = ("semseg", "depth", "parts")
@@ -151,7 +152,7 @@ def _gradient_of(task: str):
     parts = make_system(section("fixed"), jnp.float32)
 
     def loss(params, data):
-        found, _, _ = training.task_losses(parts, params, {}, data, jax.random.key(0))
+        found, _, _ = task_losses(parts, params, {}, data, jax.random.key(0))
         return found[task]
 
     return jax.jit(jax.value_and_grad(loss))

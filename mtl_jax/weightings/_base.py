@@ -1,0 +1,227 @@
+"""What every weighting does: the contract between a balancing method and a train step."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from mtl_jax import _options
+
+Params = dict[str, dict[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighting:
+    """A method that turns K losses into one; all its functions are pure and may be traced.
+
+    Arrays of K numbers have the order of `tasks`. Whatever is random comes from the `key` of the
+    step, so that nothing random has to be saved. A task without a label in a batch does not count:
+    neither its loss, which is 0, nor anything else about it moves the model, the method's
+    parameters or its memory of that task. What is not finite is never hidden.
+
+    A method that only weights losses implements `total`. One that needs every task's own gradient
+    derives from `GramWeighting` or `GradientWeighting`. Its options are fields made by
+    `mtl_jax._options.option`; they are checked whenever an instance is made.
+
+    Attributes:
+      tasks: the tasks' names.
+      needs_gradients: `combine` makes the gradient, and not the derivative of `total`.
+      needs_after: `after_step` wants the losses of the same batch under the new parameters.
+      needs_scores: `end_epoch` wants the tasks' scores on held-out training data.
+    """
+
+    tasks: tuple[str, ...]
+    needs_gradients: ClassVar[bool] = False
+    needs_after: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = False
+
+    def __post_init__(self):
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        _options.check_values(type(self), values, key=type(self).__name__)
+
+    @classmethod
+    def fields_of(cls, options: Mapping[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields besides `tasks`, from a config's options and the tasks themselves.
+
+        Args:
+          options: {option: value}, checked one by one.
+          tasks: {name: Task}.
+
+        Raises:
+          ConfigError: the options do not go together, or not with the tasks.
+        """
+        del tasks
+        return dict(options)
+
+    def init(self, key: jax.Array, like: Any = None) -> tuple[Params, Any]:
+        """Returns (params, state); both empty by default.
+
+        Args:
+          key: PRNG key.
+          like: pytree of arrays or shapes of one task's gradient of the shared parameters, from
+            which gradient-sized state is made; None where nothing needs any.
+
+        Returns:
+          params: {quantity: {task: float32 scalar}}, what the model's optimizer trains. Each
+            appears in the logs as train/<quantity>/<task> and in results.json.
+          state: a pytree, everything else that the method remembers from step to step.
+        """
+        del key, like
+        return {}, {}
+
+    def total(
+        self, params: Params, state: Any, losses: jax.Array, labelled: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """One loss from many; differentiable in `params` and `losses`.
+
+        Args:
+          params, state: of the method.
+          losses: [K] float32; 0 for a task without a label in this batch.
+          labelled: [K] bool, whether the batch has any label of the task.
+          key: PRNG key, another one at each step.
+
+        Returns:
+          The total loss, a float32 scalar, and its derivatives by the losses, [K] float32.
+        """
+        raise NotImplementedError
+
+    def after_step(
+        self, state: Any, before: jax.Array, after: jax.Array, labelled: jax.Array
+    ) -> Any:
+        """Called after an update, by train steps of a method that `needs_after`.
+
+        Args:
+          state: of the method, before or after `total`, which leaves it alone.
+          before, after: [K] float32, the losses of the same batch before and after the update.
+          labelled: [K] bool.
+
+        Returns:
+          The new state.
+        """
+        del before, after, labelled
+        return state
+
+    def end_epoch(
+        self,
+        state: Any,
+        mean_losses: jax.Array,
+        labelled: jax.Array,
+        scores: jax.Array | None = None,
+    ) -> Any:
+        """Called after the last step of an epoch.
+
+        Args:
+          state: of the method.
+          mean_losses: [K], mean of the unweighted loss over the epoch's labelled batches; 0 where
+            there was none.
+          labelled: [K] bool, whether there was any.
+          scores: [K], by how many per cent each task is worse than its single-task baseline on
+            held-out training data; None where nothing was evaluated.
+
+        Returns:
+          The new state.
+        """
+        del mean_losses, labelled, scores
+        return state
+
+    def diagnostics(self, state: Any) -> dict[str, jax.Array]:
+        """{name: scalar} for the logs: what went wrong in the method so far, if it can."""
+        del state
+        return {}
+
+    def stack(self, by_task: Mapping[str, Any]) -> jax.Array:
+        """{task: scalar} as [K], in the order of `tasks`."""
+        return jnp.stack([by_task[task] for task in self.tasks])
+
+    def by_task(self, array: jax.Array) -> dict[str, jax.Array]:
+        """[K] as {task: scalar}."""
+        return dict(zip(self.tasks, array, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientWeighting(Weighting):
+    """A method that needs every task's own gradient of the parameters that tasks share.
+
+    Attributes:
+      heads: whether a task's own parameters get its gradient as it is ('plain'), or times the
+        task's weight ('weighted').
+    """
+
+    needs_gradients = True
+    update_every: ClassVar[int] = 1
+    # A weight above so many times the labelled tasks' median is cut to it where heads are weighted:
+    # nothing else bounds a method whose weights are the larger, the smaller a gradient is.
+    head_cap: ClassVar[float] = float("inf")
+
+    heads: str = _options.option(
+        "plain",
+        "own parameters of a task: its gradient as it is, or times its weight",
+        _options.one_of("plain", "weighted"),
+    )
+
+    def combine(
+        self,
+        params: Params,
+        state: Any,
+        gradients: Sequence[Any],
+        losses: jax.Array,
+        labelled: jax.Array,
+        key: jax.Array,
+    ) -> tuple[Any, jax.Array | None, Params, Any]:
+        """One gradient from many.
+
+        Args:
+          params, state, losses, labelled, key: as of `total`.
+          gradients: of K tasks, each a pytree: the gradient of its loss with respect to the shared
+            parameters, over the whole batch of all devices and micro-batches; 0 without a label.
+
+        Returns:
+          The gradient, a pytree like each of them; the effective weights [K], whose weighted sum of
+          the gradients it is, or None if it is no such sum; the gradient of what the method
+          learns, {} if that is nothing; the new state.
+        """
+        raise NotImplementedError
+
+    def total(self, params, state, losses, labelled, key):
+        """The plain sum of the losses, for the logs; the gradient is `combine`'s."""
+        del params, state, key
+        return sum(losses), jnp.where(labelled, 1.0, 0.0)
+
+    def head_weights(
+        self, params: Params, weights: jax.Array | None, labelled: jax.Array
+    ) -> jax.Array:
+        """[K]: what the gradient of each task's own parameters is multiplied by."""
+        del params
+        if self.heads == "plain" or weights is None:
+            return jnp.ones(len(self.tasks), jnp.float32)
+        middle = jnp.nanmedian(jnp.where(labelled, weights, jnp.nan))
+        return jnp.minimum(weights, self.head_cap * jnp.where(jnp.any(labelled), middle, 1.0))
+
+
+def weighted_sum(weights: jax.Array, terms: Sequence[Any]) -> Any:
+    """Σ w_k t_k over pytrees, added up in their order."""
+
+    def add(*leaves):
+        return sum(weight * leaf for weight, leaf in zip(weights, leaves, strict=True))
+
+    return jax.tree.map(add, *terms)
+
+
+def inner_products(trees: Sequence[Any]) -> jax.Array:
+    """[K, K] float32: the inner product of every pair of pytrees.
+
+    Sums of products, as a matrix product might be done in less than float32.
+    """
+
+    def product(a, b):
+        return jnp.sum(a.astype(jnp.float32) * b.astype(jnp.float32))
+
+    count = len(trees)
+    found = [[None] * count for _ in trees]
+    for i in range(count):
+        for j in range(i, count):
+            products = jax.tree.leaves(jax.tree.map(product, trees[i], trees[j]))
+            found[i][j] = found[j][i] = sum(products, jnp.zeros((), jnp.float32))
+    return jnp.stack([jnp.stack(row) for row in found])

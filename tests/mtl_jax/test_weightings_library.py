@@ -1,0 +1,85 @@
+"""`mtl_jax.weightings` as a library: the examples of all methods run, without a config or data."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax import _discovery, _options, weightings
+
+PRIVATE = ("_base", "_gram", "_reach")
+MODULES = [f"mtl_jax.weightings.{name}" for name in (*_discovery.names(weightings), *PRIVATE)]
+
+
+class Numbers(doctest.OutputChecker):
+    """Numbers may differ in what the example does not print, or float32 does not hold."""
+
+    def check_output(self, want, got, optionflags):
+        texts = [re.sub(r"\s+|-?[0-9.]+(e-?[0-9]+)?", "", text) for text in (want, got)]
+        numbers = [re.findall(r"-?[0-9]+\.?[0-9]*(?:e-?[0-9]+)?", text) for text in (want, got)]
+        if texts[0] != texts[1] or len(numbers[0]) != len(numbers[1]):
+            return False
+        return np.allclose(*[np.array(found, float) for found in numbers], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mtl_jax._options", "mtl_jax.weightings", *MODULES])
+def test_the_examples_run(name):
+    module = importlib.import_module(name)
+    runner = doctest.DocTestRunner(Numbers(), verbose=False)
+    known = {"jax": jax, "jnp": jnp, "weightings": weightings}
+    for example in doctest.DocTestFinder().find(module, extraglobs=known):
+        runner.run(example)
+    assert runner.failures == 0
+    if not name.rpartition(".")[2].startswith("_"):
+        assert runner.tries > 0, "no example"
+
+
+def test_it_needs_neither_tensorflow_nor_a_config():
+    code = (
+        "import sys; from mtl_jax import weightings; weightings.make('fixed', ('a', 'b'));"
+        "print([n for n in ('tensorflow', 'configs', 'input_pipeline', 'flax', 'optax')"
+        " if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_options_are_checked_without_a_config_too():
+    with pytest.raises(ValueError, match=r"DynamicWeightAverage\.temperature=0; expected a number"):
+        weightings.make("dwa", ("a", "b"), temperature=0)
+    with pytest.raises(ValueError, match=r"config\.weighting\.temprature is unknown.*temperature"):
+        weightings.build({"name": "dwa", "temprature": 2.0}, {"a": None})
+
+
+@pytest.mark.parametrize("name", _discovery.names(weightings))
+def test_every_option_has_a_meaning_and_a_default_that_its_check_accepts(name):
+    for option, (_, meaning) in weightings.declared(name).items():
+        assert meaning, option
+    assert weightings.make(name, ("a", "b")).tasks == ("a", "b")
+
+
+def test_float32_limits_are_the_checks():
+    check = _options.number(above=0)
+    assert [bool(check(x)) for x in (1e-300, 1e300, 0, -1, True, "1", float("nan"))] == [True] * 7
+    assert not check(1e-6)
+
+
+def test_reach_is_of_the_graph_and_not_of_one_batch():
+    """Through jitted calls, scans and branches; a loss that happens to be flat counts too."""
+
+    def losses(params, x):
+        z = jax.jit(lambda w, x: jnp.tanh(w * x))(params["trunk"], x)
+        z = jax.lax.scan(lambda z, _: (z * 0.5, None), z, None, length=2)[0]
+        flat = jnp.where(x > 1e9, params["late"], 0.0)
+        return {"a": jnp.sum(z * params["head_a"]), "b": jnp.sum(z * params["head_b"] + flat)}
+
+    names = ("head_a", "head_b", "late", "trunk", "unused")
+    found = weightings.reached(losses, dict.fromkeys(names, 1.0), jnp.ones(3))
+    expected = [[True, False], [False, True], [False, True], [True, True], [False, False]]
+    np.testing.assert_array_equal(found, expected)
