@@ -302,13 +302,13 @@ def _joined(state: TrainState, weighting, split: Split, combined, own, rest) -> 
     gradient, weights, learned_gradient, memory = combined
     batch_stats, losses, labelled = rest
     learned = state.params["weighting"]
-    known = weighting.stack(labelled)
-    factors = weighting.head_weights(learned, weights, known)
+    values, known = weighting.stack(losses), weighting.stack(labelled)
+    factors = weighting.head_weights(learned, weights, values, known)
     gradient = {
         "model": split.joined(state.params["model"], gradient, own, factors),
         "weighting": learned_gradient or jax.tree.map(jnp.zeros_like, learned),
     }
-    total, _ = weighting.total(learned, memory, weighting.stack(losses), known, None)
+    total, _ = weighting.total(learned, memory, values, known, None)
     logs = {
         "total": total,
         "weights": {} if weights is None else weighting.by_task(weights),

@@ -97,11 +97,12 @@ def make_train_step(
             found.gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
         )
         params = optax.apply_updates(state.params, updates)
-        memory = found.weighting
+        after = None
         if weighting.needs_after:
-            after = parts.losses(params["model"], state.batch_stats)
-            known = weighting.stack(losses), weighting.stack(after), weighting.stack(labelled)
-            memory = weighting.after_step(memory, *known)
+            after = weighting.stack(parts.losses(params["model"], state.batch_stats))
+        memory = weighting.after_step(
+            found.weighting, weighting.stack(losses), after, weighting.stack(labelled)
+        )
         logs = found.logs | {
             "losses": losses,
             "diagnostics": jax.tree.map(jnp.float32, weighting.diagnostics(memory)),

@@ -88,13 +88,14 @@ class Weighting:
         raise NotImplementedError
 
     def after_step(
-        self, state: Any, before: jax.Array, after: jax.Array, labelled: jax.Array
+        self, state: Any, before: jax.Array, after: jax.Array | None, labelled: jax.Array
     ) -> Any:
-        """Called after an update, by train steps of a method that `needs_after`.
+        """Called after every update.
 
         Args:
-          state: of the method, before or after `total`, which leaves it alone.
-          before, after: [K] float32, the losses of the same batch before and after the update.
+          state: of the method.
+          before: [K] float32, the losses of the batch before the update.
+          after: the same under the new parameters for a method that `needs_after`, else None.
           labelled: [K] bool.
 
         Returns:
@@ -184,16 +185,34 @@ class GradientWeighting(Weighting):
         """
         raise NotImplementedError
 
+    def zeros(self, like: Any) -> dict[str, Any]:
+        """{task: float32 zeros like a gradient}: what a method starts with that remembers some.
+
+        Raises:
+          ValueError: there is nothing to say how large gradients are.
+        """
+        if like is None:
+            raise ValueError(
+                f"{type(self).__name__}.init needs `like`, a pytree like one task's gradient of "
+                "the shared parameters: this method remembers gradients."
+            )
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), like)
+        return dict.fromkeys(self.tasks, zeros)
+
     def total(self, params, state, losses, labelled, key):
         """The plain sum of the losses, for the logs; the gradient is `combine`'s."""
         del params, state, key
         return sum(losses), jnp.where(labelled, 1.0, 0.0)
 
     def head_weights(
-        self, params: Params, weights: jax.Array | None, labelled: jax.Array
+        self,
+        params: Params,
+        weights: jax.Array | None,
+        losses: jax.Array,
+        labelled: jax.Array,
     ) -> jax.Array:
         """[K]: what the gradient of each task's own parameters is multiplied by."""
-        del params
+        del params, losses
         if self.heads == "plain" or weights is None:
             return jnp.ones(len(self.tasks), jnp.float32)
         middle = jnp.nanmedian(jnp.where(labelled, weights, jnp.nan))
@@ -225,3 +244,23 @@ def inner_products(trees: Sequence[Any]) -> jax.Array:
             products = jax.tree.leaves(jax.tree.map(product, trees[i], trees[j]))
             found[i][j] = found[j][i] = sum(products, jnp.zeros((), jnp.float32))
     return jnp.stack([jnp.stack(row) for row in found])
+
+
+def softmax(logits: jax.Array, labelled: jax.Array) -> jax.Array:
+    """[K]: the softmax over the labelled tasks, 0 for the others."""
+    high = jnp.max(jnp.where(labelled, logits, -jnp.inf))
+    high = jnp.where(jnp.any(labelled), high, 0.0)
+    shares = jnp.where(labelled, jnp.exp(jnp.where(labelled, logits, high) - high), 0.0)
+    total = jnp.sum(shares)
+    return shares / jnp.where(total != 0, total, 1.0)
+
+
+def ascends(gradients: Sequence[Any], gradient: Any, labelled: jax.Array) -> jax.Array:
+    """Whether a step along `gradient` leads uphill for a labelled task, beyond rounding."""
+    overlaps, squares = [], []
+    for each in gradients:
+        table = inner_products([each, gradient])
+        overlaps.append(table[0, 1])
+        squares.append(table[0, 0] * table[1, 1])
+    rounding = 1e-5 * jnp.sqrt(jnp.stack(squares))
+    return jnp.any(labelled & (jnp.stack(overlaps) < -rounding))
