@@ -129,7 +129,7 @@ def simplex(
     gram: jax.Array,
     gradient: Callable[[jax.Array], jax.Array],
     hessian: Callable[[jax.Array], jax.Array],
-    steps: int = 25,
+    steps: int = 40,
 ) -> tuple[jax.Array, jax.Array]:
     """The w ≥ 0 with Σ w = 1 at which a convex function is least, by Mehrotra's interior steps.
 
@@ -139,7 +139,7 @@ def simplex(
       steps: at most so many.
 
     Returns:
-      w [K], and the larger of (w·∇f − min ∇f) / |w·∇f| and −min w.
+      w [K], and the larger of (w·∇f − min ∇f) / max(|w·∇f|, w·|∇²f|w) and −min w.
     """
     counts = counted(gram)
     count = jnp.maximum(jnp.sum(counts), 1)
@@ -181,7 +181,8 @@ def simplex(
         *_, step, gap = carry
         return (step < steps) & (gap > EPSILON / 4)
 
-    w = ones / count
+    w = ones / lengths(gram)
+    w = w / jnp.maximum(jnp.sum(w), 1e-30)
     slopes = gradient(w)
     level = jnp.min(jnp.where(counts, slopes, jnp.inf))
     level = jnp.where(jnp.any(counts), level, 0.0)
@@ -192,7 +193,9 @@ def simplex(
     slopes = gradient(w)
     mean = jnp.sum(w * slopes)
     least = jnp.min(jnp.where(counts, slopes, jnp.inf))
-    residual = (mean - least) / jnp.where(mean != 0, jnp.abs(mean), 1.0)
+    # Terms that cancel leave rounding errors of their own size.
+    size = jnp.maximum(jnp.abs(mean), jnp.sum(w * times(jnp.abs(hessian(w)), w)))
+    residual = (mean - least) / jnp.where(size != 0, size, 1.0)
     residual = jnp.where(jnp.any(counts), jnp.maximum(residual, -jnp.min(w)), 0.0)
     return w, residual
 

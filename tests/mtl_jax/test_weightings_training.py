@@ -63,27 +63,38 @@ def shared(tree) -> dict:
 def test_a_step_descends_along_the_weighted_gradients(trainers, name, unlabelled):
     """Against float64 sums of gradients that were taken one task at a time."""
     trainer, data = trainers(name), batch(0, unlabelled)
-    before = trainer.params()["model"]
-    losses, each = gradients(trainer.params(), data)
+    method, before = trainer.system.weighting, trainer.params()
+    losses, each = gradients(before, data)
     logs = trainer.step(data)
     assert_close(logs["losses"], losses, rtol=1e-5)
-    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before, trainer.params()["model"])
-    weights = {task: float(logs["weights"][task]) for task in TASKS}
-    expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
-    np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5)
+    after = trainer.params()["model"]
+    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before["model"], after)
+    weights = {task: float(value) for task, value in logs["weights"].items()}
+    if weights:
+        expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
+        size = max(1.0, *(abs(weight) for weight in weights.values()))
+        np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5 * size)
+    factors = weights
+    if method.needs_gradients:
+        known = jnp.array([task not in unlabelled for task in TASKS])
+        stacked = method.stack(logs["weights"]) if weights else None
+        factors = method.head_weights(
+            before["weighting"], stacked, method.stack(logs["losses"]), known
+        )
+        factors = method.by_task(np.asarray(factors, np.float64))
     for task in TASKS:
-        # A method that works on gradients leaves those of a task alone as they are.
-        weight = 1.0 if trainer.system.weighting.needs_gradients else weights[task]
-        expected = weight * flat(each[task][f"head_{task}"])
-        np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=2e-5)
+        expected = factors[task] * flat(each[task][f"head_{task}"])
+        atol = 2e-5 * max(1.0, abs(factors[task]))
+        np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=atol)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unlabelled_task_moves_nothing_of_its_own(trainers, name):
     trainer = trainers(name)
-    trainer.step(batch(0))  # away from a start that might be special
-    before = trainer.params()
-    logs = trainer.step(batch(1, ("depth",)))
+    for seed in (0, 1):  # away from a start that might be special, to the start of an epoch
+        trainer.step(batch(seed))
+    before, memory = trainer.params(), jax.device_get(trainer.state.weighting)
+    logs = trainer.step(batch(2, ("depth",)))
     after = trainer.params()
     assert_same_bits(after["model"]["head_depth"], before["model"]["head_depth"])
     for quantity, values in after["weighting"].items():
@@ -91,6 +102,18 @@ def test_an_unlabelled_task_moves_nothing_of_its_own(trainers, name):
         assert values["parts"] != before["weighting"][quantity]["parts"]
     assert np.all(flat(after["model"]["head_parts"]) != flat(before["model"]["head_parts"]))
     assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert_same_bits(of_depth(jax.device_get(trainer.state.weighting)), of_depth(memory))
+
+
+def of_depth(memory) -> list:
+    """What a method remembers of one task: by its name, its place among K, its row and column."""
+    index, found = TASKS.index("depth"), []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(memory):
+        if "depth" in jax.tree_util.keystr(path):
+            found.append(leaf)
+        elif np.shape(leaf) in ((3,), (3, 3)) and "semseg" not in jax.tree_util.keystr(path):
+            found += [leaf[index], leaf.T[index]]
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,26 +131,67 @@ def test_a_batch_without_any_label_changes_nothing(trainers, name):
     assert np.any(flat(trainer.params()) != flat(before))
 
 
-def some_steps(trainer) -> list:
+def some_steps(trainer, change=lambda data: data) -> list:
     """Logs of five steps, two epochs and a half, some of them partly labelled."""
     missing = [(), ("parts",), ALL_BUT_SEMSEG, (), ()]
-    return [trainer.step(batch(seed, unlabelled)) for seed, unlabelled in enumerate(missing)]
+    return [trainer.step(change(batch(seed, lost))) for seed, lost in enumerate(missing)]
 
 
+def family(name: str) -> str:
+    method = weightings.kind(name)
+    if issubclass(method, weightings.GramWeighting):
+        return "gram"
+    return "gradients" if method.needs_gradients else "losses"
+
+
+def one_of_each_family() -> list:
+    """All methods; those after the first of their family are slow tests."""
+    seen, found = set(), []
+    for name in NAMES:
+        marks = [pytest.mark.slow] if family(name) in seen else []
+        seen.add(family(name))
+        found.append(pytest.param(name, marks=marks))
+    return found
+
+
+def in_pairs(data: dict) -> dict:
+    """Every second example twice: two micro-batches of it are alike."""
+    return {key: np.repeat(value[::2], 2, axis=0) for key, value in data.items()}
+
+
+@pytest.mark.parametrize("name", one_of_each_family())
+def test_devices_and_micro_batches_change_nothing(trainers, name):
+    """Four devices and two micro-batches; also where only one of these has a label of a task."""
+    one = trainers(name)
+    many = Trainer(section(name, **OPTIONS.get(name, {})), devices=4, accumulate=2)
+    found, expected = some_steps(many, in_pairs), some_steps(one, in_pairs)
+    assert_close(found, expected, rtol=5e-4, atol=1e-5)
+    assert_close(many.state, one.state, rtol=5e-4, atol=1e-5)
+    ragged = batch(1, TASKS)
+    ragged["depth"][0] = 5.0
+    found, expected = many.reset().step(ragged), one.reset().step(ragged)
+    assert_close(found["losses"], expected["losses"])
+    # Half of it, where the mean is taken over the micro-batches without a label too.
+    assert_close(found["gradient_norm"], expected["gradient_norm"])
+    assert_close(many.params(), one.params())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_eight_devices_equal_one(trainers, name):
     one = trainers(name)
     eight = Trainer(section(name, **OPTIONS.get(name, {})), devices=8)
-    assert_close(some_steps(eight), some_steps(one), rtol=2e-4)
-    assert_close(eight.state, one.state, rtol=2e-4, atol=1e-5)
+    assert_close(some_steps(eight), some_steps(one), rtol=5e-4, atol=1e-5)
+    assert_close(eight.state, one.state, rtol=5e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each_family())
 def test_bfloat16_weighs_in_float32(trainers, name):
     low = Trainer(section(name, **OPTIONS.get(name, {})), dtype=jnp.bfloat16)
     found, expected = some_steps(low), some_steps(trainers(name))
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(low.params())} == {np.dtype(np.float32)}
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((low.params(), low.state.weighting))}
+    assert kinds <= {np.dtype(np.float32), np.dtype(np.int32)}
     for k, (a, b) in enumerate(zip(found, expected, strict=True)):
         assert_close(a["losses"], b["losses"], rtol=0.03)
         if not low.system.weighting.needs_gradients or k == 0:
@@ -151,18 +215,43 @@ def test_a_checkpoint_in_the_middle_changes_no_bit(trainers, name, tmp_path):
     assert_same_bits(trainer.params(), end)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_micro_batches_give_the_gradient_of_their_batch(trainers, name):
-    """Also of a task that only one of them has a label of, where half of it would be wrong."""
-    halves, whole = Trainer(section(name, **OPTIONS.get(name, {})), accumulate=2), trainers(name)
-    alike = {key: np.repeat(value[::2], 2, axis=0) for key, value in batch(0).items()}
-    ragged = batch(1, TASKS)
-    ragged["depth"][0, 1:] = 5.0
-    for data in (alike, ragged):
-        found, expected = halves.step(data), whole.step(data)
-        assert_close(found["losses"], expected["losses"])
-        assert_close(found["gradient_norm"], expected["gradient_norm"])
-        assert_close(halves.params(), whole.params())
+@pytest.mark.parametrize("options", [{}, {"log_losses": True}, {"heads": "weighted"}], ids=str)
+def test_between_two_solutions_the_last_weights_are_used(options):
+    """`update_every`: one step solves, two weight the losses; also in two micro-batches."""
+    trainer = Trainer(section("mgda", update_every=3, **options))
+    logs = []
+    for seed in range(4):
+        before = trainer.params()["model"]
+        _, each = gradients(trainer.params(), batch(seed))
+        logs.append(trainer.step(batch(seed)))
+        step = jax.tree.map(
+            lambda a, b: (np.float64(a) - b) / RATE, before, trainer.params()["model"]
+        )
+        weights = {task: float(logs[-1]["weights"][task]) for task in TASKS}
+        expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
+        np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5)
+        for task in TASKS:
+            factor = weights[task] if options.get("heads") == "weighted" else 1.0
+            expected = factor * flat(each[task][f"head_{task}"])
+            np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=2e-5)
+    kept = [
+        [
+            log["weights"][task] * (log["losses"][task] if options.get("log_losses") else 1.0)
+            for task in TASKS
+        ]
+        for log in logs
+    ]
+    np.testing.assert_allclose(kept[1:3], [kept[0]] * 2, rtol=1e-5)
+    assert np.abs(np.subtract(kept[3], kept[0])).max() > 1e-4
+
+
+def test_max_norm_shortens_the_step_between_solutions_too():
+    trainer = Trainer(section("nash_mtl", update_every=2, max_norm=0.01))
+    for seed in range(2):
+        before = trainer.params()["model"]
+        trainer.step(batch(seed))
+        step = jax.tree.map(lambda a, b: (a - b) / RATE, before, trainer.params()["model"])
+        np.testing.assert_allclose(np.linalg.norm(flat(shared(step))), 0.01, rtol=1e-3)
 
 
 def test_dwa_sees_the_epochs_mean_losses(trainers):
