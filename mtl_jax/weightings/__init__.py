@@ -29,6 +29,7 @@ from mtl_jax.weightings._gram import RESIDUAL_LIMIT, GramWeighting, Weights
 from mtl_jax.weightings._reach import reached
 
 __all__ = [
+    "PART",
     "RESIDUAL_LIMIT",
     "GradientWeighting",
     "GramWeighting",
@@ -45,8 +46,7 @@ __all__ = [
 ]
 
 _KEY = "config.weighting"
-# Version 0.2.0 listed the options of three methods side by side, whichever was chosen.
-_ALWAYS_LISTED = ("temperature", "form", "initial_variance")
+PART = _options.Part(sys.modules[__name__], "fixed", "how the tasks' losses are balanced")
 
 
 def names() -> list[str]:
@@ -71,8 +71,8 @@ def kind(name: str) -> type[Weighting]:
     return found
 
 
-def declared(name: str) -> dict[str, tuple[Any, str]]:
-    """{option: (default, meaning)} of a method."""
+def declared(name: str) -> dict[str, _options.Option]:
+    """{option: its default, meaning and check} of a method."""
     return _options.declared(kind(name))
 
 
@@ -96,8 +96,6 @@ def build(config: Mapping[str, Any], tasks: Mapping[str, Any]) -> Weighting:
     Raises:
       ConfigError: no weighting has that name, or an option is unknown or impossible.
     """
-    method = kind(config["name"])
-    ignored = {"name", *_ALWAYS_LISTED} - set(_options.declared(method))
-    section = {option: value for option, value in config.items() if option not in ignored}
-    options = _options.from_section(method, section, key=_KEY)
+    options = _options.complete_part(config, PART, key=_KEY)
+    method = kind(options.pop("name"))
     return method(tasks=tuple(tasks), **method.fields_of(options, tasks))

@@ -1,7 +1,6 @@
 """Constant weights: total = Σ w_k L_k."""
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -14,8 +13,7 @@ _WEIGHT = _options.number(least=0)
 
 
 def _check(weights) -> str | None:
-    values = weights.values() if isinstance(weights, Mapping) else weights
-    if isinstance(weights, numbers.Number | str) or any(map(_WEIGHT, values)):
+    if not isinstance(weights, Mapping) or any(map(_WEIGHT, weights.values())):
         return f"{{task: weight}} or none at all, each weight {_WEIGHT(None)}"
     return None
 
@@ -30,10 +28,21 @@ class Fixed(Weighting):
     1.30 [0.7 0.3]
 
     Attributes:
-      weights: one number per task, in the order of `tasks`; none at all means 1 each.
+      weights: {task: number}, or the numbers in the order of `tasks`; none at all means 1 each.
     """
 
-    weights: tuple[float, ...] = _options.option((), "{task: weight}; none = 1 each", _check)
+    weights: Mapping[str, float] | tuple[float, ...] = _options.option(
+        {}, "{task: weight}; none = 1 each", _check
+    )
+
+    def __post_init__(self):
+        given = self.weights
+        if not isinstance(given, Mapping):
+            given = dict(zip(self.tasks, given, strict=True))
+        object.__setattr__(self, "weights", given)
+        super().__post_init__()
+        # As a tuple the method can be hashed, as others can.
+        object.__setattr__(self, "weights", tuple(given[task] for task in self.tasks if given))
 
     @classmethod
     def fields_of(cls, options, tasks):

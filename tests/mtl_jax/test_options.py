@@ -209,7 +209,7 @@ def test_every_option_is_described():
         "config.model.encoder.name='resnet' ",
     ):
         assert line in text
-    assert "or dwa, fixed" in text
+    assert "dwa, " in text
 
 
 def test_open_sections():
