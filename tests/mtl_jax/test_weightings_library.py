@@ -51,9 +51,7 @@ def test_it_needs_neither_tensorflow_nor_a_config():
 
 
 def test_options_are_checked_without_a_config_too():
-    with pytest.raises(
-        ValueError, match=r"DynamicWeightAverage\.temperature=0.*; expected a"
-    ):
+    with pytest.raises(ValueError, match=r"DynamicWeightAverage\.temperature=0.*; expected a"):
         weightings.make("dwa", ("a", "b"), temperature=0)
     with pytest.raises(ValueError, match=r"config\.weighting\.temprature is unknown.*temperature"):
         weightings.build({"name": "dwa", "temprature": 2.0}, {"a": None})
