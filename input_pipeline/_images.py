@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from input_pipeline import _endings
 from input_pipeline.errors import DatasetError
 from input_pipeline.sources import File
 
@@ -20,16 +21,31 @@ Readable = str | os.PathLike | File
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 
+# EXIF orientation ─► what shows the photograph upright; 1 and everything unknown is upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Of maps, only formats that keep every value.
+_LOSSLESS = ("PNG", "BMP", "GIF", "PPM", "TIFF")
+
 # Pillow reports broken files with all of these, depending on the format and the damage.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 class Photo(NamedTuple):
-    """A photograph and the file that it came from, which may be stored as it is.
+    """A photograph, upright, and the file that it came from, which may be stored as it is.
 
     Attributes:
       pixels: uint8 [H, W, 3].
-      contents: of the PNG or JPEG file; of another kind of file, those of a PNG.
+      contents: of the PNG or JPEG file; those of a PNG made of the pixels if the file is of another
+        kind, or has an EXIF orientation, which the decoder of records does not know.
     """
 
     pixels: np.ndarray
@@ -47,9 +63,7 @@ def read_rgb(file: Readable, *, key: str = "image") -> np.ndarray:
 
 def read_photo(file: Readable, *, key: str = "image") -> Photo:
     """As `read_rgb`, with the contents of the file."""
-    contents = _file(file).read()
-    pixels = _decode(file, contents, key, bits={"RGB": (8,)}, expected="an 8-bit RGB image")
-    return _photo(pixels, contents)
+    return _read_photo(file, key, bits={"RGB": (8,)}, expected="an 8-bit RGB image")
 
 
 def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
@@ -58,11 +72,11 @@ def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
     For collections from the web. The contents stay those of the file; whoever decodes them has to
     ask for three channels, as TFDS does.
     """
-    contents, expected = _file(file).read(), "an 8-bit RGB or grey image"
-    pixels = _decode(file, contents, key, bits={"RGB": (8,), "L": (8,)}, expected=expected)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return _photo(pixels, contents)
+    bits, expected = {"RGB": (8,), "L": (8,)}, "an 8-bit RGB or grey image"
+    photo = _read_photo(file, key, bits=bits, expected=expected)
+    if photo.pixels.ndim == 3:
+        return photo
+    return Photo(np.repeat(photo.pixels[..., None], 3, axis=2), photo.contents)
 
 
 def read_ids(file: Readable, *, key: str) -> np.ndarray:
@@ -74,7 +88,7 @@ def read_ids(file: Readable, *, key: str) -> np.ndarray:
     # Grey of fewer bits would be stretched to 0 ... 255; indices of a palette are not.
     bits = {"L": (8,), "P": (1, 2, 4, 8)}
     expected = "one channel of 8-bit ids (grey or palette PNG)"
-    return _decode(file, _file(file).read(), key, bits=bits, expected=expected)
+    return _read_map(file, key, bits=bits, expected=expected)
 
 
 def read_uint16(file: Readable, *, key: str) -> np.ndarray:
@@ -85,7 +99,17 @@ def read_uint16(file: Readable, *, key: str) -> np.ndarray:
     """
     # Older versions of Pillow open 16-bit PNGs as 'I', which is 32 bits.
     bits, expected = {"I;16": (16,), "I": (16,)}, "one channel of 16 bits (16-bit grey PNG)"
-    return _decode(file, _file(file).read(), key, bits=bits, expected=expected).astype(np.uint16)
+    return _read_map(file, key, bits=bits, expected=expected).astype(np.uint16)
+
+
+def read_colours(file: Readable, *, key: str) -> np.ndarray:
+    """Reads a map of three 8-bit values, such as normals: uint8 [H, W, 3].
+
+    Raises:
+      DatasetError: the file is missing, does not decode, or is not 8-bit RGB.
+    """
+    expected = "three channels of 8 bits (RGB PNG)"
+    return _read_map(file, key, bits={"RGB": (8,)}, expected=expected)
 
 
 def read_npy(file: Readable, *, key: str) -> np.ndarray:
@@ -156,18 +180,50 @@ def png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _photo(pixels: np.ndarray, contents: bytes) -> Photo:
-    stored = contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes for certain
-    return Photo(pixels, contents if stored else png(pixels))
-
-
 def _file(file: Readable) -> File:
     return file if isinstance(file, File) else File(os.fspath(file))
 
 
+def _read_photo(
+    file: Readable, key: str, *, bits: Mapping[str, tuple[int, ...]], expected: str
+) -> Photo:
+    contents = _file(file).read()
+    image = _decode(file, contents, key, bits=bits, expected=expected)
+    turn = _UPRIGHT.get(_orientation(image))
+    stored = turn is None and contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes
+    pixels = np.array(image if turn is None else image.transpose(turn))
+    return Photo(pixels, contents if stored else png(pixels))
+
+
+def _read_map(
+    file: Readable, key: str, *, bits: Mapping[str, tuple[int, ...]], expected: str
+) -> np.ndarray:
+    image = _decode(file, _file(file).read(), key, bits=bits, expected=expected)
+    if image.format not in _LOSSLESS or image.info.get("compression") == "jpeg":
+        raise DatasetError(
+            f"{file}, key {key!r}: expected {expected}, found {image.format}, whose compression "
+            "changes values, so that some mean what nobody drew. Export the labels again as PNG."
+        )
+    if _orientation(image) in _UPRIGHT:
+        raise DatasetError(
+            f"{file}, key {key!r}: expected a map as it is, found one with the EXIF orientation "
+            f"{_orientation(image)}. Save it upright, without EXIF."
+        )
+    return np.array(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    # EXIF is written by anything that has a camera, and Pillow fails on it in as many ways. What
+    # cannot be read turns nothing, in viewers as in `mtl_jax.prediction`.
+    except Exception:
+        return 1
+
+
 def _decode(
     file: Readable, contents: bytes, key: str, *, bits: Mapping[str, tuple[int, ...]], expected: str
-) -> np.ndarray:
+) -> Image.Image:
     """Decodes an image whose mode is a key of `bits`, and, of PNGs, whose bits per channel fit."""
     try:
         with Image.open(io.BytesIO(contents)) as image:
@@ -177,6 +233,11 @@ def _decode(
             f"{file}, key {key!r}: expected {expected}, but the file does not decode "
             f"({type(error).__name__}: {error}). Copy it again from the release."
         ) from error
+    if not _endings.is_complete(contents):
+        raise DatasetError(
+            f"{file}, key {key!r}: expected {expected}, but the file does not decode to its end: "
+            "its last bytes are missing or damaged. Copy it again from the release."
+        )
     # Pillow does not tell that it made 8 bits of 16, but byte 24 of a PNG is the number of bits.
     # Of other formats, only those of 8 bits are unambiguous.
     depth = contents[24] if contents.startswith(_PNG) else None
@@ -186,7 +247,7 @@ def _decode(
             f"({image.width}×{image.height}, {image.format}"
             f"{'' if depth is None else f' of {depth} bits'})."
         )
-    return np.array(image)
+    return image
 
 
 @contextlib.contextmanager

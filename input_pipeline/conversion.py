@@ -5,7 +5,8 @@ from. So a conversion that was interrupted goes on where it stopped, and a file 
 was replaced in the meantime is converted again.
 
 The processes are plain children with pipes, not `multiprocessing`: that would import the caller's
-main module, and so TensorFlow and JAX, into each of them.
+main module, and so TensorFlow and JAX, into each of them. What goes through these pipes is pickled,
+as nobody else can write into them; what lies in a file never is.
 """
 
 import concurrent.futures
@@ -21,12 +22,13 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tqdm
 
-from input_pipeline import _cores, _images, labels, summary
+from input_pipeline import _cores, _images, converted, labels, summary
+from input_pipeline.converted import Header
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.sources import File
@@ -81,13 +83,6 @@ class Job:
         if " at 0x" in described:
             raise TypeError(f"{described}: an address in memory names nothing in the next run.")
         return hashlib.sha256(described.encode()).hexdigest()[:32]
-
-
-class Header(NamedTuple):
-    """What is known of a converted example without decoding it."""
-
-    size: tuple[int, int]
-    counts: summary.Counts
 
 
 def convert_item(job: Job, item: Item) -> tuple[Header, dict[str, Any]]:
@@ -181,7 +176,7 @@ def convert(
         little to do.
 
     Returns:
-      The files of the results, in the order of `items`; see `read_header` and `read_example`.
+      The files of the results, in the order of `items`, which `converted` reads.
 
     Raises:
       DatasetError: a file of the release is missing or wrong (up to ten are named), or `directory`
@@ -189,7 +184,8 @@ def convert(
     """
     os.makedirs(directory, exist_ok=True)
     targets = [os.path.join(directory, job.key(item)) for item in items]
-    todo = {target: item for target, item in zip(targets, items) if not os.path.exists(target)}
+    # What an earlier run left is looked at: a disk may have been full, or somebody else there.
+    todo = {t: item for t, item in zip(targets, items) if not converted.is_whole(t)}
     if processes is None:
         processes = min(_cores.available(), len(todo) // _PER_PROCESS)
     work = _here(job, todo) if processes < 2 else _in_processes(job, todo, processes)
@@ -210,26 +206,12 @@ def convert(
     return targets
 
 
-def read_header(file: str) -> Header:
-    """The header of a result."""
-    with open(file, "rb") as stream:
-        return pickle.load(stream)
-
-
-def read_example(file: str) -> dict[str, Any]:
-    """What is stored for each key."""
-    with open(file, "rb") as stream:
-        pickle.load(stream)
-        return pickle.load(stream)
-
-
 def _convert_to_file(job: Job, item: Item, target: str) -> None:
     header, example = convert_item(job, item)
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as stream:
-            pickle.dump(header, stream)
-            pickle.dump(example, stream)
+            converted.write(stream, header, example)
             stream.flush()
             os.fsync(stream.fileno())  # A name must never stand for half a file.
         os.replace(temporary, target)

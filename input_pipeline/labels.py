@@ -75,6 +75,13 @@ class LabelSpec:
             raise ValueError(
                 f"LabelSpec.interpolation={self.interpolation!r}; expected 'nearest' or 'bilinear'."
             )
+        for field in ("class_names", "instance_classes"):
+            names = getattr(self, field)
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(
+                    f"LabelSpec.{field}: expected names that differ, found {twice} more than once; "
+                    "metrics are told apart by them."
+                )
         if len(self.palette) not in (0, len(self.class_names)):
             raise ValueError(
                 f"LabelSpec.palette has {len(self.palette)} colours for "

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import conversion, summary
+from input_pipeline import builder as builders
+from input_pipeline import conversion, converted, provenance, summary
 from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 
 
-class ReleaseBuilder(tfds.core.GeneratorBasedBuilder):
+class ReleaseBuilder(builders.LocalBuilder):
     """The base of data sets that one has to download oneself.
 
     A subclass sets `name`, `VERSION`, `BUILDER_CONFIGS`, `MANUAL_DOWNLOAD_INSTRUCTIONS` (where to
@@ -75,27 +76,59 @@ class ReleaseBuilder(tfds.core.GeneratorBasedBuilder):
         train = (found or {}).get("train", {})
         return {key: _with_statistics(spec, train.get(key, {})) for key, spec in self.specs.items()}
 
+    def notes(self) -> list[str]:
+        """What is said when the records are written: a line each."""
+        return []
+
+    def check_summary(self, counted: Mapping[str, Any]) -> None:
+        """Looks at the summary of every split before records are written.
+
+        Args:
+          counted: {split: numbers as of `summary.describe`}.
+
+        Raises:
+          DatasetError: the labels cannot mean what the specs say.
+        """
+
     @property
     def work_dir(self) -> str:
         """Where converted examples wait until all are there."""
         return os.fspath(self.data_path.parent / f".converting-{self.version}")
 
-    def prepare(self, items: Mapping[str, Sequence[Item]], **kwargs) -> None:
+    @property
+    def job_name(self) -> str:
+        """Tells converted examples from those of other configurations and versions."""
+        return self.info.full_name
+
+    @property
+    def more_provenance(self) -> dict[str, Any]:
+        """What else is kept with the list of files, JSON-able."""
+        return {}
+
+    def prepare(
+        self, items: Mapping[str, Sequence[Item]], manual_dir: str, *, partial: bool, **kwargs
+    ) -> None:
         """Converts what `find` found and writes the records; goes on where it was interrupted.
 
         Args:
           items: by split.
+          manual_dir: the folder in which they were found.
+          partial: as it was given to `find`.
           **kwargs: for `download_and_prepare`.
 
         Raises:
-          DatasetError: a file is wrong. What was converted before is kept.
+          DatasetError: a file is wrong, or changed in the meantime. What was converted before is
+            kept.
         """
         self._items = items
+        self._origin = lambda: provenance.of(
+            items, manual_dir, partial=partial, **self.more_provenance
+        )
         self.download_and_prepare(**kwargs)
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return builders.LocalInfo(
             builder=self,
             description=self.description,
             features=features(self.specs, self.size or (None, None)),
@@ -104,8 +137,9 @@ class ReleaseBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        items = getattr(self, "_items", None) or self.find(dl_manager.manual_dir)
-        job = conversion.Job(self.info.full_name, self.convert, self.specs, self.size)
+        del dl_manager
+        items, origin = self._items, self._origin()
+        job = conversion.Job(self.job_name, self.convert, self.specs, self.size)
         files = {
             split: conversion.convert(
                 job, of_split, self.work_dir, description=f"converting {self.name}, {split}"
@@ -116,19 +150,26 @@ class ReleaseBuilder(tfds.core.GeneratorBasedBuilder):
         for split, of_split in files.items():
             total: summary.Counts = {}
             for item, file in zip(items[split], of_split):
-                header = conversion.read_header(file)
+                header = converted.read_header(file)
                 size = size or header.size
                 if self.one_size and header.size != size:
                     raise _another_size(item, size, header.size)
                 summary.add(total, header.counts)
             counted[split] = summary.describe(total, len(of_split), self.specs)
+        self.check_summary(counted)
+        if changed := provenance.differences(origin, self._origin()):
+            raise DatasetError(
+                "Files changed while they were read; prepare the data set again.\n  "
+                + "\n  ".join(changed)
+            )
         # Into the folder of which TFDS makes the data set when all records are written.
         summary.write(counted, self.data_path)
+        provenance.write(origin, self.data_path)
         return {split: self._generate_examples(of_split) for split, of_split in files.items()}
 
     def _generate_examples(self, files: list[str]) -> Iterator[tuple[int, dict]]:
         for number, file in enumerate(files):
-            yield number, conversion.read_example(file)
+            yield number, converted.read_example(file)
 
 
 def features(

@@ -4,6 +4,7 @@ A `Tree` lists what lies under a folder; a `File` is one of them, which any proc
 Nothing is unpacked, and nothing is ever written.
 """
 
+import codecs
 import dataclasses
 import functools
 import glob
@@ -13,7 +14,7 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from input_pipeline.errors import DatasetError
 
@@ -131,12 +132,25 @@ class Tree:
         Raises:
           DatasetError: two files differ in nothing but folder or ending.
         """
+        return self._named(pattern, suffixes, lambda stars: stars[-1])
+
+    def ids(self, pattern: str, *, suffixes: Sequence[str] = ()) -> dict[str, File]:
+        """As `stems`, by what all stars stand for: 'x/*/*_a.png' finds x/q/7_a.png as 'q/7'."""
+        return self._named(pattern, suffixes, "/".join)
+
+    def _named(
+        self,
+        pattern: str,
+        suffixes: Sequence[str],
+        name_of: Callable[[Sequence[str]], str],
+    ) -> dict[str, File]:
+        """Files by name; `name_of` makes it of what the stars of the pattern stand for."""
         regex = re.compile(pattern_regex(pattern))
         found: dict[str, File] = {}
-        for name, file in self.glob(pattern).items():
-            match = regex.fullmatch(name)
+        for path, file in self.glob(pattern).items():
+            match = regex.fullmatch(path)
             assert match is not None  # `glob` found it by the same pattern
-            stem = match.groups()[-1]
+            stem = name_of(match.groups())
             if suffixes:
                 stem, suffix = os.path.splitext(stem)
                 if suffix.lower() not in suffixes:
@@ -150,6 +164,27 @@ class Tree:
         """The file of that name relative to the root, or None."""
         path = self.root / name
         return File(os.fspath(path)) if path.is_file() else self._members.get(name)
+
+
+def read_lines(file: File) -> list[str]:
+    """The lines of a text file that are not empty, without the spaces around them.
+
+    A byte order mark tells UTF-16 or UTF-8; without one it is UTF-8.
+
+    Raises:
+      DatasetError: the file is missing, or no such text.
+    """
+    contents = file.read()
+    utf16 = contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = contents.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = contents[: error.start].count(b"\n") + 1
+        raise DatasetError(
+            f"{file}: expected a list in UTF-8, but line {number} is no such text "
+            f"({error.reason}); it may be Latin-1. Save it as UTF-8."
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def pattern_regex(pattern: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from input_pipeline import integrity
 from input_pipeline.labels import LabelSpec
 
 FILE = "summary.json"  # beside the records
@@ -107,12 +108,14 @@ def write(summary: Mapping[str, Any], directory: str | os.PathLike) -> None:
 
 
 def read(directory: str | os.PathLike) -> dict[str, Any] | None:
-    """The summary in the folder of the records, or None where there is none."""
-    try:
-        with open(os.path.join(directory, FILE), encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
+    """The summary in the folder of the records, or None where there is none.
+
+    Raises:
+      DatasetError: it is damaged.
+    """
+    if not os.path.exists(os.path.join(directory, FILE)):
         return None
+    return integrity.read_json(directory, FILE)
 
 
 def text(summary: Mapping[str, Any], specs: Mapping[str, LabelSpec]) -> str:

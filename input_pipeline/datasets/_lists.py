@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Mapping, Sequence
 
+from input_pipeline import sources
 from input_pipeline.checks import Problems
 from input_pipeline.errors import DatasetError
 from input_pipeline.sources import File
@@ -15,11 +16,7 @@ def read(file: File) -> list[str]:
       DatasetError: the file is missing, empty or no text, a line has more than a name, or a name
         occurs twice.
     """
-    try:
-        lines = [line.strip() for line in file.read().decode().splitlines()]
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{file}: expected a list of names, found no text ({error}).") from error
-    names = [line for line in lines if line]
+    names = sources.read_lines(file)
     if not names:
         raise DatasetError(f"{file}: expected a list of names, found none.")
     if odd := [name for name in names if len(name.split()) > 1 or "/" in name]:

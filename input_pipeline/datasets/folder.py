@@ -5,58 +5,111 @@ options, `docs/examples` some files.
 """
 
 import dataclasses
-import fnmatch
 import hashlib
 import os
 import pathlib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from input_pipeline import _images, checks, labels, release, sources
+from input_pipeline import _images, labels, provenance, release, sources
+from input_pipeline._messages import say
 from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
-from input_pipeline.datasets import _folder_spec
-from input_pipeline.datasets._folder_spec import FolderSpec, KeySpec
+from input_pipeline.datasets import _folder_files, _folder_spec, _folder_values
+from input_pipeline.datasets._folder_keys import KeySpec
+from input_pipeline.datasets._folder_spec import FolderSpec
 from input_pipeline.errors import DatasetError
-
-_IMAGES = (".png", ".jpg", ".jpeg")
-_UNUSED = "unused"  # the split of examples that are in no other
 
 
 @dataclasses.dataclass
 class FolderConfig(tfds.core.BuilderConfig):
-    """A configuration for each YAML, and for each version of it.
+    """A configuration for each YAML, each folder of files, and each state of both.
 
     Attributes:
       spec: what the YAML says.
-      manual_dir: where the files are, unless somebody says otherwise.
+      manual_dir: where the files are.
+      origin: of the YAML, kept beside the records: its path, and a digest of its text.
     """
 
     spec: FolderSpec | None = None
     manual_dir: str = ""
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def builder_config(path: str) -> FolderConfig:
+def builder_config(path: str, *, manual_dir: str = "", data_dir: str = "") -> FolderConfig:
     """The configuration that the YAML file `path` describes.
 
-    Its name has a hash of the file, so records are never taken for those of another version of it.
+    Its name has a hash of the YAML, of the folder of the files and of what `provenance` knows of
+    every file that is used, so records are never taken for those of something else. Where the files
+    are no longer there, records that were made from them with this YAML are found, if it is clear
+    which.
+
+    Args:
+      path: of the YAML file.
+      manual_dir: where the files are; '' is where the YAML says.
+      data_dir: where records lie.
 
     Raises:
-      DatasetError: there is no such file, or it is wrong.
+      DatasetError: there is no such YAML, or it is wrong.
     """
     if not path:
         raise DatasetError(
             "The data set 'folder' needs the path of a YAML file: 'folder/path/to/file.yaml'."
         )
     spec = _folder_spec.read(path)
-    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:8]
+    folder = os.path.abspath(os.path.expanduser(manual_dir)) if manual_dir else spec.manual_dir
+    text = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    origin = {"yaml": os.path.realpath(path), "yaml_sha256": text}
+    stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem)[:64]
+    name = ""
+    if _folder_files.any_image(spec, folder):
+        state = _state(spec, folder)
+    else:
+        state = ""
+        name = _records_of_absent_files(
+            os.path.join(data_dir, Builder.name), stem, origin, folder if manual_dir else ""
+        )
+    identity = repr((text, os.path.realpath(folder), state))
     return FolderConfig(
-        name=f"{pathlib.Path(path).stem}-{digest}",
+        name=name or f"{stem}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
         description=spec.description,
         spec=spec,
-        manual_dir=spec.manual_dir,
+        manual_dir=folder,
+        origin=origin,
     )
+
+
+def _state(spec: FolderSpec, folder: str) -> str:
+    """Names the state of all files that are used; '' where something is wrong with them."""
+    try:
+        return provenance.fingerprint(provenance.of(_folder_files.find(spec, folder), folder))
+    except DatasetError:
+        return ""  # No records have that name. What is wrong is said when they are to be made.
+
+
+def _records_of_absent_files(root: str, stem: str, origin: Mapping[str, str], folder: str) -> str:
+    """The name of the records that were made with this YAML, from that folder if one is given."""
+    found = {
+        name: made_from["folder"]
+        for name, made_from in _all_records(root, stem)
+        if made_from.get("yaml_sha256") == origin["yaml_sha256"]
+        and folder in ("", made_from["folder"])
+    }
+    if len(found) != 1:
+        return ""
+    ((name, made_from),) = found.items()
+    say(f"The files of {origin['yaml']} are not there: records made from {made_from} are used.")
+    return name
+
+
+def _all_records(root: str, stem: str) -> Iterator[tuple[str, provenance.Provenance]]:
+    """Name and origin of the records of all YAMLs of that name."""
+    for path in sorted(pathlib.Path(root).iterdir()) if os.path.isdir(root) else ():
+        if path.name.startswith(f"{stem}-"):
+            made_from = provenance.read(path / str(Builder.VERSION))
+            if made_from is not None:
+                yield path.name, made_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +128,9 @@ class Convert:
             if spec.key == "image":
                 example["image"] = self._image(file, spec)
             else:
-                value = decode(read(file, spec), spec, f"{file}, key {spec.key!r}")
+                value = _folder_values.decode(
+                    _folder_values.read(file, spec), spec, f"{file}, key {spec.key!r}"
+                )
                 # Checked before it is resized, because a wrong value may vanish then.
                 labels.check(value, spec.label, f"{file}, key {spec.key!r}")
                 example[spec.key] = value
@@ -87,9 +142,12 @@ class Convert:
         return {"image": _images.resize_image(pixels, self.size), **resized}
 
     def _image(self, file: sources.File, spec: KeySpec) -> _images.Photo:
-        if not spec.array:
+        if spec.array:
+            pixels = _images.read_npz(file, key="image", array=spec.array)
+        elif file.name.lower().endswith(".npy"):
+            pixels = _images.read_npy(file, key="image")
+        else:
             return _images.read_photo(file)
-        pixels = _images.read_npz(file, key="image", array=spec.array)
         labels.check(pixels, spec.label, f"{file}, key 'image'")
         return _images.Photo(pixels, _images.png(pixels))
 
@@ -102,87 +160,6 @@ class Convert:
                     f"(height×width), the size of {item.files['image']}, found "
                     f"{value.shape[0]}×{value.shape[1]}."
                 )
-
-
-def read(file: sources.File, spec: KeySpec) -> np.ndarray:
-    """The values of a label file as they are: [H, W] or, of normals, [H, W, 3].
-
-    Raises:
-      DatasetError: the file does not load, or is of another number of bits than the YAML says.
-    """
-    suffix = pathlib.PurePosixPath(file.name).suffix.lower()
-    if suffix == ".npz":
-        value = _images.read_npz(file, key=spec.key, array=spec.array)
-    elif suffix == ".npy":
-        value = _images.read_npy(file, key=spec.key)
-    elif spec.label.kind == "normals":
-        return _images.read_rgb(file, key=spec.key)
-    elif spec.bits == 16:
-        return _images.read_uint16(file, key=spec.key)
-    else:
-        return _images.read_ids(file, key=spec.key)
-    if spec.label.channels == 0 and value.ndim == 3 and value.shape[2] == 1:
-        return value[..., 0]
-    return value
-
-
-def decode(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
-    """Turns the values of a file into those of a record, as the YAML says.
-
-    Args:
-      raw: what `read` returned.
-      spec: of the key.
-      where: file and key, for messages.
-
-    Raises:
-      DatasetError: an id is not listed, or a value is outside the range and that is not allowed.
-    """
-    if spec.label.kind in ("classes", "instances"):
-        return _decode_ids(raw, spec, where)
-    if not np.isfinite(raw).all() and spec.label.kind == "normals":
-        raise DatasetError(f"{where}: expected finite values, found NaN or infinity.")
-    value = raw.astype(np.float64) / spec.divide_by + spec.offset
-    if spec.label.kind == "normals":
-        return _decode_normals(value, spec, where)
-    unknown = np.isin(raw, spec.unknown)
-    low, high = spec.label.valid_range
-    if spec.outside_range == "unknown":
-        unknown |= (value < low) | (value > high)
-    if ((value == 0) & ~unknown).any():
-        raise DatasetError(
-            f"{where}: expected values over 0, found 0 where the file is not one of the values for "
-            f"unknown, {list(spec.unknown)}. Records keep 0 for what is unknown."
-        )
-    return np.where(unknown, 0, value).astype(np.float32)
-
-
-def _decode_ids(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
-    if not np.issubdtype(raw.dtype, np.integer):
-        raise DatasetError(f"{where}: expected whole numbers, found {raw.dtype}.")
-    if not spec.ids:
-        return raw.astype(np.int64)
-    ids = raw.astype(np.int64)
-    result = ids.copy()
-    for value, number in spec.ids:
-        result[ids == value] = number
-    listed = np.isin(ids, [value for value, _ in spec.ids])
-    if spec.label.kind == "classes" and not listed.all():
-        raise DatasetError(
-            f"{where}: expected the values that the YAML lists under ids, "
-            f"{[value for value, _ in spec.ids]}, found {np.unique(ids[~listed])[:10].tolist()} in "
-            f"{(~listed).sum()} of {ids.size} pixels."
-        )
-    return result
-
-
-def _decode_normals(value: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
-    if value.ndim != 3 or value.shape[2] != 3:
-        raise DatasetError(f"{where}: expected vectors [H, W, 3], found shape {value.shape}.")
-    value = np.stack([sign * value[..., axis] for axis, sign in spec.axes], axis=-1)
-    if spec.unit_length:
-        length = np.linalg.norm(value, axis=-1, keepdims=True)
-        value = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
-    return value.astype(np.float32)
 
 
 class Builder(release.ReleaseBuilder):
@@ -219,6 +196,58 @@ class Builder(release.ReleaseBuilder):
         """See `Convert`."""
         return Convert(self._spec.keys, self._spec.size)
 
+    @property
+    def work_dir(self) -> str:
+        """One for all states of a YAML and its files: most examples are of more than one."""
+        config = self.builder_config
+        identity = repr((config.origin["yaml"], os.path.realpath(config.manual_dir)))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return os.fspath(self.data_path.parents[1] / f".converting-{self.version}-{digest}")
+
+    @property
+    def job_name(self) -> str:
+        """What is in the YAML is told by `convert`, and the state of the files by themselves."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def more_provenance(self) -> dict[str, Any]:
+        """The YAML."""
+        return dict(self.builder_config.origin)
+
+    def notes(self) -> list[str]:
+        """Which records of earlier states take up room."""
+        origin, own = self.builder_config.origin, self.builder_config.name
+        folder = os.path.realpath(self.builder_config.manual_dir)
+        root = self.data_path.parents[1]
+        return [
+            f"{root / name} has records of an earlier state; remove it if no run reads it."
+            for name, made_from in _all_records(os.fspath(root), own.rpartition("-")[0])
+            if (made_from.get("yaml"), made_from["folder"]) == (origin["yaml"], folder)
+            and name != own
+        ]
+
+    def check_summary(self, counted: Mapping[str, Any]) -> None:
+        """Refuses masks of 0 and 255 whose foreground would count nowhere.
+
+        Raises:
+          DatasetError: a key has such masks, and the YAML does not say that 255 is to be ignored.
+        """
+        for spec in self._spec.keys:
+            found = [of_split[spec.key] for of_split in counted.values() if spec.key in of_split]
+            if spec.label.kind != "classes" or spec.ignore_given or not found:
+                continue
+            background, *others = spec.label.class_names
+            ignored = any(of_split["ignored"] for of_split in found)
+            if not others or not ignored or any(f["frequency"][o] for f in found for o in others):
+                continue
+            raise DatasetError(
+                f"{self._spec.file}: keys.{spec.key}: the files hold 0 ({background!r}) and "
+                f"{spec.label.ignore}, which counts nowhere unless the YAML says what it is; no "
+                f"other class occurs. If {spec.label.ignore} is a class, add 'ids: {{0: "
+                f"{background}, {spec.label.ignore}: {others[0]}}}'; if it does mean that nothing "
+                f"is known, add 'ignore: {spec.label.ignore}'."
+            )
+
     def find(self, manual_dir: str | os.PathLike, *, partial: bool = False) -> Items:
         """The examples of each split, sorted by id.
 
@@ -227,66 +256,4 @@ class Builder(release.ReleaseBuilder):
             examples, each once.
         """
         del partial  # There are no official numbers.
-        tree = sources.Tree(manual_dir)
-        problems = checks.Problems(manual_dir)
-        found = {}
-        for spec in self._spec.keys:
-            # A pattern that says no ending finds images and arrays of any kind.
-            suffixes = (*_IMAGES, ".npy") if spec.files.endswith("*") else ()
-            found[spec.key] = tree.stems(spec.files, suffixes=suffixes)
-            if not found[spec.key]:
-                problems.add(f"{self._spec.file}: no files for", f"{spec.key!r} ({spec.files})")
-        problems.raise_if_any("Name the folder of the files with --manual_dir.")
-        required = {spec.key: found[spec.key] for spec in self._spec.keys if not spec.optional}
-        names = checks.partners(problems, "all", required)
-        for spec in self._spec.keys:
-            alone = sorted(found[spec.key].keys() - found["image"].keys())
-            if spec.optional and alone:
-                problems.add(f"{spec.key!r} without 'image'", *alone)
-        problems.raise_if_any()
-        splits = self._splits(tree, names)
-        return {
-            split: [
-                Item(name, {key: files[name] for key, files in found.items() if name in files})
-                for name in of_split
-            ]
-            for split, of_split in splits.items()
-            if split != _UNUSED
-        }
-
-    def _splits(self, tree: sources.Tree, names: list[str]) -> dict[str, list[str]]:
-        """The ids of each split."""
-        problems = checks.Problems(self._spec.file)
-        splits, times = {}, dict.fromkeys(names, 0)
-        for split, wanted in self._spec.splits.items():
-            chosen = set()
-            for pattern in _listed(tree, wanted) if isinstance(wanted, str) else wanted:
-                # An id of a list may have characters that mean something in a pattern.
-                exact = isinstance(wanted, str)
-                matching = [n for n in names if n == pattern or (not exact and _fits(n, pattern))]
-                if not matching:
-                    problems.add(f"split {split!r}: no example fits", pattern)
-                chosen.update(matching)
-            splits[split] = sorted(chosen)
-            for name in chosen:
-                times[name] += 1
-        nowhere = [name for name, count in times.items() if count == 0]
-        if nowhere:
-            problems.add(f"in no split (list them under {_UNUSED!r} to leave them out)", *nowhere)
-        several = [name for name, count in times.items() if count > 1]
-        if several and not self._spec.overlap:
-            problems.add("in several splits (overlap: true allows it)", *several)
-        problems.raise_if_any()
-        return splits
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern)
-
-
-def _listed(tree: sources.Tree, name: str) -> list[str]:
-    """The ids in a text file, one in a line."""
-    file = tree.file(name)
-    if file is None:
-        raise DatasetError(f"{tree.root / name}: there is no such list of ids.")
-    return file.read().decode().split()
+        return _folder_files.find(self._spec, manual_dir)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from input_pipeline import labels
+from input_pipeline import builder, labels
 from input_pipeline._tensorflow import tfds
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.datasets import _voc_classes as voc
@@ -73,7 +73,7 @@ class StreetsConfig(tfds.core.BuilderConfig):
         return name
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(builder.LocalBuilder):
     """Streets as a TFDS data set.
 
     Features, all H × W: `id` text, 'train_000012'; `image` uint8 RGB; `semseg` uint8 Cityscapes
@@ -112,7 +112,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         size = (config.height, config.width)
         byte_map = tfds.features.Image(shape=(*size, 1), encoding_format="png")
-        return tfds.core.DatasetInfo(
+        return builder.LocalInfo(
             builder=self,
             description=_DESCRIPTION,
             features=tfds.features.FeaturesDict(

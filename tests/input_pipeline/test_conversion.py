@@ -12,7 +12,7 @@ import pytest
 import toy_release
 from PIL import Image
 
-from input_pipeline import conversion, labels
+from input_pipeline import conversion, converted, labels
 from input_pipeline.errors import DatasetError
 
 job_of = functools.partial(conversion.Job, "toy/1.0.0", specs=toy_release.SPECS)
@@ -52,11 +52,11 @@ def test_two_processes_do_what_one_does_in_the_order_of_the_items(tmp_path):
     here = conversion.convert(JOB, items, tmp_path / "here")
     there = conversion.convert(job_of(waits), items, tmp_path / "there", processes=2)
     for item, one, two in zip(items, here, there):
-        first, second = conversion.read_example(one), conversion.read_example(two)
+        first, second = converted.read_example(one), converted.read_example(two)
         assert first["id"] == second["id"] == item.id
         for key in first:
             np.testing.assert_array_equal(first[key], second[key])
-        assert conversion.read_header(one).size == conversion.read_header(two).size
+        assert converted.read_header(one).size == converted.read_header(two).size
 
 
 def test_processes_share_the_work(tmp_path):
@@ -93,7 +93,7 @@ def test_what_is_converted_is_kept_and_what_changed_is_converted_again(tmp_path,
     np.save(tmp_path / "002_semseg.npy", np.ones(toy_release.SIZE, np.uint8))
     files = convert()
     assert converted_ids(log) == ["002"]
-    assert decoded(conversion.read_example(files[2]))["semseg"].all()
+    assert decoded(converted.read_example(files[2]))["semseg"].all()
 
 
 def test_other_settings_are_other_results(tmp_path):
@@ -150,7 +150,7 @@ def test_a_killed_conversion_goes_on_where_it_stopped(tmp_path):
     kept = results(work)
     assert 4 <= len(kept) < 12
     files = conversion.convert(job_of(slow), items, work)
-    assert [conversion.read_example(file)["id"] for file in files] == [item.id for item in items]
+    assert [converted.read_example(file)["id"] for file in files] == [item.id for item in items]
     assert results(work).items() >= kept.items()
 
 
@@ -167,7 +167,7 @@ def test_half_a_result_has_no_name(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [file.suffix for file in (tmp_path / "work").iterdir()] == [".tmp"]
     for file in conversion.convert(JOB, items, tmp_path / "work"):
-        conversion.read_example(file)
+        converted.read_example(file)
 
 
 def test_ten_errors_are_named_and_then_it_ends(tmp_path):

@@ -7,7 +7,13 @@ import pytest
 from PIL import Image
 
 from input_pipeline import conversion, datasets, labels, pipeline
-from input_pipeline.datasets import DatasetError, _folder_spec, folder
+from input_pipeline.datasets import (
+    DatasetError,
+    _folder_keys,
+    _folder_spec,
+    _folder_values,
+    folder,
+)
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "docs" / "examples"
@@ -208,16 +214,16 @@ def test_a_damaged_file_is_named(root, file, damage, message):
 
 def decode(raw, **options):
     values = {"kind": "depth", "range": [1, 10], **options}
-    return folder.decode(
-        np.asarray(raw), _folder_spec._read_key("my.yaml", "depth", values), "z.png"
+    return _folder_values.decode(
+        np.asarray(raw), _folder_keys.read("my.yaml", "depth", values), "z.png"
     )
 
 
 def test_values_outside_the_range_are_refused_unless_they_count_as_unknown():
-    spec = _folder_spec._read_key("my.yaml", "depth", {"kind": "depth", "range": [1, 10]})
+    spec = _folder_keys.read("my.yaml", "depth", {"kind": "depth", "range": [1, 10]})
     for raw in ([[0, 5, 11]], [[0.0, 5.0, 0.5]], [[np.nan, 5.0, 5.0]]):
         with pytest.raises(DatasetError, match=r"z\.png"):
-            labels.check(folder.decode(np.asarray(raw), spec, "z.png"), spec.label, "z.png")
+            labels.check(_folder_values.decode(np.asarray(raw), spec, "z.png"), spec.label, "z.png")
     found = decode([[0, 5, 11]], outside_range="unknown")
     np.testing.assert_array_equal(found, np.float32([[0, 5, 0]]))
     with pytest.raises(DatasetError, match=r"found 0 where .*unknown, \[65535\]"):
@@ -255,18 +261,26 @@ def test_examples_without_a_file_or_a_split_are_named(root):
         ("kind: depth", "kind: deph", "keys.depth.kind: expected one of classes, .*found 'deph'"),
         ("range: [0.5, 40]", "range: [40, 0.5]", r"keys.depth.range: expected \[least, greatest\]"),
         (", range: [0.5, 40]", "", r"keys.depth.range: expected \[least, greatest\].*found None"),
-        ("names: [road", "names: [no", r"names: expected a list of class names \(in quotes"),
+        (
+            "names: [road",
+            "names: [no",
+            r"names: expected a list of different class names \(in quotes",
+        ),
         ("[7, 8, 9]", "[7, 8, 900]", "keys.semseg.palette: expected .* 3 classes"),
-        ("30: right", "30: wrong", "keys.semseg.ids: expected .*road, left, right, ignore"),
+        ("30: right", "30: wrong", "keys.semseg.ids: expected .*ignore, road, left, right"),
         ("[[left, right]]", "[[left, up]]", "keys.semseg.flip_swap: expected pairs of class names"),
         ("bits: 8", "bits: 12", "keys.heat.bits: expected 8 or 16, found 12"),
         ("[x, -z, y]", "[x, -z, x]", "keys.normals.axes: expected which axis"),
         ("optional: true", "optional: 1", "keys.normals.optional: expected true or false, found 1"),
-        ("heat/*.png", "heat/*/*.png", r"keys.heat.files: expected a pattern with one \*"),
+        (
+            "heat/*.png",
+            "heat/*/*.png",
+            r"keys.heat.files: expected as many \* as .*rgb/\*.png, found",
+        ),
         ("heat/*.png", "heat/*.npz", "keys.heat.array: expected a name for .npz"),
         ("  image: {files: rgb/*.png}\n", "", "keys: expected 'image' and at least one label"),
-        ("  heat:", "  valid:", "keys.valid: expected a name of letters, other than"),
-        ('["a*"]', "a", "splits: expected for each split a list of patterns"),
+        ("  heat:", "  valid:", "keys.'valid': expected a name of letters, other than"),
+        ('["a*"]', "a", "splits: expected for each split, .*a list of patterns"),
         ("splits:", "splitz:", "splitz is not known. Did you mean 'splits'"),
         ("keys:", "keys: [", "is not YAML"),
         ("  heat:", "  depth:", "'depth' is there twice.*line 12"),
@@ -368,5 +382,5 @@ def test_real_frames_with_depth(name, keys, tmp_path):
 
 def test_the_documentation_has_every_option():
     text = (REPOSITORY / "docs" / "datasets.md").read_text()
-    for option in _folder_spec._OPTIONS:
+    for option in _folder_keys._OPTIONS:
         assert f"`{option}" in text, option
