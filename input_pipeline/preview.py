@@ -1,4 +1,4 @@
-"""Draws a contact sheet of a prepared data set: a row per example, a picture per key."""
+"""Draws a contact sheet of a prepared data set: a row per example, a picture per key, a legend."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from input_pipeline import records
+from input_pipeline import _legend, palettes, records
 from input_pipeline._tensorflow import tfds
 from input_pipeline.labels import LabelSpec
 
@@ -19,7 +19,7 @@ _GAP = 4
 def picture(
     value: np.ndarray, spec: LabelSpec, image: np.ndarray, limits: tuple[float, float]
 ) -> np.ndarray:
-    """One array as a picture; ids and normals lie over the photograph, where they are known.
+    """One array as a picture; ids and normals lie over the photograph. Without a label: hatched.
 
     Args:
       value: as in a batch, [H, W] or [H, W, C].
@@ -38,13 +38,16 @@ def picture(
         # Far is dark blue whichever way the values run.
         position = np.clip((value - low) / max(high - low, 1e-12), 0, 1)
         position = 1 - position if spec.kind == "depth" else position
-        return np.where(known[..., None], _colour_map(position), 0).astype(np.uint8)
+        return _labelled(known, _colour_map(position))
     if spec.kind == "classes":
         known = value < len(spec.class_names)
-        palette = np.asarray(spec.palette or _distinct(len(spec.class_names)), np.uint8)
+        palette = np.asarray(spec.palette or palettes.default(len(spec.class_names)), np.uint8)
         colours = palette[np.where(known, value, 0)]
     elif spec.kind == "instances":
-        known, colours = value > 0, _distinct(int(value.max()) + 1)[value]
+        colours = np.asarray(palettes.default(256))[(value - 1) % 256]
+        mixed = (1 - _OPACITY) * image + _OPACITY * colours
+        # No instance is no lack of a label: there is background.
+        return np.where(value[..., None] > 0, np.rint(mixed), image).astype(np.uint8)
     elif spec.kind == "normals":
         known, colours = (value != 0).any(-1), np.rint((value + 1) * 127.5)
     else:  # offsets: direction by colour, in the units of the largest
@@ -53,11 +56,16 @@ def picture(
         colours = np.zeros((*value.shape[:2], 3))
         colours[..., :2] = (value[..., :2] / largest + 1) * 127.5
     mixed = (1 - _OPACITY) * image + _OPACITY * colours
-    return np.where(known[..., None], np.rint(mixed), image).astype(np.uint8)
+    return _labelled(known, np.rint(mixed))
+
+
+def _labelled(known: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """`colours` [H, W, 3] where `known` [H, W], and hatching elsewhere."""
+    return np.where(known[..., None], colours, _legend.hatched(known.shape)).astype(np.uint8)
 
 
 def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int = 6) -> np.ndarray:
-    """Examples from all over a split: uint8 [H, W, 3]."""
+    """Examples from all over a split, and what the colours mean: uint8 [H, W, 3]."""
     specs = builder.label_specs
     found = records.Records(builder, split, tuple(specs))
     indices = np.unique(np.linspace(0, found.num_examples - 1, count).astype(np.int64))
@@ -66,8 +74,10 @@ def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int
         example = {key: value.numpy() for key, value in found.decode(record).items()}
         rows.append(_row(name, example, specs))
     width = max(row.shape[1] for row in rows)
+    legend = _legend.draw(specs, width)
+    width = legend.shape[1]
     rows = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    return np.concatenate(rows)
+    return np.concatenate([*rows, legend])
 
 
 def write(builder: tfds.core.DatasetBuilder, file: str | os.PathLike) -> None:
@@ -105,9 +115,3 @@ def _title(shown: np.ndarray, text: str) -> np.ndarray:
 
 def _colour_map(position: np.ndarray) -> np.ndarray:
     return np.rint(matplotlib.colormaps["plasma"](position)[..., :3] * 255)
-
-
-def _distinct(count: int) -> np.ndarray:
-    """[count, 3] colours that neighbours in number do not share."""
-    ids = np.arange(count)
-    return np.stack([ids * 97 % 223, ids * 57 % 211, ids * 151 % 227], axis=-1) + 28

@@ -9,7 +9,7 @@ from input_pipeline import _images, sources
 from input_pipeline.datasets._folder_keys import KeySpec
 from input_pipeline.errors import DatasetError
 
-# Lengths of vectors: shorter ones point nowhere, longer ones are no normals.
+# Lengths of vectors that colours stand for: shorter ones point nowhere, longer ones are no normals.
 _SHORTEST, _LONGEST = 0.5, 1.5
 
 
@@ -122,16 +122,24 @@ def _decode_normals(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
     value = np.stack([sign * value[..., axis] for axis, sign in spec.axes], axis=-1)
     value[unknown] = 0
     length = np.linalg.norm(value, axis=-1, keepdims=True)
-    # The mid-grey of 8 bits is no zero, but far from any direction.
-    value = np.where(length < _SHORTEST, 0, value)
+    shortest = 0.0
+    if np.issubdtype(raw.dtype, np.integer):
+        # The mid-grey of 8 bits is no zero, but far from any direction.
+        shortest = _SHORTEST
+        value = np.where(length < shortest, 0, value)
+        _check_lengths(length, raw, spec, where)
     if spec.unit_length:
-        if length.max() > _LONGEST:
-            y, x = np.unravel_index(length.argmax(), length.shape[:2])
-            raise DatasetError(
-                f"{where}: expected vectors of about length 1, found {length.max():.3g} at row "
-                f"{y}, column {x}, where the file has {raw[y, x].tolist()}. If that means "
-                f"that nothing is known, list it under 'unknown' of {spec.key}; else look at divide_by and "
-                "offset."
-            )
-        value = np.divide(value, length, out=np.zeros_like(value), where=length >= _SHORTEST)
+        known = (length >= shortest) & (length > 0)
+        value = np.divide(value, length, out=np.zeros_like(value), where=known)
     return value.astype(np.float32)
+
+
+def _check_lengths(length: np.ndarray, raw: np.ndarray, spec: KeySpec, where: str) -> None:
+    """Colours that say something else than a direction are no unit vectors by far."""
+    if length.max() > _LONGEST:
+        y, x = np.unravel_index(length.argmax(), length.shape[:2])
+        raise DatasetError(
+            f"{where}: expected vectors of about length 1, found {length.max():.3g} at row {y}, "
+            f"column {x}, where the file has {raw[y, x].tolist()}. If that means that nothing is "
+            f"known, list it under 'unknown' of {spec.key}; else look at divide_by and offset."
+        )

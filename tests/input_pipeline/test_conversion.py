@@ -2,6 +2,7 @@ import collections
 import functools
 import io
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -241,3 +242,33 @@ def test_ids_are_stored_in_as_few_bytes_as_hold_all_of_them():
     many = labels.LabelSpec(kind="classes", dtype="int32", ignore=900)
     assert conversion.id_dtype(many) == np.uint16
     assert conversion.id_dtype(toy_release.SPECS["instance"]) == np.uint16
+
+
+class Code:
+    """What runs when somebody unpickles it."""
+
+    def __reduce__(self):
+        return pytest.fail, ("code from a file has run",)
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [pickle.dumps(Code()) * 2, b"", b"PK\x03\x04 no archive", "half", "flipped"],
+    ids=["pickle", "empty", "zip", "half", "flipped"],
+)
+def test_a_result_that_was_damaged_or_replaced_is_made_again(tmp_path, contents):
+    items = toy_release.write(tmp_path, 2)
+    first, _ = conversion.convert(JOB, items, tmp_path / "work")
+    whole = pathlib.Path(first).read_bytes()
+    if contents == "half":
+        contents = whole[: len(whole) // 2]
+    elif contents == "flipped":
+        contents = bytearray(whole)
+        contents[len(whole) // 3] ^= 1
+    pathlib.Path(first).write_bytes(contents)
+    with pytest.raises(DatasetError, match="the converted example is damaged"):
+        (converted.read_header(first), converted.read_example(first))
+    conversion.convert(JOB, items, tmp_path / "work")
+    np.testing.assert_array_equal(
+        decoded(converted.read_example(first))["semseg"], toy_release.example(0)["semseg"]
+    )

@@ -37,7 +37,8 @@ def test_the_command_converts_and_tells_what_is_there(tmp_path):
     done = run(*flags, "--partial", f"--preview={tmp_path}/sheet.png")
     assert done.returncode == 0, done.stderr
     assert "validation: 1 examples" in done.stdout
-    assert Image.open(tmp_path / "sheet.png").size == (2 * 6, 4 + 16 + 4)
+    width, height = Image.open(tmp_path / "sheet.png").size
+    assert (width, height > 4 + 16 + 4) == (320, True)  # the legend needs room
     (stored,) = tmp_path.rglob("summary.json")
     assert json.loads(stored.read_text())["test"]["semseg"]["frequency"]["sky"] == 20 / 24
     assert re.search(r"building +16\.667%", done.stdout)  # 4 of 24 pixels

@@ -6,7 +6,16 @@ import pytest
 import toy_release
 from PIL import Image
 
-from input_pipeline import conversion, datasets, pipeline, prepare, preview, summary
+from input_pipeline import (
+    _legend,
+    conversion,
+    datasets,
+    palettes,
+    pipeline,
+    prepare,
+    preview,
+    summary,
+)
 from input_pipeline.datasets import DatasetError
 
 KEYS = tuple(toy_release.SPECS)
@@ -149,23 +158,29 @@ def test_the_preview_shows_every_label(prepared):
     drawn = preview.sheet(prepared, count=2)
     height, width = toy_release.SIZE
     row = height + 16 + 4  # a title above, a gap below
-    assert drawn.shape == (2 * row, len(KEYS) * width, 3)
+    legend = _legend.draw(toy_release.SPECS, 0)
+    assert drawn.shape == (2 * row + legend.shape[0], legend.shape[1], 3)
+    np.testing.assert_array_equal(drawn[2 * row :], legend)
     first = toy_release.example(0)
-    pictures = drawn[16 : 16 + height].reshape(height, len(KEYS), width, 3).swapaxes(0, 1)
+    pictures = drawn[16 : 16 + height, : len(KEYS) * width]
+    pictures = pictures.reshape(height, len(KEYS), width, 3).swapaxes(0, 1)
     by_key = dict(zip(KEYS, pictures))
     np.testing.assert_array_equal(by_key["image"], first["image"])
-    # Ids lie over the photograph, which shows through; what is ignored is left as it is.
+    # Ids lie over the photograph, which shows through; what is ignored is hatched.
+    hatched = _legend.hatched(toy_release.SIZE)
     ids = first["semseg"]
     expected = np.rint(0.4 * first["image"] + 0.6 * np.array([255, 0, 0]))
     np.testing.assert_array_equal(by_key["semseg"][ids == 1], expected[ids == 1])
-    np.testing.assert_array_equal(by_key["semseg"][ids == 255], first["image"][ids == 255])
-    # Unknown depth is black, near is bright.
+    np.testing.assert_array_equal(by_key["semseg"][ids == 255], hatched[ids == 255])
+    # Unknown depth is hatched, near is bright; where there is no instance is the photograph.
     depth = first["depth"]
-    assert not by_key["depth"][depth == 0].any()
+    np.testing.assert_array_equal(by_key["depth"][depth == 0], hatched[depth == 0])
+    none = first["instance"] == 0
+    np.testing.assert_array_equal(by_key["instance"][none], first["image"][none])
     near, far = (np.unravel_index(index, depth.shape) for index in nearest_and_farthest(depth))
     assert by_key["depth"][near].sum() > by_key["depth"][far].sum() > 0
     known = (first["normals"] != 0).any(-1)
-    np.testing.assert_array_equal(by_key["normals"][~known], first["image"][~known])
+    np.testing.assert_array_equal(by_key["normals"][~known], hatched[~known])
 
 
 def nearest_and_farthest(depth):
@@ -178,5 +193,19 @@ def test_the_preview_of_offsets_and_unlabelled_maps():
     value = np.zeros((2, 2, 2), np.float32)
     value[0, 0] = 3, -3
     shown = preview.picture(value, spec, image, (0, 0))
-    np.testing.assert_array_equal(shown[1], image[1])
+    np.testing.assert_array_equal(shown[1], _legend.hatched((2, 2))[1])
     np.testing.assert_array_equal(shown[0, 0], [0.4 * 200 + 0.6 * 255, 0.4 * 200, 0.4 * 200])
+
+
+def test_the_legend_has_every_class_in_its_colour_and_no_label_hatched():
+    spec = conversion.LabelSpec(
+        kind="classes",
+        dtype="int32",
+        class_names=tuple(f"class {c}" for c in range(70)),
+        palette=palettes.default(70),
+    )
+    drawn = _legend.draw({"semseg": spec, "depth": toy_release.SPECS["depth"]}, 400)
+    assert drawn.shape[1] == 400
+    colours = {tuple(colour) for colour in drawn.reshape(-1, 3).tolist()}
+    assert colours >= set(palettes.default(60))  # the rest is only counted
+    assert colours >= {(104, 104, 104), (152, 152, 152)}
