@@ -11,14 +11,14 @@ from input_pipeline.labels import LabelSpec
 _LINE, _SWATCH, _GAP = 18, 12, 4  # heights and widths in pixels
 _LEAST_WIDTH = 320
 _MOST_CLASSES = 60  # of a key
-_CONTRAST = 24  # of the stripes
+_STRIPES = (160, 110)  # grey of a narrow and of a wide one, as in predicted pictures
 
 
 def hatched(size: tuple[int, int]) -> np.ndarray:
     """What stands for "no label": diagonal stripes around mid-grey, uint8 [H, W, 3]."""
     y, x = np.indices(size)
-    sign = np.where((x + y) // 3 % 2, _CONTRAST, -_CONTRAST)
-    return (np.array(palettes.NO_LABEL) + sign[..., None]).astype(np.uint8)
+    grey = np.where((y + x) % 8 < 2, *_STRIPES)
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
 
 
 def draw(specs: Mapping[str, LabelSpec], width: int) -> np.ndarray:

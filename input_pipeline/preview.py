@@ -12,6 +12,7 @@ from input_pipeline._tensorflow import tfds
 from input_pipeline.labels import LabelSpec
 
 _OPACITY = 0.6  # of labels over the photograph
+_AXES = np.array([1, -1, -1])  # of normals: red is right, green is up, blue is towards the camera
 _TITLE = 16  # height in pixels
 _GAP = 4
 
@@ -25,7 +26,8 @@ def picture(
       value: as in a batch, [H, W] or [H, W, C].
       spec: what it means.
       image: uint8 [H, W, 3].
-      limits: of a map of one channel, the values that get the first and the last colour.
+      limits: of a map of one channel, the values that get the first and the last colour where the
+        spec has no valid range.
 
     Returns:
       uint8 [H, W, 3].
@@ -34,11 +36,7 @@ def picture(
         return value
     if spec.dtype == "float32" and spec.channels == 0:
         known = value != spec.invalid if spec.invalid is not None else np.full(value.shape, True)
-        low, high = limits
-        # Far is dark blue whichever way the values run.
-        position = np.clip((value - low) / max(high - low, 1e-12), 0, 1)
-        position = 1 - position if spec.kind == "depth" else position
-        return _labelled(known, _colour_map(position))
+        return _labelled(known, _colour_map(_position(value, spec, limits)))
     if spec.kind == "classes":
         known = value < len(spec.class_names)
         palette = np.asarray(spec.palette or palettes.default(len(spec.class_names)), np.uint8)
@@ -49,7 +47,7 @@ def picture(
         # No instance is no lack of a label: there is background.
         return np.where(value[..., None] > 0, np.rint(mixed), image).astype(np.uint8)
     elif spec.kind == "normals":
-        known, colours = (value != 0).any(-1), np.rint((value + 1) * 127.5)
+        known, colours = (value != 0).any(-1), np.rint((value * _AXES + 1) * 127.5)
     else:  # offsets: direction by colour, in the units of the largest
         known = (value != 0).any(-1)
         largest = max(float(np.abs(value).max()), 1e-12)
@@ -57,6 +55,15 @@ def picture(
         colours[..., :2] = (value[..., :2] / largest + 1) * 127.5
     mixed = (1 - _OPACITY) * image + _OPACITY * colours
     return _labelled(known, np.rint(mixed))
+
+
+def _position(value: np.ndarray, spec: LabelSpec, limits: tuple[float, float]) -> np.ndarray:
+    """Where on the colour map values are, 0 ... 1; of metric depth, ratios count."""
+    low, high = spec.valid_range or limits
+    value = np.clip(value, low, high)
+    if spec.kind == "depth" and low > 0:
+        value, low, high = np.log(value), np.log(low), np.log(high)
+    return (value - low) / max(high - low, 1e-12)
 
 
 def _labelled(known: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -114,4 +121,4 @@ def _title(shown: np.ndarray, text: str) -> np.ndarray:
 
 
 def _colour_map(position: np.ndarray) -> np.ndarray:
-    return np.rint(matplotlib.colormaps["plasma"](position)[..., :3] * 255)
+    return np.rint(matplotlib.colormaps["plasma_r"](position)[..., :3] * 255)

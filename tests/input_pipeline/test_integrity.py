@@ -47,8 +47,13 @@ def test_damaged_records_are_refused_in_one_message(tmp_path, prepared, name, da
         file.unlink()
     else:
         file.write_bytes(damage(file.read_bytes()))
+
+    def use():
+        builder = folder_files.prepare(yaml, records=records)
+        return datasets.fingerprint(builder), builder.label_specs
+
     with pytest.raises(DatasetError, match=f"are damaged: .*{message}.*Remove that folder"):
-        datasets.fingerprint(folder_files.prepare(yaml, records=records))
+        use()
 
 
 def test_what_a_killed_preparation_left_is_removed(tmp_path, monkeypatch):
@@ -71,7 +76,7 @@ def test_what_is_said_is_what_is_done(tmp_path):
     done = subprocess.run(
         [*command, f"--data_dir={tmp_path}/records"], capture_output=True, text=True, check=True
     )
-    told = [line for line in done.stderr.splitlines() if "converting" not in line]
+    told = [line for line in done.stderr.splitlines() if line and "converting" not in line]
     (records,) = (tmp_path / "records").rglob(integrity.INFO)
     assert told[0].startswith("Preparing folder/data-")
     assert told[0].endswith(f"from {yaml.parent} (2 train, 1 validation).")

@@ -181,6 +181,10 @@ def test_the_preview_shows_every_label(prepared):
     assert by_key["depth"][near].sum() > by_key["depth"][far].sum() > 0
     known = (first["normals"] != 0).any(-1)
     np.testing.assert_array_equal(by_key["normals"][~known], hatched[~known])
+    # Red is right, green is up, blue is towards the camera.
+    colours = (first["normals"][known] * [1, -1, -1] + 1) * 127.5
+    mixed = 0.4 * first["image"][known] + 0.6 * np.rint(colours)
+    np.testing.assert_allclose(by_key["normals"][known], mixed, atol=0.51)
 
 
 def nearest_and_farthest(depth):
@@ -208,4 +212,4 @@ def test_the_legend_has_every_class_in_its_colour_and_no_label_hatched():
     assert drawn.shape[1] == 400
     colours = {tuple(colour) for colour in drawn.reshape(-1, 3).tolist()}
     assert colours >= set(palettes.default(60))  # the rest is only counted
-    assert colours >= {(104, 104, 104), (152, 152, 152)}
+    assert colours >= {(110, 110, 110), (160, 160, 160)}
