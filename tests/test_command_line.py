@@ -154,6 +154,14 @@ def test_the_resolved_config_is_printed_as_overrides():
     assert again == output
 
 
+def test_every_option_is_listed_with_its_meaning():
+    output = run_main.call("--config=branched", "--help_options", "--config.weighting.name=dwa")
+    lines = {line.partition("  ")[0]: line for line in output.splitlines()}
+    assert "config.weighting.temperature=2.0" in lines
+    assert "uncertainty" in lines["config.weighting.name='dwa'"]
+    assert "config.train.batch_size=8" in lines
+
+
 def test_a_work_directory_brings_its_config(tmp_path):
     config = branched.get_config()
     run_main.workdir_of(tmp_path, config)

@@ -61,7 +61,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         usage=f"{prog} [command] --config=<config> [--workdir=<run>] [--config.<key>=<value> ...]",
         description=f"commands:\n{commands}",
-        epilog=f"`{prog} config --config=<config>` prints every key that can be set.",
+        epilog=f"`{prog} config --config=<config>` prints every key that can be set, and with "
+        "--help_options what each means and which other parts could be chosen.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -84,6 +85,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--processes", type=int, help="several processes: how many")
     add("--process", type=int, help="several processes: which one this is, from 0")
     add("--verbosity", type=int, help="1 = what the libraries tell as well, 2 = all of it")
+    add("--help_options", action="store_true", help="print what each key of the config means")
     add("--version", action="version", version=f"mtl_jax {mtl_jax.__version__}")
     return flags
 
@@ -156,10 +158,11 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
             images_per_second=given.images_per_second or 0.0,
         )
     config = _config(given, changes, prog)
-    if name == "config":
+    if given.help_options or name == "config":
+        from mtl_jax import options as declared
         from mtl_jax.commands import config as configuration
 
-        print(configuration.show(config))
+        print(declared.describe(config) if given.help_options else configuration.show(config))
         return 0
     options = {
         "train": {"chosen_seeds": seeds},
