@@ -20,6 +20,7 @@ KINDS = (
     "instances",
     "normals",
     "offsets",
+    "edges",
 )
 
 
@@ -152,6 +153,16 @@ def normals() -> LabelSpec:
         vector_xy=(0, 1),
         invalid=0.0,
     )
+
+
+def edges() -> LabelSpec:
+    """How much of a boundary a pixel is, from 0 to 1, and −1 = unknown."""
+    return LabelSpec(kind="edges", dtype="float32", fill=-1.0, invalid=-1.0, valid_range=(0.0, 1.0))
+
+
+def saliency() -> LabelSpec:
+    """A map of two classes: what stands out, 1, and what does not, 0."""
+    return classes(("background", "salient"), ((0, 114, 178), (230, 159, 0)))
 
 
 def check(array: np.ndarray, spec: LabelSpec, where: str) -> None:

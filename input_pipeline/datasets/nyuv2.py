@@ -16,7 +16,7 @@ import numpy as np
 from input_pipeline import _images, checks, labels, release, sources
 from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
-from input_pipeline.datasets import _matlab
+from input_pipeline.datasets import _matlab, _nyuv2_hub
 from input_pipeline.datasets import _mtan_arrays as mtan
 from input_pipeline.datasets import _nyu_classes as nyu
 from input_pipeline.errors import DatasetError
@@ -26,7 +26,7 @@ _OFFICIAL_COUNTS = {"train": 795, "validation": 654}
 _SPLIT_VARIABLES = {"train": "trainNdxs", "validation": "testNdxs"}
 # Metres. The official training split has 0.713 to 9.995; by the release of MTAN's authors holes may
 # be mixed into what is beside them, as they resized it.
-_DEPTH_RANGE = {"official": (0.5, 10.0), "mtan": (0.01, 10.0)}
+_DEPTH_RANGE = {"official": (0.5, 10.0), "mtan": (0.01, 10.0), "hub": (0.01, 10.0)}
 
 _RELEASE, _SPLITS, _MAPPING = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
 # What h5py finds in the release, whose axes are those of MATLAB backwards: the name, the shape
@@ -48,7 +48,7 @@ class Config(tfds.core.BuilderConfig):
     """Where the arrays come from and the set of classes.
 
     Attributes:
-      source: 'official', the MATLAB file, or 'mtan', the .npy folders.
+      source: 'official', the MATLAB file, 'mtan', the .npy folders, or 'hub', parquet files.
       num_classes: 40 or 13.
       height, width: of the images in pixels.
     """
@@ -62,7 +62,7 @@ class Config(tfds.core.BuilderConfig):
     def __post_init__(self):
         self.description = (
             f"{self.height}×{self.width}, {self.num_classes} classes, depth"
-            f"{', normals' if self.source == 'mtan' else ''}."
+            f"{'' if self.source == 'official' else ', normals'}."
         )
 
 
@@ -109,13 +109,16 @@ class ConvertMtan:
 
 
 class Builder(release.ReleaseBuilder):
-    """Features `id`, `image`, `semseg`, `depth` in metres and, with `mtan_288x384`, `normals`.
+    """Features `id`, `image`, `semseg`, `depth` in metres and, if not `official`, `normals`.
 
     `depth` of the official file is its `depths`, in which the holes of the sensor are filled in;
     what papers evaluate on. Photographs have a white border of a few pixels, which has depth all
     the same; some papers cut rows 45–470 and columns 41–600 out, this does not. Nothing is
     resized. `mtan_288x384` is the authors' release as it is: of its labels the order of the 13
     classes, and of its normals the directions of the axes, are inferred.
+
+    `hub_288x384` has the same authors' arrays and a distractor of noise, which is left out; that
+    row i is their i.npy is not known, so its ids are numbers of rows.
 
     The test split is called `validation`, as there is no other one.
     """
@@ -127,6 +130,7 @@ class Builder(release.ReleaseBuilder):
         Config(name="40classes"),
         Config(name="13classes", num_classes=13),
         Config(name="mtan_288x384", source="mtan", num_classes=13, height=288, width=384),
+        Config(name="hub_288x384", source="hub", num_classes=13, height=288, width=384),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     40classes, 13classes: the folder that manual_dir names holds nyu_depth_v2_labeled.mat (2.8 GB)
@@ -134,6 +138,8 @@ class Builder(release.ReleaseBuilder):
     classMapping40.mat of the code of Gupta, Arbeláez, Malik (CVPR 2013).
     mtan_288x384: it holds train/ and val/ of the preprocessed NYUv2 of
     https://github.com/lorenmt/mtan, each with image/, label/, depth/ and normal/.
+    hub_288x384: it holds the parquet files of the data set tanganke/nyuv2 of the Hugging Face hub;
+    hf download tanganke/nyuv2 --repo-type dataset --include 'data/*' --local-dir <manual_dir>
     Licence: none that we know of; the data set's page asks to cite the paper.
     """
     description = """
@@ -151,7 +157,7 @@ class Builder(release.ReleaseBuilder):
             "semseg": labels.classes(class_names, palette),
             "depth": labels.depth(_DEPTH_RANGE[self.builder_config.source]),
         }
-        if self.builder_config.source == "mtan":
+        if self.builder_config.source != "official":
             specs["normals"] = labels.normals()
         return specs
 
@@ -161,8 +167,10 @@ class Builder(release.ReleaseBuilder):
         return self.builder_config.height, self.builder_config.width
 
     @property
-    def convert(self) -> ConvertOfficial | ConvertMtan:
+    def convert(self) -> ConvertOfficial | ConvertMtan | _nyuv2_hub.Convert:
         """See the classes."""
+        if self.builder_config.source == "hub":
+            return _nyuv2_hub.Convert(self.size)
         if self.builder_config.source == "mtan":
             return ConvertMtan()
         return ConvertOfficial(self.builder_config.num_classes)
@@ -181,6 +189,8 @@ class Builder(release.ReleaseBuilder):
             items = {
                 split: mtan.items(tree, problems, split, folders) for split in _OFFICIAL_COUNTS
             }
+        elif self.builder_config.source == "hub":
+            items = _nyuv2_hub.find(tree, problems, partial=partial)
         else:
             items = _official_items(tree, problems)
         if not problems:
