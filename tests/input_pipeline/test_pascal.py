@@ -239,7 +239,7 @@ def test_listed_examples_without_any_file_are_left_out_of_a_part_only(release, m
         ("", "a list of names, found none"),
         ("a\nb\na\n", "every name once, found 'a' 2 times"),
         ("/JPEGImages/a.jpg /SegmentationPart/a.png", "one name on each line, found '/JPEG"),
-        (b"\xff\xfe", "found no text"),
+        (b"\xff", "line 1 is no such text"),
     ],
 )
 def test_lists_that_are_none_are_refused(release, text, message):
