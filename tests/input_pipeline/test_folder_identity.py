@@ -18,8 +18,8 @@ def full(value):
 
 def test_two_folders_with_one_yaml_have_records_of_their_own(tmp_path):
     for value, site in enumerate(("north", "south")):
-        folder_files.write(tmp_path / site, value=full(value))
-        for file in (tmp_path / site).rglob("*.*"):  # as some archives are unpacked
+        folder_files.write(tmp_path / site, value=full(value), ending=".npy")
+        for file in (tmp_path / site).rglob("*.*"):  # of one size, and unpacked with one time
             os.utime(file, ns=(0, 0))
     yamls = [tmp_path / site / "data.yaml" for site in ("north", "south")]
     assert [read(prepare(yaml))["t0"]["lab"].max() for yaml in yamls] == [0, 1]
