@@ -6,32 +6,40 @@ Nothing here touches `pyplot` or any other global state, so it may run in any th
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib import colors
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is the invalid's black
+DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is grey
+ERROR_COLORMAP = "YlOrRd"  # none is pale
 MAX_DEPTH_MILLIMETRES = 65535
-_TITLE_HEIGHT = 18
+OPACITY = 0.6  # of maps over photographs
+MID_GREY = 128
+_RIGHT, _WRONG = (232, 238, 244), (213, 94, 0)  # pale, and the vermilion of Okabe and Ito
+_FOUND, _MISSED = (130, 170, 200), (0, 60, 120)
+
+
+LegendEntry = tuple[str, tuple[int, int, int] | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class DepthScale:
-    """From depths to colours, the same for every picture of a run.
+    """From depths, or other numbers, to colours, the same for every picture of a run.
 
     Attributes:
       low, high: the depths at the ends of the colour map; what lies beyond takes the end's colour.
       unit: for the colour bar.
       logarithmic: equal ratios, rather than equal differences, of depth look equally different.
+      colormap: Matplotlib's name of it.
     """
 
     low: float
     high: float
     unit: str = "m"
     logarithmic: bool = False
+    colormap: str = DEPTH_COLORMAP
 
     def norm(self) -> colors.Normalize:
         """The Matplotlib norm, which clips."""
@@ -46,36 +54,22 @@ class Panel:
     Attributes:
       title: above the picture.
       picture: [H, W, 3] uint8.
-      legend: (name, RGB 0 ... 255) of all that such a picture may show.
+      legend: (name, RGB 0 ... 255, or None for stripes) of all that such a picture may show.
       absent: the names in the legend of what this one does not show.
       depth_scale: of a picture that needs a colour bar.
+      opacity: of the colours that the legend or bar explains, over a photograph without its own.
     """
 
     title: str
     picture: np.ndarray
-    legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
     absent: frozenset[str] = frozenset()
     depth_scale: DepthScale | None = None
-
-
-def voc_palette(num_colours: int) -> np.ndarray:
-    """The PASCAL VOC colours: the bits of the class id, dealt to R, G, B from the top bit down.
-
-    Returns:
-      [num_colours, 3] uint8; (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), ...
-    """
-    ids = np.arange(num_colours)
-    palette = np.zeros((num_colours, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
-                np.uint8
-            )
-    return palette
+    opacity: float = 1.0
 
 
 def label_picture(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Colours a label map; an id that the palette lacks, such as the ignored one, is black.
+    """Colours a label map; an id that the palette lacks, such as the ignored one, is hatched.
 
     Args:
       labels: [H, W] integer.
@@ -87,12 +81,23 @@ def label_picture(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     known = (labels >= 0) & (labels < len(palette))
     picture = np.asarray(palette, np.uint8)[np.where(known, labels, 0)]
-    picture[~known] = 0
-    return picture
+    return hatched(picture, ~known)
+
+
+def hatched(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The picture with diagonal stripes of two greys, which no map has, where nothing is known.
+
+    Args:
+      picture: [H, W, 3] uint8.
+      unknown: [H, W] bool.
+    """
+    rows, columns = np.indices(unknown.shape, sparse=True)
+    stripes = np.where((rows + columns) % 8 < 2, np.uint8(160), np.uint8(110))
+    return np.where(unknown[..., None], stripes[..., None], picture)
 
 
 def depth_picture(depth: np.ndarray, scale: DepthScale, *, invalid: float = 0.0) -> np.ndarray:
-    """Colours a depth map; `invalid` and NaN are black.
+    """Colours a depth map; `invalid` and NaN are hatched.
 
     Args:
       depth: [H, W] float.
@@ -105,14 +110,14 @@ def depth_picture(depth: np.ndarray, scale: DepthScale, *, invalid: float = 0.0)
     depth = np.asarray(depth, np.float32)
     known = ~np.isnan(depth) & (depth != invalid)
     position = scale.norm()(np.where(known, depth, np.float32(scale.high)))
-    table = _colour_table(DEPTH_COLORMAP)
-    picture = table[np.rint(np.asarray(position) * 255).astype(np.int64)]
-    picture[~known] = 0
-    return picture
+    table = _colour_table(scale.colormap)
+    return hatched(table[np.rint(np.asarray(position) * 255).astype(np.int64)], ~known)
 
 
 def normals_picture(normals: np.ndarray) -> np.ndarray:
     """Colours surface normals: red is right, green up, blue towards the camera; 0 is black.
+
+    This is the form of files; pictures are `hatched` where the normal is unknown.
 
     A file so coloured reads back as x = 2R/255 − 1, y = 1 − 2G/255, z = 1 − 2B/255.
 
@@ -146,7 +151,16 @@ def offset_picture(offsets: np.ndarray) -> np.ndarray:
     return np.rint(colors.hsv_to_rgb(hsv) * 255).astype(np.uint8)
 
 
-def blend(image: np.ndarray, picture: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+def resize_nearest(value: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[h, w, ...] ─► [H, W, ...], the value at each pixel's centre: ids and depths never mix."""
+    rows, columns = (
+        ((np.arange(large) + 0.5) * small / large).astype(np.int64)
+        for large, small in zip(size, value.shape[:2])
+    )
+    return value if value.shape[:2] == size else value[rows[:, None], columns]
+
+
+def blend(image: np.ndarray, picture: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
     """Lays `picture` over `image`, both [H, W, 3] uint8."""
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * picture.astype(np.float32)
     return np.rint(mixed).astype(np.uint8)
@@ -157,35 +171,48 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
-def panel(images: Sequence[np.ndarray], titles: Sequence[str] | None = None) -> np.ndarray:
-    """Puts pictures of one size side by side, each under its title.
+def lay_over(image: np.ndarray, picture: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
+    """A picture over a photograph without its colours, so that those of the picture can be told.
 
-    Args:
-      images: each [H, W, 3] uint8.
-      titles: as many, or None for none.
-
-    Returns:
-      [H', W', 3] uint8, on white.
-
-    Raises:
-      ValueError: there is no picture, or sizes or numbers differ.
+    The photograph keeps half of its contrast, around mid-grey, over which legends show theirs.
     """
-    shapes = [image.shape for image in images]
-    if len(set(shapes)) != 1 or shapes[0][2:] != (3,):
-        raise ValueError(f"panel: expected pictures of one shape [H, W, 3], found {shapes}.")
-    if titles is not None and len(titles) != len(images):
-        raise ValueError(f"panel: {len(images)} pictures, but {len(titles)} titles.")
-    height, width, _ = shapes[0]
-    gap, top = 4, _TITLE_HEIGHT if titles else 0
-    canvas = np.full(
-        (top + height, len(images) * (width + gap) - gap, 3), np.uint8(255), dtype=np.uint8
-    )
-    for i, image in enumerate(images):
-        left = i * (width + gap)
-        canvas[top:, left : left + width] = image
-        if titles:
-            canvas[:top, left : left + width] = _title_strip(titles[i], width)
-    return canvas
+    soft = (grey(image).astype(np.float32) + MID_GREY) / 2
+    return blend(np.rint(soft).astype(np.uint8), picture, opacity)
+
+
+def outline(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The picture, darker where labels touch others below or to the right."""
+    edge = np.zeros(labels.shape, bool)
+    edge[:-1] |= labels[1:] != labels[:-1]
+    edge[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    return np.where(edge[..., None], picture // 3, picture)
+
+
+def wrong_pixels(title: str, wrong: np.ndarray, known: np.ndarray) -> Panel:
+    """A panel of [H, W] bool arrays: what is wrong, of what is known."""
+    picture = np.where(wrong[..., None], np.uint8(_WRONG), np.uint8(_RIGHT))
+    legend = (("right", _RIGHT), ("wrong", _WRONG))
+    return Panel(title, hatched(picture, ~known), legend)
+
+
+def missed_and_invented(name: str, found: np.ndarray, there: np.ndarray) -> Panel:
+    """A panel of [H, W] bool arrays: what is predicted somewhere, and what is there."""
+    missed, invented = there & ~found, found & ~there
+    picture = np.full((*found.shape, 3), _RIGHT, np.uint8)
+    for where, colour in ((found & there, _FOUND), (missed, _MISSED), (invented, _WRONG)):
+        picture[where] = colour
+    either = max(int(np.sum(found | there)), 1)
+    legend = (("found", _FOUND), ("missed", _MISSED), ("invented", _WRONG))
+    return Panel(f"{name}: {100 * np.sum(found & there) / either:.0f} % shared", picture, legend)
+
+
+def error_map(
+    title: str, error: np.ndarray, known: np.ndarray, *, largest: float, unit: str
+) -> Panel:
+    """A panel of errors per pixel, 0 or more, [H, W] float, with its colour bar."""
+    scale = DepthScale(0.0, largest, unit, colormap=ERROR_COLORMAP)
+    picture = depth_picture(np.where(known, error, np.nan), scale, invalid=-1.0)
+    return Panel(title, picture, depth_scale=scale)
 
 
 def encode_png(picture: np.ndarray) -> bytes:
@@ -268,10 +295,3 @@ def _colour_table(name: str) -> np.ndarray:
     """[256, 3] uint8."""
     table = matplotlib.colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3]
     return np.rint(table * 255).astype(np.uint8)
-
-
-def _title_strip(title: str, width: int) -> np.ndarray:
-    """[_TITLE_HEIGHT, width, 3] uint8, black on white; a title too long is cut at the right."""
-    strip = Image.new("RGB", (width, _TITLE_HEIGHT), "white")
-    ImageDraw.Draw(strip).text((3, 2), title, fill="black", font=ImageFont.load_default(12))
-    return np.asarray(strip)

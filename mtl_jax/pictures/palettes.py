@@ -39,16 +39,13 @@ def distinct(count: int) -> tuple[tuple[int, int, int], ...]:
     The first ones are the same for every count.
 
     Args:
-      count: of colours, 1 ... 256.
+      count: of colours; beyond 256 they come again.
 
     Returns:
       `count` triples of 0 ... 255.
-
-    Raises:
-      ValueError: `count` is out of range.
     """
-    if not 1 <= count <= 256:
-        raise ValueError(f"distinct: {count} colours; expected 1 to 256.")
+    if count > 256:
+        return distinct(256) + distinct(count - 256)
     grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).reshape(-1, 3)
     lab = to_lab(grid)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
@@ -58,10 +55,10 @@ def distinct(count: int) -> tuple[tuple[int, int, int], ...]:
     greys = _as_seen(np.array([[0] * 3, [128] * 3, [255] * 3], np.float64))
     nearest = np.min([_distance(seen, greys[:, i]) for i in range(3)], axis=0)
     chosen = [np.array(_FIRST, np.float64)]
-    while len(chosen) < count:
+    while len(chosen) < count:  # the first is there whatever the count
         nearest = np.minimum(nearest, _distance(seen, _as_seen(chosen[-1][None])[:, 0]))
         chosen.append(candidates[np.argmax(nearest.round(6))])
-    return tuple(tuple(int(channel) for channel in colour) for colour in chosen)
+    return tuple(tuple(int(channel) for channel in colour) for colour in chosen[:count])
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:

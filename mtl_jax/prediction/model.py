@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mtl_jax import checkpoints, system, views
-from mtl_jax.prediction import figures, inputs
+from mtl_jax.pictures import figures
+from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item, Network
 from mtl_jax.prediction.settings import FIGURES, Settings

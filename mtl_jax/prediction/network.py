@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax import tasks as all_tasks
+from mtl_jax.pictures.maps import resize_nearest
 from mtl_jax.prediction import tiles
 from mtl_jax.prediction.settings import Settings
 from mtl_jax.system import MULTIPLE_OF
@@ -217,15 +218,6 @@ def pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Repeats the last row and column of [H, W, ...] until its size is `size`."""
     bottom, right = (large - small for large, small in zip(size, image.shape[:2]))
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
-
-
-def resize_nearest(value: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[h, w, ...] ─► [H, W, ...], the value at each pixel's centre: ids and depths never mix."""
-    rows, columns = (
-        ((np.arange(large) + 0.5) * small / large).astype(np.int64)
-        for large, small in zip(size, value.shape[:2])
-    )
-    return value if value.shape[:2] == size else value[rows[:, None], columns]
 
 
 def _shrunk(size: tuple[int, int], max_size: int) -> tuple[int, int]:

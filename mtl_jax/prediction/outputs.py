@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax.pictures import figures
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.prediction import figures
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item
 from mtl_jax.prediction.settings import FIGURES, Settings

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import tqdm
 
-from mtl_jax.prediction import figures, inputs, outputs, videos
+from mtl_jax.pictures import figures
+from mtl_jax.prediction import inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item, Network, naming
 from mtl_jax.prediction.settings import FIGURES, Settings

@@ -93,6 +93,9 @@ class Task(Protocol):
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
         """One map laid over its [H, W, 3] uint8 image, with what explains the colours."""
 
+    def error_panel(self, value: np.ndarray, target: Any) -> visualization.Panel:
+        """How far one map is from its target, for pictures of validation; optional."""
+
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """(file contents, suffix such as '.png', remark) of one map.
 

@@ -149,8 +149,16 @@ class Depth:
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
         """The depth map over the photograph without its colours, with a colour bar."""
-        picture = visualization.blend(visualization.grey(image), self.visualize(value))
-        return visualization.Panel(self.name, picture, depth_scale=self._scale)
+        picture = visualization.lay_over(image, self.visualize(value))
+        opacity = visualization.OPACITY
+        return visualization.Panel(self.name, picture, depth_scale=self._scale, opacity=opacity)
+
+    def error_panel(self, value: np.ndarray, target: np.ndarray) -> visualization.Panel:
+        """The error as a share of the label."""
+        known = ~np.isnan(target) & (target != self.invalid)
+        error = np.abs(value - target) / np.where(known & (target != 0), np.abs(target), np.inf)
+        title = f"{self.name}: error / label, mean {_mean(error, known):.2f}"
+        return visualization.error_map(title, error, known, largest=0.5, unit="")
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """Metric depth as a 16-bit PNG in millimetres, anything else as float32 .npy."""
@@ -225,6 +233,10 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Depth:
         loss_name=options.loss,
         averaging=options.averaging,
     )
+
+
+def _mean(error: np.ndarray, known: np.ndarray) -> float:
+    return float(error[known].mean()) if known.any() else 0.0
 
 
 def _valid_range(name, key, value) -> tuple[float, float]:

@@ -196,6 +196,11 @@ class Instances(Offsets):
         """The instances over the photograph, each in a colour, with an outline and its number."""
         return visualization.Panel(self.name, instance_drawing.draw_over(image, value))
 
+    def error_panel(self, value: np.ndarray, target: Mapping[str, np.ndarray]):
+        """Which pixels of instances are missed, and which are none."""
+        found, known = np.asarray(value) > 0, np.asarray(target["ids"]) > 0
+        return visualization.missed_and_invented(self.name, found, known)
+
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """A 16-bit PNG of instance ids."""
         return visualization.encode_id_png(value), ".png", ""

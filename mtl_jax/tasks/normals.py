@@ -94,19 +94,29 @@ class Normals:
         return average
 
     def visualize(self, value: np.ndarray) -> np.ndarray:
-        return visualization.normals_picture(value)
+        unknown = ~np.asarray(value).any(axis=-1)
+        return visualization.hatched(visualization.normals_picture(value), unknown)
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
         """The normals over the photograph without its colours, and a legend of directions."""
         axes = {"right": (1, 0, 0), "up": (0, -1, 0), "towards the camera": (0, 0, -1)}
         colours = visualization.normals_picture(np.array([list(axes.values())], np.float32))[0]
         legend = tuple((name, tuple(colour.tolist())) for name, colour in zip(axes, colours))
-        picture = visualization.blend(visualization.grey(image), self.visualize(value))
-        return visualization.Panel(self.name, picture, legend=legend)
+        picture = visualization.lay_over(image, self.visualize(value))
+        opacity = visualization.OPACITY
+        return visualization.Panel(self.name, picture, legend=legend, opacity=opacity)
+
+    def error_panel(self, value: np.ndarray, target: np.ndarray) -> visualization.Panel:
+        """The angle between prediction and label."""
+        known = target.any(axis=-1)
+        angle = np.degrees(np.arccos(np.clip(np.sum(value * target, axis=-1), -1, 1)))
+        mean = float(angle[known].mean()) if known.any() else 0.0
+        title = f"{self.name}: angle, mean {mean:.1f}°"
+        return visualization.error_map(title, angle, known, largest=60.0, unit="°")
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """An RGB PNG, as `mtl_jax.pictures.maps.normals_picture` colours them."""
-        return visualization.encode_png(self.visualize(value)), ".png", ""
+        return visualization.encode_png(visualization.normals_picture(value)), ".png", ""
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "normals", "axes": ["right", "down", "ahead"], "file": "normals_png"}

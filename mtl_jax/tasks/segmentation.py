@@ -12,6 +12,7 @@ from mtl_jax import losses, metrics
 from mtl_jax._options import Option, each, one_of, text, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
+from mtl_jax.pictures import palettes
 from mtl_jax.tasks import _specs
 
 LOSSES = {"cross_entropy": losses.cross_entropy}
@@ -110,14 +111,26 @@ class Segmentation:
         return visualization.label_picture(value, np.asarray(self.palette, np.uint8))
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> visualization.Panel:
-        """The label map over the photograph, with a legend of the classes."""
-        present = {self.class_names[c] for c in np.unique(value) if 0 <= c < self.channels}
+        """The label map over the photograph without its colours, with a legend of the classes."""
+        ids = np.unique(value)
+        present = {self.class_names[c] for c in ids if 0 <= c < self.channels}
+        stripes = () if np.all((ids >= 0) & (ids < self.channels)) else (("no label", None),)
         return visualization.Panel(
             title=self.name,
-            picture=visualization.blend(image, self.visualize(value)),
-            legend=tuple(zip(self.class_names, self.palette)),
+            picture=visualization.outline(
+                visualization.lay_over(image, self.visualize(value)), np.asarray(value)
+            ),
+            opacity=visualization.OPACITY,
+            legend=(*zip(self.class_names, self.palette), *stripes),
             absent=frozenset(self.class_names) - present,
         )
+
+    def error_panel(self, value: np.ndarray, target: np.ndarray) -> visualization.Panel:
+        """Which pixels have another class than the label says."""
+        known = target != self.ignore
+        wrong = known & (value != target)
+        share = np.sum(wrong) / max(np.sum(known), 1)
+        return visualization.wrong_pixels(f"{self.name}: {100 * share:.1f} % wrong", wrong, known)
 
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """A palette PNG of class ids."""
@@ -168,7 +181,7 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Segmentati
             f"config.tasks.{name}: expected the number of classes of the data set's {key!r}, "
             f"{len(class_names)}, found num_classes={num_classes}."
         )
-    palette = spec["palette"] or visualization.voc_palette(len(class_names)).tolist()
+    palette = spec["palette"] or palettes.distinct(len(class_names))
     return Segmentation(
         name=name,
         key=key,

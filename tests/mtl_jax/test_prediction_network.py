@@ -7,8 +7,9 @@ import pytest
 from toy_predictions import TASKS, BrightestChannel, maps_of, photograph
 
 from mtl_jax import tasks
+from mtl_jax.pictures.maps import resize_nearest
 from mtl_jax.prediction import Settings
-from mtl_jax.prediction.network import Item, Network, pad, resize_nearest
+from mtl_jax.prediction.network import Item, Network, pad
 
 INSTANCES = tasks.build(
     {

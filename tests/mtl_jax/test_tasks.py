@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mtl_jax import tasks
+from mtl_jax.pictures import palettes
 
 RNG = np.random.default_rng(0)
 CLASSES = {
@@ -69,7 +70,7 @@ def test_build_keeps_every_task_and_its_facts():
         "depth": 1,
     }
     assert built["body"].key == "parts"
-    assert built["body"].palette == ((0, 0, 0), (128, 0, 0))
+    assert built["body"].palette == palettes.distinct(2)
     assert built["semseg"].headline == ("miou", "max")
     assert built["depth"].headline == ("si_log_rmse", "min")
 
@@ -79,6 +80,9 @@ def test_build_keeps_every_task_and_its_facts():
     [
         (lambda: tasks.build(ml_collections.ConfigDict(), {}), "config.tasks is empty"),
         (lambda: _build("semseg", CLASSES, type=""), "config.tasks.semseg.type is not set"),
+        (lambda: tasks.build({"a.b": {"type": "depth"}}, {}), "'a.b' cannot be the name of a task"),
+        (lambda: tasks.build({"a/b": {"type": "depth"}}, {}), "'a/b' cannot be the name of a task"),
+        (lambda: tasks.build({"x" * 65: {"type": "depth"}}, {}), "up to 64 letters, digits"),
         (lambda: _build("semseg", CLASSES, type="segmentatoin"), "Did you mean 'segmentation'"),
         (lambda: _semseg(los="x"), r"config.tasks.semseg.los is unknown. Did you mean 'loss'"),
         (lambda: _semseg(loss="focal"), "loss='focal'; expected one of cross_entropy"),
@@ -224,7 +228,8 @@ def test_pixels_of_ignored_truth_count_nowhere():
 def test_label_panel_tells_the_classes_present_from_the_absent():
     labels = np.int32([[0, 0, 2], [2, 255, 0]])
     panel = _semseg().panel(np.zeros((2, 3, 3), np.uint8), labels)
-    assert panel.legend == (("road", (128, 64, 128)), ("sky", (70, 130, 180)), ("car", (0, 0, 142)))
+    classes = (("road", (128, 64, 128)), ("sky", (70, 130, 180)), ("car", (0, 0, 142)))
+    assert panel.legend == (*classes, ("no label", None))
     assert panel.absent == {"sky"}
     assert panel.picture.shape == (2, 3, 3)
 

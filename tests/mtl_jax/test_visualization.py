@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtl_jax import tasks
 from mtl_jax.pictures import maps as visualization
+from mtl_jax.pictures import palettes
 
 RNG = np.random.default_rng(0)
 
@@ -16,20 +18,81 @@ def _decode(contents):
         return picture.mode, np.asarray(picture)
 
 
-def test_voc_palette_published_colours():
-    palette = visualization.voc_palette(256)
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 7: (128, 128, 128), 8: (64, 0, 0), 15: (192, 128, 128)}
-    for class_id, colour in known.items():
-        assert tuple(palette[class_id]) == colour
-    assert tuple(palette[255]) == (224, 224, 192)
-    assert len(np.unique(palette, axis=0)) == 256
+STRIPES = [160, 160, 110, 110, 110, 110, 110, 110, 160]
 
 
-def test_label_picture_colours_and_black_for_what_has_none():
-    picture = visualization.label_picture(
-        np.int32([[0, 1, 2, 255, -1]]), np.uint8([[9, 8, 7], [1, 2, 3]])
-    )
-    np.testing.assert_array_equal(picture, [[[9, 8, 7], [1, 2, 3], [0] * 3, [0] * 3, [0] * 3]])
+def test_label_picture_colours_and_stripes_for_what_has_none():
+    ids = np.int32([[0, 1, 2, 255, -1]])
+    picture = visualization.label_picture(ids, np.uint8([[9, 8, 7], [1, 2, 3]]))
+    stripes = [[grey] * 3 for grey in STRIPES[2:5]]
+    np.testing.assert_array_equal(picture[0], [[9, 8, 7], [1, 2, 3], *stripes])
+
+
+def test_stripes_are_diagonal_and_only_where_nothing_is_known():
+    picture = np.full((3, 9, 3), 7, np.uint8)
+    unknown = np.ones((3, 9), bool)
+    unknown[1, 4] = False
+    found = visualization.hatched(picture, unknown)
+    np.testing.assert_array_equal(found[0, :, 1], STRIPES)
+    np.testing.assert_array_equal(found[1, :-1, 1], [*STRIPES[1:5], 7, *STRIPES[6:]])
+    np.testing.assert_array_equal(picture, 7)
+
+
+def test_normals_that_are_unknown_are_hatched_in_pictures_and_black_in_files():
+    task = tasks.build({"normals": {"type": "normals"}}, {})["normals"]
+    normals = np.float32([[[0, 0, 0], [1, 0, 0], [0, -1, 0], [0, 0, -1]]])
+    colours = [[255, 128, 128], [128, 255, 128], [128, 128, 255]]  # right, up, to the camera
+    np.testing.assert_array_equal(task.visualize(normals)[0], [[160] * 3, *colours])
+    _, decoded = _decode(task.encode(normals)[0])
+    np.testing.assert_array_equal(decoded[0], [[0] * 3, *colours])
+
+
+def test_overlays_show_the_colours_of_legends():
+    """Over any photograph the same, up to a quarter of its contrast."""
+    picture = np.full((1, 3, 3), (250, 10, 40), np.uint8)
+    image = np.uint8([[[0, 0, 0], [128, 128, 128], [255, 255, 255]]])
+    found = visualization.lay_over(image, picture, 0.6)[0].astype(int)
+    legend = np.rint(0.4 * 128 + 0.6 * picture[0, 0])
+    np.testing.assert_allclose(found[1], legend, atol=1)
+    np.testing.assert_allclose(found[[0, 2]] - legend, [[-25.6] * 3, [25.4] * 3], atol=1)
+
+
+def test_outlines_are_where_labels_touch():
+    labels = np.int32([[0, 0, 1], [0, 2, 1]])
+    found = visualization.outline(np.full((2, 3, 3), 90, np.uint8), labels)
+    np.testing.assert_array_equal(found[..., 0], [[90, 30, 90], [30, 30, 90]])
+
+
+def test_colours_can_be_told_apart_by_all_eyes():
+    colours = np.array(palettes.distinct(40))
+    assert palettes.distinct(8) == palettes.distinct(40)[:8]
+    assert len(set(palettes.distinct(256))) == 256
+    assert palettes.distinct(300)[256:] == palettes.distinct(44)
+    greys = np.uint8([[0] * 3, [64] * 3, [128] * 3, [192] * 3, [255] * 3])
+    for see in (
+        palettes.to_lab,
+        lambda rgb: palettes.as_seen_without("protanopia", rgb),
+        lambda rgb: palettes.as_seen_without("deuteranopia", rgb),
+    ):
+        for count, least in ((8, 30), (19, 17), (40, 11)):
+            seen = see(colours[:count])
+            distance = np.linalg.norm(seen[:, None] - seen, axis=-1)
+            assert distance[~np.eye(count, dtype=bool)].min() > least
+    to_grey = np.linalg.norm(palettes.to_lab(colours)[:, None] - palettes.to_lab(greys), axis=-1)
+    assert to_grey.min() > 25
+
+
+def test_cielab_is_that_of_the_standard():
+    """Values of sRGB's primaries (D65), as in colour science's tables."""
+    expected = {
+        (255, 255, 255): (100, 0, 0),
+        (255, 0, 0): (53.24, 80.09, 67.20),
+        (0, 255, 0): (87.73, -86.18, 83.18),
+        (0, 0, 255): (32.30, 79.19, -107.86),
+        (5, 5, 5): (1.37, 0, 0),
+    }
+    for rgb, lab in expected.items():
+        np.testing.assert_allclose(palettes.to_lab(np.array(rgb)), lab, atol=0.02)
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
@@ -40,7 +103,7 @@ def test_depth_picture_ends_and_invalid(logarithmic):
     near, below, far, beyond, unknown, nan, ten = picture[0]
     np.testing.assert_array_equal(near, below)
     np.testing.assert_array_equal(far, beyond)
-    np.testing.assert_array_equal([unknown, nan], 0)
+    np.testing.assert_array_equal([unknown, nan], [[110] * 3, [110] * 3])
     assert near.sum() > far.sum() > 0
     # 10 of 1 ... 100 lies in the middle of a logarithmic scale and near the end of a linear one.
     middle = visualization.depth_picture(np.float32([[50.5]]), visualization.DepthScale(1.0, 100.0))
@@ -50,33 +113,6 @@ def test_depth_picture_ends_and_invalid(logarithmic):
 def test_blend_weighs():
     image, picture = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
     assert np.all(visualization.blend(image, picture, 0.25) == 125)
-
-
-def test_panel_puts_pictures_side_by_side():
-    images = RNG.integers(0, 256, (3, 20, 30, 3)).astype(np.uint8)
-    plain = visualization.panel(images)
-    assert plain.shape == (20, 3 * 30 + 2 * 4, 3)
-    titled = visualization.panel(images, ["input", "a title far too long for thirty pixels", ""])
-    for i, image in enumerate(images):
-        left = i * 34
-        np.testing.assert_array_equal(plain[:, left : left + 30], image)
-        np.testing.assert_array_equal(titled[-20:, left : left + 30], image)
-    assert titled[:-20, :30].min() == 0  # black letters
-    assert titled[:-20, 30:34].min() == 255  # not beyond their own picture
-
-
-@pytest.mark.parametrize(
-    ("shapes", "titles", "message"),
-    [
-        ([], None, "expected pictures of one shape"),
-        ([(2, 3, 3), (2, 4, 3)], None, "expected pictures of one shape"),
-        ([(2, 3)], None, "expected pictures of one shape"),
-        ([(2, 3, 3)], ["a", "b"], "1 pictures, but 2 titles"),
-    ],
-)
-def test_panel_refuses(shapes, titles, message):
-    with pytest.raises(ValueError, match=message):
-        visualization.panel([np.zeros(shape, np.uint8) for shape in shapes], titles)
 
 
 def test_grey_keeps_brightness_alone():
@@ -93,7 +129,7 @@ def test_png_files_round_trip():
     assert mode == "RGB"
     np.testing.assert_array_equal(decoded, picture)
     labels = RNG.integers(0, 256, (5, 6))
-    mode, decoded = _decode(visualization.encode_label_png(labels, visualization.voc_palette(7)))
+    mode, decoded = _decode(visualization.encode_label_png(labels, palettes.distinct(7)))
     assert mode == "P"
     np.testing.assert_array_equal(decoded, labels)
 
