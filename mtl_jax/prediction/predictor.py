@@ -81,17 +81,7 @@ def predict_files(
     except KeyboardInterrupt:
         report(f"Interrupted. {len(run.written)} files are complete: {folder}")
         raise
-    report(f"Predicted on {len(files) - len(run.failures)} of {len(files)} files: {folder}")
-    if run.remarks:
-        more = f" Likewise {len(run.remarks) - 1} more files." if len(run.remarks) > 1 else ""
-        report(f"{run.remarks[0]}.{more}")
-    for incomplete in run.incomplete:
-        report(incomplete)
-    if run.failures:
-        raise PredictionError(
-            f"{len(run.failures)} of {len(files)} files could not be read or written; all others "
-            "are done.\n" + "\n".join(f"  {failure}" for failure in run.failures)
-        )
+    run.sum_up(len(files), report)
     return run.written
 
 
@@ -166,6 +156,20 @@ class _Run:
             if error.errno not in _NAME_ERRORS:
                 raise
             self.failures.append(self._no_such_name(inputs.shown(file), error))
+
+    def sum_up(self, count: int, report: Callable[[str], None]) -> None:
+        """Says what became of `count` files. Raises PredictionError if some failed."""
+        report(f"Predicted on {count - len(self.failures)} of {count} files: {self._folder}")
+        if self.remarks:
+            rest = len(self.remarks) - 1
+            report(f"{self.remarks[0]}." + (f" Likewise {rest} more files." if rest else ""))
+        for incomplete in self.incomplete:
+            report(incomplete)
+        if self.failures:
+            raise PredictionError(
+                f"{len(self.failures)} of {count} files could not be read or written; all others "
+                "are done.\n" + "\n".join(f"  {failure}" for failure in self.failures)
+            )
 
     def _no_such_name(self, origin: str, error: OSError) -> str:
         return f"{origin}: {self._folder} takes no file of such a name ({error.strerror})."
