@@ -130,7 +130,7 @@ def _builder(
     module = importlib.import_module(f"{__name__}.{dataset}")
     directory = os.path.expanduser(data_dir) if data_dir else None
     if hasattr(module, "builder_config"):
-        root = directory or os.fspath(tfds.core.constants.DATA_DIR)
+        root = directory or os.path.expanduser(tfds.core.constants.DATA_DIR)
         config = module.builder_config(config, manual_dir=manual_dir, data_dir=root)
         return module, module.Builder(config=config, data_dir=directory)
     configs = [config.name for config in module.Builder.BUILDER_CONFIGS]
