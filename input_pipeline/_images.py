@@ -52,17 +52,12 @@ class Photo(NamedTuple):
     contents: bytes
 
 
-def read_rgb(file: Readable, *, key: str = "image") -> np.ndarray:
-    """Reads an 8-bit RGB photograph: uint8 [H, W, 3].
+def read_photo(file: Readable, *, key: str = "image") -> Photo:
+    """Reads an 8-bit RGB photograph.
 
     Raises:
-      DatasetError: the file is missing, does not decode, or is not 8-bit RGB.
+      DatasetError: the file is missing, does not decode to its end, or is not 8-bit RGB.
     """
-    return read_photo(file, key=key).pixels
-
-
-def read_photo(file: Readable, *, key: str = "image") -> Photo:
-    """As `read_rgb`, with the contents of the file."""
     return _read_photo(file, key, bits={"RGB": (8,)}, expected="an 8-bit RGB image")
 
 

@@ -141,7 +141,7 @@ def test_other_numbers_of_bits_are_refused_where_pillow_would_change_the_values(
     (tmp_path / "rgb16.png").write_bytes(raw_png(16, 2, [bytes(range(12))], 2))
     assert np.asarray(Image.open(tmp_path / "rgb16.png")).dtype == np.uint8  # the trap
     with pytest.raises(DatasetError, match=r"rgb16.png, key 'image': .*PNG of 16 bits"):
-        _images.read_rgb(tmp_path / "rgb16.png")
+        _images.read_photo(tmp_path / "rgb16.png")
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "32.tif")
     with pytest.raises(DatasetError, match=r"32.tif, key 'x': .*found mode 'I'"):
         _images.read_uint16(tmp_path / "32.tif", key="x")
