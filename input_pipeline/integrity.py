@@ -2,12 +2,14 @@
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from array_record.python import array_record_module
 
-from input_pipeline._tensorflow import tfds
 from input_pipeline.errors import DatasetError
+
+if TYPE_CHECKING:  # the processes that convert examples import this file
+    from input_pipeline._tensorflow import tfds
 
 INFO = "dataset_info.json"  # as TFDS calls it
 
@@ -30,7 +32,7 @@ def check_info(directory: str | os.PathLike) -> None:
             raise damaged(directory, f"{INFO} has no text under {name!r}")
 
 
-def check_shards(builder: tfds.core.DatasetBuilder) -> None:
+def check_shards(builder: "tfds.core.DatasetBuilder") -> None:
     """Compares the number of records in every file with the metadata.
 
     Raises:

@@ -71,7 +71,7 @@ class Convert:
 
     def __call__(self, item: Item) -> dict[str, Any]:
         files = item.files
-        example = {
+        example: dict[str, Any] = {
             "image": _images.read_any_photo(files["image"]),
             "semseg": _semseg(files["semseg"]),
             "normals": self._normals(files["normals"]),
