@@ -1,19 +1,16 @@
 """One gradient from the losses of all tasks: of a batch, or of its micro-batches one by one."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters import ad
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtl_jax import weightings
+from mtl_jax.errors import ConfigError
+from mtl_jax.sharing import Batch, Cut, Split, task_losses
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
-
-Batch = dict[str, jax.Array]
 
 
 class Found(NamedTuple):
@@ -51,6 +48,19 @@ class MicroBatches:
             self._keys = jax.random.split(key, count)
             self._parts = jax.tree.map(lambda array: self._split(array, mesh), batch)
             self.shares = self._shares()
+
+    def only(self) -> tuple[Batch, jax.Array]:
+        """The batch and its key, where it is not cut.
+
+        Raises:
+          ConfigError: it is.
+        """
+        if self.count > 1:
+            raise ConfigError(
+                f"config.weighting.representation=True with config.train.accumulate={self.count}: "
+                "features are those of one batch, and so would be the weights. Use one of the two."
+            )
+        return self._parts, self._keys
 
     def _split(self, array, mesh: Mesh):
         # Every n-th example, so that each device keeps its own examples.
@@ -120,43 +130,14 @@ def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -
     if not weighting.needs_gradients:
         return _of_total(state, parts, weighting_key)
     split = Split(parts.system, state.variables, parts.image_shape)
+    combined = _combined_at_features if weighting.representation else _combined
     if weighting.update_every == 1:
-        return _combined(state, parts, split, weighting_key)
+        return combined(state, parts, split, weighting_key)
     return jax.lax.cond(
         state.step % weighting.update_every == 0,
-        lambda: _combined(state, parts, split, weighting_key),
+        lambda: combined(state, parts, split, weighting_key),
         lambda: _with_old_weights(state, parts, split),
     )
-
-
-def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
-    """The unweighted training loss of every task on one batch.
-
-    Returns:
-      {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
-    """
-    variables = {
-        "params": system.freezing.without_gradient(model_params),
-        "batch_stats": batch_stats,
-    }
-    with system.freezing.running_statistics():
-        predictions, mutated = system.model.apply(
-            variables,
-            system.normalize(batch["image"]),
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-        )
-    supervised = [predictions.final]
-    if system.deep_supervision:
-        supervised = [*predictions.auxiliary, predictions.final]
-    losses, labelled = {}, {}
-    for name, task in system.tasks.items():
-        targets = task.targets(batch)
-        each = [task.loss(outputs[name], targets, batch["valid"]) for outputs in supervised]
-        losses[name] = sum(each) / len(each)
-        labelled[name] = task.labelled(targets, batch["valid"])
-    return losses, labelled, mutated.get("batch_stats", {})
 
 
 def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
@@ -196,71 +177,13 @@ def _scaled(loss, share):
     return loss * share + jax.lax.stop_gradient(loss - loss * share)
 
 
-class Split:
-    """The model's parameters as those that tasks share, and each task's own.
-
-    Shared is what more than one task's predictions depend on, whatever a batch has labels of.
-    """
-
-    def __init__(self, system: System, variables: dict[str, Any], image_shape: tuple[int, int]):
-        """Reads the network's graph.
-
-        Args:
-          variables: of the model, or their shapes.
-          image_shape: (H, W) of images.
-        """
-
-        def outputs(params, batch_stats, image, key):
-            variables = {"params": params, "batch_stats": batch_stats}
-            rngs, mutable = {"dropout": key}, ["batch_stats"]
-            found, _ = system.model.apply(variables, image, train=True, mutable=mutable, rngs=rngs)
-            every = [*found.auxiliary, found.final] if system.deep_supervision else [found.final]
-            return [sum(jnp.sum(maps[task]) for maps in every) for task in system.weighting.tasks]
-
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(variables))
-        image = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        params = shapes["params"]
-        table = weightings.reached(outputs, params, shapes["batch_stats"], image, key)
-        self.shared = [int(tasks.sum()) > 1 for tasks in table]
-        # Of an array that no prediction depends on, the gradient is 0 whoever owns it.
-        self.owners = [int(np.argmax(tasks)) for tasks in table]
-
-    def shared_leaves(self, tree: Any) -> list[Any]:
-        """The arrays that tasks share."""
-        return [leaf for leaf, s in zip(jax.tree.leaves(tree), self.shared, strict=True) if s]
-
-    def own_leaves(self, trees: Sequence[Any]) -> list[Any]:
-        """The other arrays, each from the tree of the task that owns it."""
-        leaves = [jax.tree.leaves(tree) for tree in trees]
-        return [
-            leaves[owner][index]
-            for index, (owner, s) in enumerate(zip(self.owners, self.shared, strict=True))
-            if not s
-        ]
-
-    def joined(self, like: Any, shared: list[Any], own: list[Any], factors: jax.Array) -> Any:
-        """A tree like `like`; a task's own arrays are multiplied by its one of `factors`, [K]."""
-        shared, own = iter(shared), iter(own)
-        leaves = [
-            next(shared) if s else factors[owner] * next(own)
-            for owner, s in zip(self.owners, self.shared, strict=True)
-        ]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
 def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_key) -> Found:
     """For a weighting of gradients: it gets every task's own, averaged over all parts."""
     weighting = parts.system.weighting
 
     def of_part(batch_stats, part, key, shares):
         losses, pullback, labelled, stats = _linearised(parts, state, batch_stats, part, key)
-        # Nothing by its type, and not by its value: it is not carried through the other heads.
-        nothing = {t: ad.Zero(jax.typeof(loss).to_tangent_aval()) for t, loss in losses.items()}
-        each = [
-            pullback(nothing | {task: jnp.asarray(shares[task], jnp.float32)})[0]
-            for task in weighting.tasks
-        ]
+        each = [pullback(_one_of(losses, task, shares[task]))[0] for task in weighting.tasks]
         shared = [split.shared_leaves(gradient) for gradient in each]
         return (shared, split.own_leaves(each)), stats, losses, labelled, ()
 
@@ -274,6 +197,50 @@ def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_ke
         weighting_key,
     )
     return _joined(state, weighting, split, combined, own, (batch_stats, losses, labelled))
+
+
+def _combined_at_features(state: TrainState, parts: MicroBatches, split: Split, weighting_key):
+    """As `_combined`, by the gradients at the features where the network's shared part ends.
+
+    ∂L_k/∂θ = (∂z/∂θ)ᵀ ∂L_k/∂z is linear, so that one pass through the shared part is enough.
+    """
+    weighting, system = parts.system.weighting, parts.system
+    batch, key, params = *parts.only(), state.params["model"]
+    cut = Cut(system, split, state.variables, parts.image_shape)
+    image = system.normalize(batch["image"])
+    features, to_shared, shared_stats = jax.vjp(
+        lambda params: cut.features(params, state.batch_stats, image, key), params, has_aux=True
+    )
+
+    def losses_of(params, features):
+        losses, *rest = cut.losses(features, params, state.batch_stats, batch, key)
+        return losses, rest
+
+    losses, pullback, (labelled, stats) = jax.vjp(losses_of, params, features, has_aux=True)
+    own, at_features = zip(
+        *(pullback(_one_of(losses, task)) for task in weighting.tasks), strict=True
+    )
+    gradient, *rest = weighting.combine(
+        state.params["weighting"],
+        state.weighting,
+        at_features,
+        weighting.stack(losses),
+        weighting.stack(labelled),
+        weighting_key,
+    )
+    (towards,) = to_shared(jax.tree.map(lambda g, z: g.astype(z.dtype), gradient, features))
+    combined = split.shared_leaves(towards), *rest
+    found = cut.stats(shared_stats, stats), losses, labelled
+    return _joined(state, weighting, split, combined, split.own_leaves(own), found)
+
+
+def _one_of(losses: dict[str, jax.Array], task: str, share: Any = 1.0) -> dict[str, Any]:
+    """The cotangent of one loss alone.
+
+    The others' is nothing by its type, and not by its value: it is not carried through the heads.
+    """
+    nothing = {name: ad.Zero(jax.typeof(x).to_tangent_aval()) for name, x in losses.items()}
+    return nothing | {task: jnp.asarray(share, jnp.float32)}
 
 
 def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> Found:

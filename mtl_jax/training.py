@@ -10,8 +10,9 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax import parallel
-from mtl_jax.gradients import Batch, MicroBatches, Split, of_batch
+from mtl_jax.gradients import MicroBatches, of_batch
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
+from mtl_jax.sharing import Batch, Split
 from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 

@@ -37,6 +37,9 @@ class GramWeighting(GradientWeighting):
     converged, whose gradient is 0: the tasks to solve for are those with M_kk ≠ 0 (NaN counts).
 
     Attributes:
+      representation: the gradients are those at the features that the tasks' own modules are
+        given, which takes one pass through the shared part. What a method promises holds for
+        these, not for the parameters.
       log_losses: take the logarithms of the losses for the losses: M_ij / (L_i L_j) goes in, and
         w_k / L_k comes out. The units of the losses no longer matter.
       normalize_gradients: 'unit' takes gradients of unit length: the cosines go in, w / d out.
@@ -48,6 +51,11 @@ class GramWeighting(GradientWeighting):
 
     every_step: ClassVar[bool] = False
 
+    representation: bool = _options.option(
+        False,
+        "by gradients at the features where the shared part ends; one pass through it",
+        _options.truth,
+    )
     log_losses: bool = _options.option(
         False, "balance the logarithms of the losses", _options.truth
     )

@@ -26,10 +26,17 @@ class GradDrop(GradientWeighting):
     (True, 2.0)
 
     Attributes:
+      representation: drop signs of the gradients at the features that the tasks' own modules are
+        given, the paper's way.
       leak: what is kept of each gradient whatever its sign.
       reduce: sum, or mean over the labelled tasks.
     """
 
+    representation: bool = _options.option(
+        False,
+        "by gradients at the features where the shared part ends; one pass through it",
+        _options.truth,
+    )
     leak: float = _options.option(
         0.0, "share of a gradient that is never dropped", _options.number(least=0, most=1)
     )

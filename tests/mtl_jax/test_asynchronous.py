@@ -8,8 +8,8 @@ import optax
 import pytest
 
 from mtl_jax import checkpoints, optimizers
-from mtl_jax.gradients import task_losses
 from mtl_jax.optimizers import asynchronous
+from mtl_jax.sharing import task_losses
 
 THRESHOLDS = {"common": 20, "semseg": 10, "parts": 10}
 IMAGES_PER_EPOCH = {"common": 45, "semseg": 22, "parts": 23}

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from input_pipeline import labels
 from mtl_jax import architectures, parallel, system, tasks
-from mtl_jax.gradients import task_losses
+from mtl_jax.sharing import task_losses
 from mtl_jax.tasks import depth as depth_task
 
 B, H, W, C = 8, 8, 8, 3

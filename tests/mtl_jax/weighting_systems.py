@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from input_pipeline import labels
 from mtl_jax import architectures, optimizers, parallel, system, tasks, training, weightings
 from mtl_jax.configs import common
-from mtl_jax.gradients import task_losses
+from mtl_jax.sharing import task_losses
 
 B, H, W = 8, 8, 8
 TASKS = ("semseg", "depth", "parts")

@@ -1,0 +1,225 @@
+"""What tasks share of a network: its parameters, and where the shared part ends."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mtl_jax import weightings
+from mtl_jax.errors import ConfigError
+from mtl_jax.system import System
+
+Batch = dict[str, jax.Array]
+
+
+def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
+    """The unweighted training loss of every task on one batch.
+
+    Returns:
+      {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
+    """
+    image = system.normalize(batch["image"])
+    supervised, stats = _apply(system, model_params, batch_stats, image, key)
+    losses, labelled = {}, {}
+    for name, task in system.tasks.items():
+        targets = task.targets(batch)
+        each = [task.loss(outputs[name], targets, batch["valid"]) for outputs in supervised]
+        losses[name] = sum(each) / len(each)
+        labelled[name] = task.labelled(targets, batch["valid"])
+    return losses, labelled, stats
+
+
+def _apply(system: System, model_params, batch_stats, image, key):
+    """The predictions that are supervised, one after the other, and new batch_stats."""
+    variables = {
+        "params": system.freezing.without_gradient(model_params),
+        "batch_stats": batch_stats,
+    }
+    with system.freezing.running_statistics():
+        predictions, mutated = system.model.apply(
+            variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+    supervised = [predictions.final]
+    if system.deep_supervision:
+        supervised = [*predictions.auxiliary, predictions.final]
+    return supervised, mutated.get("batch_stats", {})
+
+
+class Split:
+    """The model's parameters as those that tasks share, and each task's own.
+
+    Shared is what more than one task's predictions depend on, whatever a batch has labels of.
+    """
+
+    def __init__(self, system: System, variables: dict[str, Any], image_shape: tuple[int, int]):
+        """Reads the network's graph.
+
+        Args:
+          variables: of the model, or their shapes.
+          image_shape: (H, W) of images.
+        """
+
+        params, *inputs = _shapes(variables, image_shape)
+        table = weightings.reached(
+            lambda *args: _sums(_apply(system, *args)[0], system), params, *inputs
+        )
+        self.shared = [int(tasks.sum()) > 1 for tasks in table]
+        # Of an array that no prediction depends on, the gradient is 0 whoever owns it.
+        self.owners = [int(np.argmax(tasks)) for tasks in table]
+
+    def shared_leaves(self, tree: Any) -> list[Any]:
+        """The arrays that tasks share."""
+        return [leaf for leaf, s in zip(jax.tree.leaves(tree), self.shared, strict=True) if s]
+
+    def own_leaves(self, trees: Sequence[Any]) -> list[Any]:
+        """The other arrays, each from the tree of the task that owns it."""
+        leaves = [jax.tree.leaves(tree) for tree in trees]
+        return [
+            leaves[owner][index]
+            for index, (owner, s) in enumerate(zip(self.owners, self.shared, strict=True))
+            if not s
+        ]
+
+    def joined(self, like: Any, shared: list[Any], own: list[Any], factors: jax.Array) -> Any:
+        """A tree like `like`; a task's own arrays are multiplied by its one of `factors`, [K]."""
+        shared, own = iter(shared), iter(own)
+        leaves = [
+            next(shared) if s else factors[owner] * next(own)
+            for owner, s in zip(self.owners, self.shared, strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def own_modules(self, params: Any) -> set[str]:
+        """The names of the top-level modules of which no parameter is shared."""
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        names = [str(path[0].key) for path in paths]
+        shared = {name for name, s in zip(names, self.shared, strict=True) if s}
+        return set(names) - shared
+
+
+class Cut:
+    """The features at which a network's shared part ends: what tasks' own modules are given.
+
+    Of a network that has such a cut, one function makes the features from the shared parameters,
+    and another one all losses from the features and the tasks' own parameters.
+    """
+
+    def __init__(
+        self, system: System, split: Split, variables: dict[str, Any], image_shape: tuple[int, int]
+    ):
+        """Finds the cut.
+
+        Raises:
+          ConfigError: the network has none: something shared is also reached on another way, or is
+            made from what is a task's own.
+        """
+        self._system = system
+        params, *inputs = _shapes(variables, image_shape)
+        self._own = split.own_modules(params)
+        order: list[int] = []
+
+        def seen(params, batch_stats, image, key):
+            found, first = [], {}
+            order.clear()
+            with self._intercepting(lambda leaf: order.append(_place(leaf, found, first)) or leaf):
+                _apply(system, params, batch_stats, image, key)
+            return [jnp.sum(leaf.astype(jnp.float32)) for leaf in found]
+
+        table = np.array(weightings.reached(seen, params, *inputs))  # [parameters, tensors]
+        shared = np.array(split.shared)
+        crosses = table[shared].any(axis=0) & ~table[~shared].any(axis=0)
+        # The n-th tensor that a task's own module is given is which of the features, or none.
+        rank = np.cumsum(crosses) - 1
+        self._which = [int(rank[place]) if crosses[place] else None for place in order]
+        features = jax.eval_shape(lambda *args: self.features(*args)[0], params, *inputs)
+
+        def beyond(params, features, batch_stats, image, key):
+            supervised, _ = self._beyond(features, params, batch_stats, image, key)
+            return _sums(supervised, system)
+
+        rest = weightings.reached(beyond, params, features, *inputs)
+        paths = jax.tree_util.tree_leaves_with_path(params)
+        for (path, _), is_shared, tasks in zip(paths, split.shared, rest, strict=True):
+            if is_shared and tasks.any():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ConfigError(
+                    "config.weighting.representation=True needs a network whose shared part ends "
+                    f"before the tasks' own modules; {type(system.model).__name__} uses the shared "
+                    f"{name} after or beside them. Use representation=False."
+                )
+
+    def features(self, params, batch_stats, image, key):
+        """The list of all tensors that cross from shared to tasks' own modules; batch_stats."""
+        found: dict[int, jax.Array] = {}
+        places = iter(self._which)
+
+        def visit(leaf):
+            if (which := next(places)) is not None:
+                found.setdefault(which, leaf)
+            return leaf
+
+        with self._intercepting(visit):
+            _, stats = _apply(self._system, params, batch_stats, image, key)
+        return [found[which] for which in sorted(found)], stats
+
+    def losses(self, features, params, batch_stats, batch: Batch, key):
+        """As `task_losses`, from features."""
+        places = iter(self._which)
+
+        def visit(leaf):
+            return leaf if (which := next(places)) is None else features[which]
+
+        with self._intercepting(visit):
+            return task_losses(self._system, params, batch_stats, batch, key)
+
+    def stats(self, of_features: Any, of_losses: Any) -> Any:
+        """The batch_stats of shared modules from the one, of tasks' own from the other."""
+        own = {name: value for name, value in of_losses.items() if name in self._own}
+        return dict(of_features) | own
+
+    def _beyond(self, features, params, batch_stats, image, key):
+        places = iter(self._which)
+
+        def visit(leaf):
+            return leaf if (which := next(places)) is None else features[which]
+
+        with self._intercepting(visit):
+            return _apply(self._system, params, batch_stats, image, key)
+
+    def _intercepting(self, visit):
+        """Within it, every array that a task's own module is called with goes through `visit`."""
+
+        def intercept(call, args, kwargs, context):
+            path = context.module.path
+            if len(path) == 1 and path[0] in self._own and context.method_name == "__call__":
+                args, kwargs = jax.tree.map(
+                    lambda leaf: visit(leaf) if isinstance(leaf, jax.Array) else leaf,
+                    (args, kwargs),
+                )
+            return call(*args, **kwargs)
+
+        return nn.intercept_methods(intercept)
+
+
+def _place(leaf, found: list, first: dict[int, int]) -> int:
+    """Where an array is in `found`, to which it is added if it is new."""
+    if id(leaf) not in first:
+        first[id(leaf)] = len(found)
+        found.append(leaf)
+    return first[id(leaf)]
+
+
+def _shapes(variables: dict[str, Any], image_shape: tuple[int, int]):
+    """Shapes of parameters, batch_stats, an image and a key."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(variables))
+    image = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return shapes["params"], shapes["batch_stats"], image, key
+
+
+def _sums(supervised, system: System) -> list[jax.Array]:
+    """One number per task that depends on all that its loss depends on."""
+    return [sum(jnp.sum(maps[task]) for maps in supervised) for task in system.weighting.tasks]

@@ -1,0 +1,151 @@
+"""Gradients at the features where a network's shared part ends, against float64 of one's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from test_weightings_solvers import shortest_by_enumeration
+from weighting_systems import TASKS, Network, Trainer, all_tasks, batch, gradients, section
+
+from mtl_jax import architectures, options, sharing, system, weightings
+from mtl_jax.configs import branched, joint, mtan
+from mtl_jax.errors import ConfigError
+
+RATE = 0.1
+
+
+def flat(tree) -> np.ndarray:
+    return np.concatenate([np.ravel(np.float64(leaf)) for leaf in jax.tree.leaves(tree)])
+
+
+def at_features(params, data) -> np.ndarray:
+    """[K, n]: each loss's gradient at what all heads are given, one task at a time."""
+    x = (jnp.float32(data["image"]) / 255 - 0.5) / 0.25
+    for k in range(2):
+        x = nn.tanh(nn.Conv(6, (3, 3)).apply({"params": params[f"encoder_{k}"]}, x))
+    found = []
+    for name, task in all_tasks().items():
+
+        def loss(x, name=name, task=task):
+            head = nn.Conv(task.channels, (1, 1))
+            maps = head.apply({"params": params[f"head_{name}"]}, x)
+            return task.loss(maps, task.targets(data), jnp.ones(len(x), bool))
+
+        found.append(flat(jax.grad(loss)(x)))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("unlabelled", [(), ("parts",)])
+def test_weights_are_of_the_features_and_the_step_of_the_parameters(unlabelled):
+    trainer = Trainer(section("mgda", representation=True))
+    data = batch(0, unlabelled)
+    before = trainer.params()
+    rows = at_features(before["model"], data)
+    labelled = [task not in unlabelled for task in TASKS]
+    expected = np.zeros(3)
+    expected[labelled] = shortest_by_enumeration((rows @ rows.T)[np.ix_(labelled, labelled)])
+    logs = trainer.step(data)
+    weights = np.array([logs["weights"][task] for task in TASKS])
+    np.testing.assert_allclose(weights, expected, atol=1e-4)
+    _, each = gradients(before, data)
+    after = trainer.params()["model"]
+    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before["model"], after)
+    for module in ("encoder_0", "encoder_1"):
+        combined = sum(w * flat(each[t][module]) for w, t in zip(weights, TASKS, strict=True))
+        np.testing.assert_allclose(flat(step[module]), combined, rtol=1e-3, atol=2e-5)
+    for task in TASKS:
+        head = f"head_{task}"
+        np.testing.assert_allclose(flat(step[head]), flat(each[task][head]), rtol=1e-3, atol=2e-5)
+
+
+def test_every_method_that_offers_it_steps_on_several_devices():
+    offering = [
+        name for name in weightings.names() if "representation" in weightings.declared(name)
+    ]
+    assert {"cagrad", "graddrop"} <= set(offering)
+    assert not {"moco", "db_mtl", "excess_mtl", "fixed"} & set(offering)
+    one, four = (Trainer(section("graddrop", representation=True), devices=n) for n in (1, 4))
+    for seed in range(2):
+        found, expected = four.step(batch(seed)), one.step(batch(seed))
+        np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-4)
+    np.testing.assert_allclose(flat(four.params()), flat(one.params()), rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_are_refused():
+    with pytest.raises(ConfigError, match=r"representation=True with config\.train\.accumulate=2"):
+        Trainer(section("mgda", representation=True), accumulate=2).step(batch(0))
+
+
+class Refined(nn.Module):
+    """What a head made goes through a shared module again."""
+
+    channels: dict[str, int]
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        x = nn.Conv(6, (3, 3), name="encoder")(image)
+        refine = nn.Conv(5, (1, 1), name="refine")
+        final = {
+            task: nn.Conv(count, (1, 1), name=f"out_{task}")(
+                refine(nn.Conv(5, (1, 1), name=f"head_{task}")(x))
+            )
+            for task, count in self.channels.items()
+        }
+        return architectures.Predictions(final=final)
+
+
+class Side(Network):
+    """A head's output is added to what is shared, beside any module of its own."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = nn.Conv(1, (3, 3), name="encoder")(image)
+        final = {task: x + nn.Conv(1, (1, 1), name=f"head_{task}")(x) for task in self.channels}
+        return architectures.Predictions(final=final)
+
+
+def cut_of(model) -> sharing.Cut:
+    tasks = all_tasks()
+    parts = system.System(
+        model=model,
+        tasks=tasks,
+        weighting=weightings.make("mgda", tuple(tasks)),
+        image_mean=(0.5,) * 3,
+        image_std=(0.25,) * 3,
+        deep_supervision=False,
+    )
+    variables = parts.zeros((8, 8))
+    return sharing.Cut(parts, sharing.Split(parts, variables, (8, 8)), variables, (8, 8))
+
+
+@pytest.mark.parametrize(("network", "module"), [(Refined, "refine"), (Side, "encoder")])
+def test_a_network_without_a_cut_is_refused(network, module):
+    channels = {name: task.channels for name, task in all_tasks().items()}
+    with pytest.raises(ConfigError, match=rf"{network.__name__} uses the shared {module}/"):
+        cut_of(network(channels))
+
+
+def test_what_two_heads_are_given_is_one_feature():
+    channels = {name: task.channels for name, task in all_tasks().items()}
+    cut = cut_of(Network(channels))
+    assert cut._which == [0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "features"), [(branched, 2), (joint, None), (mtan, None)], ids=["b", "j", "m"]
+)
+def test_networks_of_the_configs(config, features):
+    found = config.get_config()
+    options.fill(found)
+    tasks = all_tasks()
+    model = architectures.build(found.model, {"semseg": 3, "depth": 1, "parts": 2})
+    del tasks
+    if config is mtan:
+        with pytest.raises(ConfigError, match="MTAN uses the shared"):
+            cut_of(model)
+        return
+    which = [place for place in cut_of(model)._which if place is not None]
+    assert features is None or len(set(which)) == features
