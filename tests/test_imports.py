@@ -18,7 +18,7 @@ FILES = sorted(
 ALLOWED = {
     "input_pipeline": "",
     "mtl_jax": "commands prediction",
-    "mtl_jax.configs": "options runs studies",
+    "mtl_jax.configs": "options runs studies weightings",
     "mtl_jax.errors": "",
     "mtl_jax.overrides": "",
     "mtl_jax._discovery": "",
@@ -49,7 +49,7 @@ ALLOWED = {
     "mtl_jax.weights": "_discovery checkpoints encoders train_state",
     "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
     " train_state training views weightings weights",
-    "mtl_jax.studies": "options runs",
+    "mtl_jax.studies": "metrics options runs",
     "mtl_jax.prediction": "checkpoints pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 
-from mtl_jax import checkpoints, evaluation, parallel, training
+from mtl_jax import checkpoints, evaluation, parallel, training, weightings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,10 +102,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def one_weighting_of_each_kind() -> list[str]:
+    """`fixed`, and the first of those that a train step treats in one way."""
+    found = {}
+    for name in weightings.names():
+        method = weightings.kind(name)
+        is_gram = issubclass(method, weightings.GramWeighting)
+        if not method.needs_scores:
+            found.setdefault((method.needs_gradients, is_gram, method.needs_after), name)
+    return ["fixed", *found.values()]
+
+
 @pytest.mark.slow
-def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path):
+@pytest.mark.parametrize("weighting", one_weighting_of_each_kind())
+def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, weighting):
     """Real processes over loopback, through main.py."""
     port, common = free_port(), tiny.arguments(streets_dir)
+    common += [f"--config.weighting.name={weighting}"]
     common += ["--config.optimizer.name=sgd", "--config.train.max_steps=3"]
     processes = []
     for workdir, devices, extra in (

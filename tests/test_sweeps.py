@@ -18,6 +18,7 @@ LOADED = {
 }
 STUDIES = {
     "aspp_and_skip",
+    "balancing",
     "batch_size",
     "branched",
     "depth_loss",

@@ -119,6 +119,13 @@ class Run:
         )
         if self.system.freezing.parts:
             self._check_frozen_parts()
+        if self.system.weighting.needs_scores:
+            raise ConfigError(
+                f"config.weighting.name={self.config.weighting.name}: this method wants every "
+                "task's score on held-out training images after each epoch, which this loop does "
+                "not measure. Use it as a library (docs/weightings.md), or "
+                "fairgrad with max_norm=1, which it is without scores."
+            )
         evaluate = self.config.eval
         tta = test_time_augmentation.build(evaluate.tta)
         self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)

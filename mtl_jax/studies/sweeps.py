@@ -57,6 +57,7 @@ TRAIN_EXAMPLES = {
     "miniscapes": 20000,
     "cityscapes_mtan/128x256": 2975,
     "cityscapes/ids_256x512": 2975,
+    "nyuv2/mtan_288x384": 795,
     "pascal/d1": 11716,
     "lip/d2": 11716,
 }

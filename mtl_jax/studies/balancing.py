@@ -1,0 +1,201 @@
+"""The table of a comparison of balancing methods, from the rows of its sweep.
+
+    python -m mtl_jax.studies.balancing runs/sweeps/balancing_streets --seeds=0,1,2
+
+prints one Markdown table: Δm in three protocols with the standard error over seeds, the mean rank,
+seconds per step, and how often a solver did not converge or a step led uphill for a task. Baselines
+are the rows `only_<task>` of the same seed, so that differences are paired.
+
+The mean rank is over the metrics of the field's tables: for each metric the rows of *this* table
+are ranked, the best is 1, equal ones share the mean of their ranks, and single-task rows are not
+ranked. It depends on which other rows are there.
+"""
+
+import argparse
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_jax import metrics
+from mtl_jax.metrics.relative import DELTA_PROTOCOLS, TABLED
+from mtl_jax.runs.workdir import Workdir
+from mtl_jax.studies.sweeps import SweepError
+
+ALONE, FIXED = "only_", "fixed_"
+HEADLINES = {"miou": "max", "rel": "min", "mean": "min"}  # one metric of each kind of task
+REPORT = "mean_of_last_10"
+PUBLISHED = Path(__file__).resolve().parent / "published_balancing.csv"
+BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
+
+
+def mean_ranks(
+    rows: Mapping[str, Mapping[str, float]], directions: Mapping[str, str]
+) -> dict[str, float]:
+    """{row: mean over the metrics of its rank}, 1 is best; equal values share their mean rank.
+
+    Args:
+      rows: {row: {metric: value}} of all rows that are ranked.
+      directions: {metric: 'max' or 'min'}.
+
+    >>> rows = {"a": {"miou": 0.5, "rel": 0.2}, "b": {"miou": 0.4, "rel": 0.2}}
+    >>> mean_ranks(rows, {"miou": "max", "rel": "min"})
+    {'a': 1.25, 'b': 1.75}
+    """
+    ranks: dict[str, list[float]] = {name: [] for name in rows}
+    for metric, direction in directions.items():
+        sign = -1.0 if direction == "max" else 1.0
+        values = {name: sign * found[metric] for name, found in rows.items()}
+        for name, value in values.items():
+            better = sum(other < value for other in values.values())
+            equal = sum(other == value for other in values.values())
+            ranks[name].append(better + (equal + 1) / 2)
+    return {name: float(np.mean(found)) for name, found in ranks.items()}
+
+
+def tabled(found: Mapping[str, float]) -> dict[str, str]:
+    """{'<task>/<metric>': direction} of what the field's tables compare, if it was measured."""
+    return {
+        name: TABLED[name.partition("/")[2]]
+        for name in found
+        if name.partition("/")[2] in TABLED and math.isfinite(found[name])
+    }
+
+
+def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
+    """What a finished row left, of one seed.
+
+    Returns:
+      {'metrics', 'seconds_per_step', 'unconverged' and 'ascents': shares of the steps, or None}.
+
+    Raises:
+      SweepError: the row is not finished.
+    """
+    path = directory / row if seed is None else directory / row / f"seed_{seed}"
+    home = Workdir(path)
+    results = json.loads(home.results.read_text()) if home.results.exists() else {}
+    if not results.get("finished"):
+        raise SweepError(f"{path} is not finished; go on with the sweep first.")
+    last = home.read_training()[-1]
+    shares = {
+        name: last[f"weighting/{name}"] / results["steps"] if f"weighting/{name}" in last else None
+        for name in ("unconverged", "ascents")
+    }
+    return {
+        "metrics": results[REPORT],
+        "seconds_per_step": results["train_seconds"] / results["steps"],
+    } | shares
+
+
+def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[str, float]:
+    """The metrics of all single-task rows of one seed together."""
+    found: dict[str, float] = {}
+    for row in rows:
+        task = row.removeprefix(ALONE)
+        values = read(directory, row, seed)["metrics"]
+        found |= {name: value for name, value in values.items() if name.startswith(f"{task}/")}
+    return found
+
+
+def deltas(found: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
+    """{protocol: Δm} by all protocols, of the metrics that both have."""
+    several = {name: way for name, way in tabled(found).items() if name in tabled(base)}
+    single = {n: way for n, way in several.items() if n.partition("/")[2] in HEADLINES}
+    return {
+        protocol: metrics.delta_m(
+            protocol, found, base, single if protocol == "one_metric_per_task" else several
+        )
+        for protocol in DELTA_PROTOCOLS
+    }
+
+
+def table(directory: Path, seeds: Sequence[int | None]) -> str:
+    """The Markdown table of a sweep's directory."""
+    listed = json.loads((directory / "sweep.json").read_text())["rows"]
+    names = [row["name"] for row in listed]
+    alone = [name for name in names if name.startswith(ALONE)]
+    methods = [name for name in names if not name.startswith(ALONE)]
+    found = {name: [read(directory, name, seed) for seed in seeds] for name in methods}
+    bases = [baselines(directory, alone, seed) for seed in seeds]
+    changes = {
+        name: [deltas(run["metrics"], base) for run, base in zip(runs, bases, strict=True)]
+        for name, runs in found.items()
+    }
+    over_all = {n: float(np.mean([c["mean_over_metrics"] for c in changes[n]])) for n in methods}
+    grid = [name for name in methods if name.startswith(FIXED)]
+    kept = [name for name in methods if name not in grid]
+    if grid:  # of the grid the best one alone is a row, and says that it was chosen
+        kept.append(min(grid, key=over_all.__getitem__))
+    means = {n: _means([run["metrics"] for run in found[n]]) for n in kept}
+    common = tabled(means[kept[0]])
+    ranks = mean_ranks(means, common)
+    lines = [
+        "| weighting | "
+        + " | ".join(f"Δm {p}" for p in DELTA_PROTOCOLS)
+        + " | mean rank | s/step | bad residual % | ascents % |",
+        "|---" * (len(DELTA_PROTOCOLS) + 5) + "|",
+    ]
+    for name in sorted(kept, key=over_all.__getitem__):
+        cells = [_with_error([c[p] for c in changes[name]]) for p in DELTA_PROTOCOLS]
+        seconds = np.median([run["seconds_per_step"] for run in found[name]])
+        cells += [f"{ranks[name]:.2f}", f"{seconds:.3f}"]
+        cells += [_share([run[kind] for run in found[name]]) for kind in ("unconverged", "ascents")]
+        label = f"fixed, tuned: {name.removeprefix(FIXED)}" if name in grid else name
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    note = (
+        f"\nRows: {len(kept)}; ranks are over {len(common)} metrics and depend on which rows there "
+        f"are. Metrics: mean of the last evaluations, at most 10. Seeds: {len(seeds)}."
+    )
+    return "\n".join(lines) + note
+
+
+def published(benchmark: str) -> str:
+    """A Markdown table of what papers print for a benchmark, as they print it.
+
+    Only the rows marked `read` were read at their source; the others are from memory.
+    """
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.pop("benchmark") == benchmark]
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(row[name] or '–' for name in columns)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+
+
+def _with_error(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0] + 0.0:+.2f}"
+    return f"{np.mean(values) + 0.0:+.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f}"
+
+
+def _share(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{100 * np.mean(known):.2f}" if known else "–"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seeds", default="", help="as given to the sweep, e.g. 0,1,2")
+    args = parser.parse_args(argv)
+    seeds = [int(seed) for seed in args.seeds.split(",") if seed] or [None]
+    print(table(args.directory, seeds))
+    protocol = args.directory.name.rpartition("_")[2]
+    if protocol in BENCHMARKS:
+        print("\nPublished (`mark` says whether it was read at its source):\n")
+        print(published(BENCHMARKS[protocol]))
+
+
+if __name__ == "__main__":
+    main()

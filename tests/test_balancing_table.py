@@ -1,0 +1,115 @@
+"""The table of the balancing methods: ranks as papers compute them, Δm, and tiny finished rows."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from mtl_jax.studies import balancing
+from mtl_jax.studies.sweeps import SweepError
+
+NASH, FAMO = 11, 12  # rows of the two papers' tables, the latter's with FAMO
+
+
+def nyuv2() -> tuple[dict, dict]:
+    """The published rows that the mean ranks of Nash-MTL's and FAMO's tables are over."""
+    left_out = {"single task", "MoCo", "FairGrad"}
+    with balancing.PUBLISHED.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["benchmark"] == "nyuv2_13_3"]
+    lower = {"abs", "rel", "normals_mean", "normals_median"}
+    higher = {"miou", "pixel_accuracy", "within_11.25", "within_22.5", "within_30"}
+    directions = dict.fromkeys(lower, "min") | dict.fromkeys(higher, "max")
+    found = {
+        row["system"]: {name: float(row[name]) for name in directions}
+        for row in rows
+        if row["system"] not in left_out
+    }
+    return found, directions
+
+
+def test_mean_ranks_are_those_that_famo_and_nash_mtl_print():
+    found, directions = nyuv2()
+    assert len(found) == FAMO
+    ranks = list(balancing.mean_ranks(found, directions).values())
+    printed = [8.89, 7.89, 11.22, 7.67, 7.44, 6.00, 8.00, 7.00, 4.56, 3.78, 2.11, 3.44]
+    np.testing.assert_allclose(ranks, printed, atol=0.005)
+    del found["FAMO"]
+    ranks = list(balancing.mean_ranks(found, directions).values())
+    np.testing.assert_allclose((ranks[0], ranks[-1]), (8.11, 1.56), atol=0.005)
+
+
+def test_published_rows_say_where_they_are_from():
+    text = balancing.published("nyuv2_13_3")
+    (single,) = [line for line in text.splitlines() if "single task" in line]
+    assert "| read | constants in nash-mtl" in single
+    assert all("| recalled | recalled: " in line for line in text.splitlines()[3:])
+
+
+METRICS = {
+    "semseg/miou": 0.5,
+    "semseg/pixel_accuracy": 0.8,
+    "depth/abs": 2.0,
+    "depth/rel": 0.2,
+    "semseg/loss": 1.0,
+}
+
+
+def finished(directory, row: str, factor: float, seed: int, *, unconverged=None) -> None:
+    """A row's directory, with metrics that are better than those above by that factor."""
+    home = directory / row / f"seed_{seed}"
+    home.mkdir(parents=True)
+    tasks = [row.removeprefix("only_")] if row.startswith("only_") else ["semseg", "depth"]
+    found = {
+        name: value * factor if name in ("semseg/miou", "semseg/pixel_accuracy") else value / factor
+        for name, value in METRICS.items()
+        if name.partition("/")[0] in tasks
+    }
+    results = {"finished": True, "steps": 50, "train_seconds": 10.0, "mean_of_last_10": found}
+    (home / "results.json").write_text(json.dumps(results))
+    logged = {"step": 50, "train_seconds": 10.0}
+    if unconverged is not None:
+        logged |= {"weighting/unconverged": unconverged, "weighting/ascents": 0.0}
+    (home / "training.jsonl").write_text(json.dumps(logged) + "\n")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    names = ("only_semseg", "only_depth", "fixed_0.50_0.50", "fixed_0.09_0.91", "mgda")
+    (tmp_path / "sweep.json").write_text(json.dumps({"rows": [{"name": n} for n in names]}))
+    for seed in (0, 1):
+        for name in ("only_semseg", "only_depth"):
+            finished(tmp_path, name, 1.0 + seed, seed)
+        finished(tmp_path, "fixed_0.50_0.50", 1.1 + seed, seed)
+        finished(tmp_path, "fixed_0.09_0.91", 1.0 + seed, seed)
+        finished(tmp_path, "mgda", 1.0 + seed, seed, unconverged=5.0)
+    return tmp_path
+
+
+def test_table_of_finished_rows(directory):
+    lines = balancing.table(directory, [0, 1]).splitlines()
+    rows = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
+    assert list(rows) == ["fixed, tuned: 0.50_0.50", "mgda"]  # the best one first
+    cells = [cell.strip() for cell in rows["mgda"].strip("|").split("|")]
+    assert cells[1:5] == ["+0.00 ± 0.00"] * 3 + ["2.00"]
+    assert cells[5:] == ["0.200", "10.00", "0.00"]
+    first = (100 * 0.1 + 100 * (1 - 1 / 1.1)) / 2  # seed 0; seed 1 has 2.1 for 2
+    second = (100 * 0.05 + 100 * (1 - 2 / 2.1)) / 2
+    mean, error = (first + second) / 2, abs(first - second) / 2
+    assert f"-{mean:.2f} ± {error:.2f}" in rows["fixed, tuned: 0.50_0.50"]
+    assert "Rows: 2" in lines[-1]
+
+
+def test_delta_of_all_protocols():
+    base = dict(METRICS)
+    found = {name: 1.1 * value for name, value in METRICS.items()}
+    # +10 % of two metrics where more is better, and of two where less is.
+    assert balancing.deltas(found, base) == pytest.approx(
+        {"one_metric_per_task": 0.0, "mean_within_tasks": 0.0, "mean_over_metrics": 0.0}
+    )
+
+
+def test_an_unfinished_row_is_named(directory):
+    (directory / "mgda" / "seed_1" / "results.json").unlink()
+    with pytest.raises(SweepError, match=r"mgda/seed_1 is not finished"):
+        balancing.table(directory, [0, 1])
