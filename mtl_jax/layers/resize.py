@@ -53,9 +53,12 @@ def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
 
     Two products with small constant matrices: their gradient is two more products, where that of
     a gather would be a scatter, slow and on a GPU not reproducible. The narrower intermediate
-    result is made first.
+    result is made first. Weights and both products are float32 whatever the type of x, which the
+    result has again: in bfloat16 a pixel's weights would no longer sum to 1.
     """
     height, width = size
+    dtype = x.dtype
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
     for n_in, n_out, equation in sorted(
         (
             (x.shape[1], height, "oh,bhwc->bowc"),
@@ -66,7 +69,7 @@ def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
         if n_out != n_in:
             matrix = jnp.asarray(_interpolation_matrix(source(n_in, n_out), n_in), x.dtype)
             x = jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
-    return x
+    return x.astype(dtype)
 
 
 def _interpolation_matrix(position: np.ndarray, n_in: int) -> np.ndarray:

@@ -358,8 +358,11 @@ class TestResize:
         jaxpr = jax.make_jaxpr(jax.grad(lambda x: layers.resize_bilinear(x, (16, 16)).sum()))(x)
         assert "scatter" not in str(jaxpr)
 
-    def test_bfloat16_stays(self):
-        assert (
-            layers.resize_bilinear(jnp.zeros((1, 2, 2, 1), jnp.bfloat16), (4, 4)).dtype
-            == "bfloat16"
-        )
+    @pytest.mark.parametrize("resize", RESIZES, ids=lambda f: f.__name__)
+    def test_bfloat16_is_rounded_once(self, resize):
+        """Weights of that type would not sum to 1."""
+        x = jnp.asarray(rng().uniform(1, 2, (2, 5, 7, 3)), jnp.bfloat16)
+        out = resize(x, (12, 17))
+        assert out.dtype == "bfloat16"
+        exact = resize_by_hand(np.asarray(x), (12, 17), RESIZES[resize])
+        np.testing.assert_allclose(np.asarray(out, np.float64), exact, rtol=1.001 * 2**-8)
