@@ -47,14 +47,24 @@ _STEPS = flags.DEFINE_integer("steps", 10, "Steps to take the median of.")
 
 def label_specs(tasks) -> dict[str, dict]:
     """A spec of every key that a task could ask for, as `LabelSpec.as_dict()`."""
-    count = max([19] + [task.get("num_classes") or 0 for task in tasks.values()])
-    names = tuple(f"class {i}" for i in range(count))
+
+    def classes(key: str, count: int) -> labels.LabelSpec:
+        """As many as a task of that key says, otherwise `count`; the evaluated ones first."""
+        names: list[str] = []
+        for name, task in tasks.items():
+            if task.get("key", name) == key:
+                count = task.get("num_classes") or count
+                names = list(task.get("evaluated_classes") or ())
+        names += [f"class {i}" for i in range(len(names), count)]
+        return labels.classes(names, ((0, 0, 0),) * len(names))
+
+    semantics = classes("semseg", 19)
     specs = {
         "image": labels.image(),
-        "semseg": labels.classes(names, ((0, 0, 0),) * count),
-        "parts": labels.classes(names[:7], ((0, 0, 0),) * 7),
+        "semseg": semantics,
+        "parts": classes("parts", 7),
         "depth": labels.depth((1.0, 100.0), mean=20.0, stddev=15.0),
-        "instance": labels.instances(names),
+        "instance": labels.instances(semantics.class_names),
         "normals": labels.normals(),
     }
     return {key: spec.as_dict() for key, spec in specs.items()}

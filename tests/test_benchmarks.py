@@ -5,9 +5,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import test_configs
 import tiny
 
+from benchmarks import train_step
+from mtl_jax import system
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(("name", "protocol"), test_configs.NAMES)
+def test_any_config_can_be_measured(name, protocol):
+    """Its tasks accept the made-up labels, whatever classes they ask for."""
+    config = test_configs.load(name, protocol)
+    specs = train_step.label_specs(config.tasks)
+    parts = system.build(config, specs)
+    batch = train_step.made_up_batch(specs, 1, (4, 8))
+    assert {task.key for task in parts.tasks.values()} <= batch.keys()
 
 
 @pytest.mark.slow
