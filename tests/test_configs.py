@@ -1,6 +1,7 @@
 """Every protocol of every config builds, and its train step runs once on a tiny synthetic batch."""
 
 import contextlib
+import functools
 import importlib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtl_jax import optimizers, options, parallel, system, training
+from mtl_jax import architectures, optimizers, options, parallel, system, training
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Offsets
@@ -62,6 +63,21 @@ def synthetic_batch(parts, size: int, height: int, width: int) -> dict[str, np.n
     return batch
 
 
+_SHAPES = {}
+
+
+def predicted_shapes(config_model, channels: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """{task: shape} for an image of 256×256; half of the protocols share a network with another."""
+    key = (config_model.to_json(), *channels.items())
+    if key not in _SHAPES:
+        model = architectures.build(config_model, channels)
+        image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+        init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
+        outputs = jax.eval_shape(init, image)[0].final
+        _SHAPES[key] = {task: output.shape for task, output in outputs.items()}
+    return _SHAPES[key]
+
+
 @pytest.mark.parametrize(("name", "protocol"), NAMES)
 def test_every_config_builds_and_is_complete(name, protocol):
     config = load(name, protocol)
@@ -70,13 +86,9 @@ def test_every_config_builds_and_is_complete(name, protocol):
     schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=10, total_steps=100)
     optimizers.make_optimizer(config.optimizer, schedule)
     assert np.isfinite(schedule(99))
-    key = jax.random.key(0)
-    image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-    shapes = jax.eval_shape(
-        lambda image: parts.model.init_with_output(key, image, train=False), image
-    )
-    for task, outputs in shapes[0].final.items():
-        assert outputs.shape == (1, 256, 256, parts.tasks[task].channels)
+    channels = {name: task.channels for name, task in parts.tasks.items()}
+    shapes = predicted_shapes(config.model, channels)
+    assert shapes == {task: (1, 256, 256, count) for task, count in channels.items()}
 
 
 def test_report_e_is_also_evaluated_without_void():
@@ -111,13 +123,6 @@ def test_every_config_takes_a_step(name):
 def test_unknown_protocol_names_the_known_ones():
     with pytest.raises(ValueError, match="'citiscapes'; expected one of streets"):
         load("branched", "citiscapes")
-
-
-@pytest.mark.parametrize(("name", "protocol"), NAMES)
-def test_misspelt_key_names_the_nearest(name, protocol):
-    config = load(name, protocol).lock()  # as the command line gets it
-    with pytest.raises((KeyError, AttributeError), match="batch_size"):
-        config.train.batchsize = 3
 
 
 @pytest.mark.parametrize("protocol", ["streets", "streets_mixed"])

@@ -6,6 +6,7 @@ edit here, but it needs a config.
 
 import functools
 import importlib
+import json
 import pathlib
 
 import jax
@@ -48,6 +49,22 @@ def config_of(kind: str, name: str):
 
 def images(size=SIZE, batch: int = 2) -> jax.Array:
     return jax.random.normal(jax.random.key(1), (batch, *size, 3), jnp.float32)
+
+
+@functools.cache
+def with_a_record() -> set[str]:
+    """The architectures whose gradients and statistics are compared with recorded ones."""
+    files = (pathlib.Path(__file__).parent / "mtl_jax" / "golden").glob("*.json")
+    configs = [json.loads(file.read_text())["config"] for file in files]
+    return {c["model"]["architecture"] if "model" in c else c["arch"] for c in configs}
+
+
+def slow_where_recorded():
+    """The names of all architectures; those with a record are marked slow."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in with_a_record() else ())
+        for name in _discovery.names(architectures)
+    ]
 
 
 @functools.cache
@@ -132,18 +149,6 @@ class TestArchitectures:
             )
             assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
-    def test_every_parameter_has_a_gradient(self, name):
-        for path, gradient in jax.tree_util.tree_leaves_with_path(stepped(name)[2]):
-            assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
-            assert np.any(gradient), f"{jax.tree_util.keystr(path)} has no gradient"
-
-    def test_every_running_statistic_moves(self, name):
-        _, before = initialised(name)
-        after = stepped(name)[1]
-        assert jax.tree.structure(after) == jax.tree.structure(before["batch_stats"])
-        moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before["batch_stats"], after)
-        assert all(jax.tree.leaves(moved)), moved
-
     def test_evaluation_sees_each_image_alone(self, name):
         ours, others = evaluated(name, "float32")
         for task, expected in ours.items():
@@ -161,6 +166,22 @@ class TestArchitectures:
         for gradient in jax.tree.leaves(stepped(name, "bfloat16", ("depth",))[2]):
             assert gradient.dtype == jnp.float32
             assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", slow_where_recorded())
+def test_every_parameter_has_a_gradient(name):
+    for path, gradient in jax.tree_util.tree_leaves_with_path(stepped(name)[2]):
+        assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
+        assert np.any(gradient), f"{jax.tree_util.keystr(path)} has no gradient"
+
+
+@pytest.mark.parametrize("name", slow_where_recorded())
+def test_every_running_statistic_moves(name):
+    _, before = initialised(name)
+    after = stepped(name)[1]
+    assert jax.tree.structure(after) == jax.tree.structure(before["batch_stats"])
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before["batch_stats"], after)
+    assert all(jax.tree.leaves(moved)), moved
 
 
 @pytest.mark.parametrize("name", _discovery.names(encoders))

@@ -1,5 +1,6 @@
 """Every published number has a home: a row of a sweep with just its hyper-parameters."""
 
+import itertools
 import re
 
 import jax
@@ -27,13 +28,12 @@ def rows_of(published_id: str) -> list[sweeps.Row]:
     return [row for sweep in LOADED.values() for row in sweep.rows if published_id in row.published]
 
 
-def lines(*kinds: str):
-    return [
-        pytest.param(published_id, line, id=f"{published_id} {line['metric']}")
-        for published_id, found in PUBLISHED.items()
-        for line in found
-        if line["kind"] in kinds
-    ]
+def each_id(*kinds: str):
+    """A test's case for every published id: its lines of these kinds."""
+    cases = {}
+    for published_id, found in PUBLISHED.items():
+        cases[published_id] = [line for line in found if line["kind"] in kinds]
+    return [pytest.param(i, found, id=i) for i, found in cases.items() if found]
 
 
 def test_the_table_is_whole():
@@ -143,11 +143,11 @@ def is_network(config, system_name: str) -> bool:
     }[system_name.removesuffix(", test split")]()
 
 
-@pytest.mark.parametrize(("published_id", "line"), lines("result", "cost"))
-def test_a_result_has_rows_with_its_hyper_parameters(published_id, line):
+@pytest.mark.parametrize(("published_id", "lines"), each_id("result", "cost"))
+def test_a_result_has_rows_with_its_hyper_parameters(published_id, lines):
     rows = rows_of(published_id)
     assert rows
-    for row in rows:
+    for line, row in itertools.product(lines, rows):
         assert is_network(row.config, line["system"]), row.name
         for setting in line["setting"].split():
             if "=" in setting:
@@ -155,16 +155,17 @@ def test_a_result_has_rows_with_its_hyper_parameters(published_id, line):
                 assert SETTINGS[key](row.config, value), f"{row.name}: {setting}"
 
 
-@pytest.mark.parametrize(("published_id", "line"), lines("result"))
-def test_a_result_can_be_compared(published_id, line):
+@pytest.mark.parametrize(("published_id", "lines"), each_id("result"))
+def test_a_result_can_be_compared(published_id, lines):
     rows = rows_of(published_id)
     results = sweeps.published_results(rows[0].published)
-    mine = [r for r in results if (r["id"], r["metric"]) == (published_id, line["metric"])]
-    assert float(line["value"]) in [result["value"] for result in mine]
-    if line["metric"] not in ("train_loss", "train_miou_pct", "train_miou"):
-        ours = mine[0]["our_metric"]
-        task = ours.split("/")[0] if "/" in ours else None
-        assert task is None or task in rows[0].config.tasks
+    for line in lines:
+        mine = [r for r in results if (r["id"], r["metric"]) == (published_id, line["metric"])]
+        assert float(line["value"]) in [result["value"] for result in mine], line
+        if line["metric"] not in ("train_loss", "train_miou_pct", "train_miou"):
+            ours = mine[0]["our_metric"]
+            task = ours.split("/")[0] if "/" in ours else None
+            assert task is None or task in rows[0].config.tasks, line
 
 
 def test_a_published_percentage_is_ours_times_100():
@@ -287,18 +288,18 @@ def has(config, metric: str, value: str) -> bool:
     return found == value if isinstance(found, str) else found == pytest.approx(float(value))
 
 
-@pytest.mark.parametrize(("published_id", "line"), lines("setting"))
-def test_a_hyper_parameter_is_that_of_a_row(published_id, line):
-    rows, value = rows_of(published_id), line["value"]
-    metric = line["metric"]
-    several = metric == "weight_decay" and ";" in value
-    quantifier = any if several or (published_id, metric) in IN_SOME_ROWS else all
-    for part in value.split(";") if several else [value]:
-        assert quantifier(has(row.config, metric, part) for row in rows), part
+@pytest.mark.parametrize(("published_id", "lines"), each_id("setting"))
+def test_a_hyper_parameter_is_that_of_a_row(published_id, lines):
+    rows = rows_of(published_id)
+    for metric, value in ((line["metric"], line["value"]) for line in lines):
+        several = metric == "weight_decay" and ";" in value
+        quantifier = any if several or (published_id, metric) in IN_SOME_ROWS else all
+        for part in value.split(";") if several else [value]:
+            assert quantifier(has(row.config, metric, part) for row in rows), (metric, part)
 
 
-@pytest.mark.parametrize(("published_id", "line"), lines("data"))
-def test_a_size_is_that_of_the_data_set(published_id, line):
+@pytest.mark.parametrize(("published_id", "lines"), each_id("data"))
+def test_a_size_is_that_of_the_data_set(published_id, lines):
     from input_pipeline.datasets import _cityscapes_classes, cityscapes, lip, pascal
 
     parts, whole = pascal._OFFICIAL_COUNTS, lip.Config(name="cihp")
@@ -314,5 +315,6 @@ def test_a_size_is_that_of_the_data_set(published_id, line):
         "val_images": validation,
         "total_images": train + validation,
         "classes": len(_cityscapes_classes.NAMES),
-    }[line["metric"]]
-    assert found == int(line["value"])
+    }
+    for line in lines:
+        assert found[line["metric"]] == int(line["value"]), line

@@ -98,13 +98,19 @@ VGG = {"name": "vgg", "width": 64}
 ALEXNET = {"name": "alexnet", "width": 64, "padding": "published"}
 
 
-def shapes(config, channels, size=(64, 64)):
-    """(outputs, variables) as shapes."""
-    model = architectures.build(ml_collections.ConfigDict(config | {"dtype": "float32"}), channels)
-    image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    return jax.eval_shape(
-        functools.partial(model.init_with_output, train=False), jax.random.key(0), image
-    )
+_SHAPES = {}
+
+
+def shapes(config, channels, size=(70, 50)):
+    """(outputs, variables) as shapes; several tests look at the same network."""
+    config = ml_collections.ConfigDict(config | {"dtype": "float32"})
+    key = (config.to_json(), *channels.items(), size)
+    if key not in _SHAPES:
+        model = architectures.build(config, channels)
+        image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+        init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
+        _SHAPES[key] = jax.eval_shape(init, image)
+    return _SHAPES[key]
 
 
 def count(tree) -> int:
@@ -145,7 +151,7 @@ def count(tree) -> int:
     ],
 )
 def test_parameters(config, channels, parameters, statistics):
-    out, variables = shapes(config, channels, size=(70, 50))
+    out, variables = shapes(config, channels)
     assert {task: x.shape for task, x in out.final.items()} == {
         task: (2, 70, 50, outputs) for task, outputs in channels.items()
     }
