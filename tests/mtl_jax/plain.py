@@ -15,6 +15,12 @@ from jax.extend import core
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 
+_SCATTERS = {
+    "scatter": jax.lax.scatter,
+    "scatter-add": jax.lax.scatter_add,
+    "scatter-max": jax.lax.scatter_max,
+    "scatter-min": jax.lax.scatter_min,
+}
 # JAX's own rules stay: what they say where two sides meet (ReLU's 0 at 0) is a definition.
 _JAX = {"relu": jax.nn.relu, "relu6": jax.nn.relu6, "logaddexp": jnp.logaddexp}
 
@@ -84,6 +90,9 @@ def _apply(equation, inputs: list, dtype: np.dtype) -> list:
         inner = params.get("jaxpr") or params["call_jaxpr"]
         jax_function = _JAX.get(inner.jaxpr.debug_info.func_name)
         return [jax_function(*inputs)] if jax_function else _evaluate(inner, inputs, dtype)
+    if name in _SCATTERS:  # which hold a program of one addition or comparison
+        options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        return [_SCATTERS[name](*inputs, **{key: params[key] for key in options})]
     if any(isinstance(x, core.ClosedJaxpr | core.Jaxpr) for x in jax.tree.leaves(params)):
         raise NotImplementedError(f"{name} holds a program; _apply knows {', '.join(_CALLS)}.")
     if name == "bitcast_convert_type":  # random bits to a float32, which is exact
