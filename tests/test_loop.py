@@ -6,10 +6,13 @@ import jax
 import numpy as np
 import pytest
 import tiny
+import toy_network as toy
 from ml_collections import ConfigDict
 
 from mtl_jax import checkpoints, training
 from mtl_jax.runs import loop, results, step_log, workdir
+
+toy_network = toy.in_every_run()
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +195,7 @@ def test_all_checkpoints_damaged_is_an_error(finished, tmp_path):
 def test_checkpoint_of_another_model_names_what_differs(finished, streets_dir):
     run, _ = finished
     config = tiny.config(streets_dir, model__decoder__channels=12)
-    with pytest.raises(checkpoints.CheckpointError, match=r"another model[\s\S]*decoder_depth"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"another model[\s\S]*head_depth"):
         tiny.run(config, run.workdir.path).train()
 
 

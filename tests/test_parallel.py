@@ -11,10 +11,12 @@ import jax
 import numpy as np
 import pytest
 import tiny
+import toy_network as toy
 
 from mtl_jax import checkpoints, evaluation, parallel, training, weightings
 
 ROOT = Path(__file__).resolve().parents[1]
+toy_network = toy.in_every_run()  # main.py, which starts real processes, trains a real one
 
 
 def after(run, steps: int):

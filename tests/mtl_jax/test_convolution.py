@@ -31,6 +31,7 @@ def arrays(size, kernel_size, dtype=jnp.float32):
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
+PATCH_BYTES = (1, 2_000, 10**9)  # a row, some rows, all rows at a time
 CASES = [
     # size, kernel, stride, padding, dilation
     ((8, 6), 3, 1, (1, 1), 1),
@@ -55,27 +56,29 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("patch_bytes", [1, 2_000, 10**9])  # a row, some rows, all rows at a time
 @pytest.mark.parametrize(("size", "kernel_size", "stride", "padding", "dilation"), CASES)
-def test_value_and_gradients(
-    size, kernel_size, stride, padding, dilation, patch_bytes, monkeypatch
-):
+def test_value_and_gradients(size, kernel_size, stride, padding, dilation, monkeypatch):
     monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
-    monkeypatch.setattr(_convolution, "_PATCH_BYTES", patch_bytes)
     options = {"stride": stride, "padding": padding, "dilation": dilation}
 
-    @functools.partial(jax.jit, static_argnums=0)
     def both(convolve, x, kernel):
         y, pullback = jax.vjp(functools.partial(convolve, **options), x, kernel)
         cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
         return y, pullback(cotangent)
 
-    x, kernel = arrays(size, kernel_size)
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-        both(_convolution.convolve, x, kernel),
-        both(plain, x, kernel),
-    )
+    @jax.jit
+    def all_forms(x, kernel):
+        forms = []
+        for patch_bytes in PATCH_BYTES:
+            monkeypatch.setattr(_convolution, "_PATCH_BYTES", patch_bytes)
+            forms.append(both(_convolution.convolve, x, kernel))
+        return both(plain, x, kernel), forms
+
+    expected, forms = all_forms(*arrays(size, kernel_size))
+    for patch_bytes, found in zip(PATCH_BYTES, forms, strict=True):
+        message = f"patches of {patch_bytes} bytes"
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=message)
 
 
 def test_bfloat16_gradient_is_summed_in_float32(monkeypatch):
