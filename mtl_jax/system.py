@@ -134,12 +134,13 @@ def build(config, label_specs: dict[str, dict]) -> System:
     all_tasks = tasks.build(chosen, label_specs)
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
+    model = architectures.build(config.model, channels)
     return System(
-        model=architectures.build(config.model, channels),
+        model=model,
         tasks=all_tasks,
         weighting=weightings.build(config.weighting, all_tasks),
         image_mean=tuple(config.model.image_mean),
         image_std=tuple(config.model.image_std),
         deep_supervision=config.train.deep_supervision,
-        freezing=freezing.build(config.train, tuple(all_tasks), unlabelled),
+        freezing=freezing.build(config.train, model, tuple(all_tasks), unlabelled),
     )

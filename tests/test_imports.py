@@ -46,9 +46,9 @@ ALLOWED = {
     "mtl_jax.training": "gradients optimizers parallel sharing system train_state",
     "mtl_jax.evaluation": "metrics parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
-    "mtl_jax.weights": "_discovery checkpoints encoders train_state",
+    "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
     "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
-    " train_state training views weightings weights",
+    " tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs",
     "mtl_jax.prediction": "checkpoints pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",

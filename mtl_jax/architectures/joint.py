@@ -15,6 +15,8 @@ from mtl_jax.architectures import Predictions
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import aspp, deeplabv3plus
 
+# Its output channels are those of all tasks, one after another.
+SHARED_OUTPUTS = ("decoder/predict",)
 OPTIONS = {
     "encoder": encoders.PART,
     "aspp": {

@@ -50,8 +50,10 @@ class ASPP(nn.Module):
             )
 
         branches = [cbr(1, 1, "conv1x1")(x, train=train)]
-        for rate in self.rates:
-            branches.append(cbr(3, rate, f"rate{rate}")(x, train=train))
+        for index, rate in enumerate(self.rates):
+            again = self.rates[:index].count(rate)  # the same rate may be there several times
+            name = f"rate{rate}_{again + 1}" if again else f"rate{rate}"
+            branches.append(cbr(3, rate, name)(x, train=train))
         pooled = x.astype(jnp.float32).mean((1, 2), keepdims=True)
         pooled = cbr(1, 1, "pooled")(pooled, train=train)
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))

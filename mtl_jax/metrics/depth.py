@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.metrics._arithmetic import ratio
 
-# Depths are raised to this (in their own unit) before logarithms and ratios (reports A, B).
+# Depths are raised to this (in their own unit) before logarithms (reports A, B).
 LOG_FLOOR = 0.01
 
 
@@ -21,7 +21,7 @@ def depth_sums(
       target: [B, H, W] float32, the true depth.
       prediction: [B, H, W] float32, in the same unit, already within the valid range.
       mask: [B, H, W] bool, the pixels that count.
-      floor: least depth that enters a logarithm or a ratio to the prediction.
+      floor: least depth that enters a logarithm.
 
     Returns:
       Scalars: the int32 counts `pixels`, `images` (with a valid pixel), `delta1`, `delta2`,
@@ -34,7 +34,6 @@ def depth_sums(
     floored_target = jnp.maximum(target, floor)
     floored_prediction = jnp.maximum(prediction, floor)
     log_error = jnp.log(floored_target) - jnp.log(floored_prediction)
-    ratio = jnp.maximum(floored_target / floored_prediction, floored_prediction / floored_target)
 
     pixels = jnp.sum(mask, axis=(1, 2), dtype=jnp.int32)
     divisor = jnp.maximum(pixels, 1)
@@ -47,7 +46,9 @@ def depth_sums(
         return jnp.sum(values, axis=(1, 2)) / divisor
 
     def within(bound):
-        return jnp.sum(mask & (ratio < bound), dtype=jnp.int32)
+        # Not raised to the floor: of an inverse depth of 0.002, 0.009 is no good estimate.
+        near = (prediction < bound * target) & (target < bound * prediction)
+        return jnp.sum(mask & near, dtype=jnp.int32)
 
     return {
         "pixels": jnp.sum(pixels),
@@ -70,7 +71,8 @@ def depth_sums(
 def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     """The metrics of a depth map, from the sums over a whole split.
 
-    With y the truth, ŷ the prediction and e = ln y − ln ŷ:
+    With y the truth, ŷ the prediction and e = ln y − ln ŷ, both raised to at least `LOG_FLOOR`
+    for e alone:
 
     * `si_log_rmse`: 100·√(mean(e²) − mean(e)²) per image, averaged over the images that have a
       valid pixel (reports A, B);

@@ -96,7 +96,7 @@ def instance_sums(
         of_true, of_predicted, both = Segments(true), Segments(predicted), Segments(true, predicted)
         true_area, predicted_area, common = (s.sum(ones) for s in (of_true, of_predicted, both))
         union = true_area + predicted_area - common
-        pair = both.first & (true > 0) & (predicted > 0)
+        pair = both.first & (true != 0) & (predicted != 0)
         shares = jnp.array(_SHARES, jnp.int32)[:, None]
         matches = pair & (_PARTS * common > shares * union)
         rank = jnp.floor(_BINS_PER_OCTAVE * jnp.log2(predicted_area.astype(jnp.float32)))
@@ -106,8 +106,8 @@ def instance_sums(
             return jnp.zeros(_BINS, jnp.int32).at[cell].add(1, mode="drop")
 
         return {
-            "true": jnp.sum(of_true.first & (true > 0), dtype=jnp.int32),
-            "predicted": by_area(of_predicted.first & (predicted > 0)),
+            "true": jnp.sum(of_true.first & (true != 0), dtype=jnp.int32),
+            "predicted": by_area(of_predicted.first & (predicted != 0)),
             "matched": jax.vmap(by_area)(matches),
             "iou": jnp.sum(jnp.where(matches[0], common / union, 0.0)),
         }

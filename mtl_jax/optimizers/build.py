@@ -1,5 +1,6 @@
 """The optimizer of a run: an optax chain, or one for each group of parameters."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,8 +18,13 @@ from mtl_jax.optimizers.schedules import Schedule, make_schedule
 _FROZEN = "frozen"
 
 
-def _model_only(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: part_of(path) != "weighting", params)
+def _decayed(params: Any, *, vectors: bool) -> Any:
+    """A tree of bools: the model's parameters, with or without those that are no matrices."""
+
+    def is_decayed(path, value) -> bool:
+        return part_of(path) != "weighting" and (vectors or value.ndim > 1)
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
 def make_optimizer(
@@ -35,7 +41,8 @@ def make_optimizer(
       ConfigError: no rule has that name, or an option is unknown or impossible.
     """
     options = _options.complete_part(config, rules.PART, key="config.optimizer")
-    decay = optax.add_decayed_weights(options["weight_decay"], mask=_model_only)
+    mask = functools.partial(_decayed, vectors=options["decay_vectors"])
+    decay = optax.add_decayed_weights(options["weight_decay"], mask=mask)
     chain = list(rules.build(config, decay))
     if options["clip_norm"]:
         chain.insert(0, optax.clip_by_global_norm(options["clip_norm"]))

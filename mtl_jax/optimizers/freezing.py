@@ -29,6 +29,7 @@ class Freezing:
         own layers are meant.
       batch_norm: whose BatchNorms stay: '' nobody's, 'encoder', or 'all'.
       tasks: of the run.
+      batch_norms: the paths of the network's BatchNorms, see `optimizers.modules_of`.
       unlabelled: those of which the data set has no labels. Their own layers stay, if they have
         any: without a gradient, weight decay alone would move them, by Adam to zero at full speed.
     """
@@ -37,6 +38,7 @@ class Freezing:
     batch_norm: str = ""
     tasks: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    batch_norms: frozenset[tuple[str, ...]] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.batch_norm or self.unlabelled)
@@ -50,16 +52,17 @@ class Freezing:
         found = set()
         still = {*self.parts, *self.unlabelled}
 
-        def stays(path, of_batch_norm: bool) -> bool:
+        def stays(path, _) -> bool:
             names = optimizers.names_of(path)
             if names[0] != "model":
                 return False
             owners = {optimizers.group_of(path, self.tasks)}
-            owners |= {ENCODER} if names[1] == ENCODER else set()
+            owners |= {ENCODER} if optimizers.is_encoder(names[1]) else set()
             found.update(owners)
+            of_batch_norm = tuple(names[1:-1]) in self.batch_norms
             return bool(owners & still) or (of_batch_norm and self._keeps(names[1]))
 
-        mask = jax.tree_util.tree_map_with_path(stays, optimizers.is_batch_norm(params))
+        mask = jax.tree_util.tree_map_with_path(stays, params)
         if absent := [part for part in self.parts if part not in found]:
             raise ConfigError(
                 f"config.train.freeze names {', '.join(absent)}, and no layer of this network "
@@ -93,14 +96,18 @@ class Freezing:
 
     def _keeps(self, module: str) -> bool:
         """Whether the BatchNorms within a top-level module stay."""
-        return self.batch_norm == "all" or (self.batch_norm == ENCODER and module == ENCODER)
+        in_scope = self.batch_norm == ENCODER and optimizers.is_encoder(module)
+        return self.batch_norm == "all" or in_scope
 
 
-def build(config, tasks: Sequence[str], unlabelled: Sequence[str] = ()) -> Freezing:
+def build(
+    config, model: nn.Module, tasks: Sequence[str], unlabelled: Sequence[str] = ()
+) -> Freezing:
     """Reads `config.train.freeze` and `config.train.freeze_batch_norm`.
 
     Args:
       config: `config.train`.
+      model: the network.
       tasks: of the run.
       unlabelled: those of them that have no labels.
 
@@ -118,4 +125,7 @@ def build(config, tasks: Sequence[str], unlabelled: Sequence[str] = ()) -> Freez
             f"config.train.freeze_batch_norm={config.freeze_batch_norm!r}; expected one of "
             f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
         )
-    return Freezing(parts, config.freeze_batch_norm, tuple(tasks), tuple(unlabelled))
+    norms = optimizers.modules_of(model, layers.BatchNorm) if config.freeze_batch_norm else ()
+    return Freezing(
+        parts, config.freeze_batch_norm, tuple(tasks), tuple(unlabelled), frozenset(norms)
+    )

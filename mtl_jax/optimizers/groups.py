@@ -1,10 +1,13 @@
 """Which group a parameter belongs to: whose images it learns from, which rate it has."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
 COMMON = "common"  # the group of all parameters that no single task owns
 
@@ -19,7 +22,15 @@ def part_of(path: tuple) -> str:
     names = names_of(path)
     if names[0] == "weighting":
         return "weighting"
-    return "encoder" if "encoder" in names else "rest"
+    return "encoder" if is_encoder(names[1]) else "rest"
+
+
+def is_encoder(module: str) -> bool:
+    """Whether a top-level module of a network is an encoder.
+
+    It is called 'encoder'; of several each is called 'encoder_<name>'.
+    """
+    return module == "encoder" or module.startswith("encoder_")
 
 
 def group_of(path: tuple, tasks: Sequence[str]) -> str:
@@ -36,8 +47,28 @@ def group_of(path: tuple, tasks: Sequence[str]) -> str:
     return max(fitting, key=len) if top == "model" and fitting else COMMON
 
 
-def is_batch_norm(params: Any) -> Any:
-    """A tree like `params` of bools: whether it is scale or bias of a BatchNorm.
+def modules_of(model: nn.Module, kind: type[nn.Module]) -> frozenset[tuple[str, ...]]:
+    """The paths of a network's modules of one class, e.g. ('encoder', 'layer1_0', 'bn1').
+
+    Args:
+      model: an architecture; it is traced, nothing is computed.
+      kind: e.g. `layers.BatchNorm`.
+    """
+    found = set()
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, kind):
+            found.add(tuple(context.module.path))
+        return call(*args, **kwargs)
+
+    init = functools.partial(model.init, train=False)
+    with nn.intercept_methods(note):
+        jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
+    return frozenset(found)
+
+
+def is_norm(params: Any) -> Any:
+    """A tree like `params` of bools: whether it is scale or bias of a normalisation.
 
     Nothing else has a scale, and the bias beside it belongs to it.
     """
@@ -55,13 +86,13 @@ def scale_by_part(
 
     Args:
       scales: {part: factor}.
-      bias_scale: if not 0, the biases of 'rest' that are not a BatchNorm's have the factor
+      bias_scale: if not 0, the biases of 'rest' that are not a normalisation's have the factor
         `bias_scale · scales['encoder']` instead.
     """
 
-    def factor(path, of_batch_norm: bool) -> float:
+    def factor(path, of_norm: bool) -> float:
         part = part_of(path)
-        is_bias = names_of(path)[-1] == "bias" and not of_batch_norm
+        is_bias = names_of(path)[-1] == "bias" and not of_norm
         if bias_scale and part == "rest" and is_bias:
             return bias_scale * scales["encoder"]
         return scales[part]
@@ -69,7 +100,7 @@ def scale_by_part(
     def update(updates, state, params=None):
         del params
         return jax.tree_util.tree_map_with_path(
-            lambda path, value, norm: value * factor(path, norm), updates, is_batch_norm(updates)
+            lambda path, value, norm: value * factor(path, norm), updates, is_norm(updates)
         ), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

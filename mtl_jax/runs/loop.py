@@ -5,20 +5,31 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import _options, checkpoints, evaluation, optimizers, parallel, training
+from mtl_jax import (
+    _options,
+    checkpoints,
+    evaluation,
+    optimizers,
+    options,
+    parallel,
+    tasks,
+    training,
+)
 from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import _signals, image_metrics, progress
 from mtl_jax.runs.results import DIRECTIONS, Results
 from mtl_jax.runs.step_log import StepLog
-from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
+from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json, write_json
 from mtl_jax.system import System
+from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import load as pretrained
 
@@ -199,7 +210,13 @@ class Run:
         restored = store.restore_latest(state, report=progress.say)
         if restored is None:
             if self.config.model.pretrained:
-                state = pretrained.load(state, self.config.model, report=progress.say)
+                state = pretrained.load(
+                    state,
+                    self.config.model,
+                    report=progress.say,
+                    tasks=self.system.tasks,
+                    source_tasks=_tasks_of,
+                )
             progress.parameter_overview(state.variables, self.workdir.path / "parameters.txt")
             return state, Results(self.workdir, self.config, parameters=parameters)
         state, info = restored
@@ -295,6 +312,14 @@ class Run:
         if jax.process_index() == 0:
             progress.save_pictures(self.workdir.predictions, pictures)
         results.write(final=False)
+
+
+def _tasks_of(directory: Path) -> dict[str, Task]:
+    """The tasks of another run, in the order of its outputs."""
+    other = Workdir(directory)
+    config = options.of_saved(from_json(other.read_config()))
+    chosen = {name: config.tasks[name] for name in config.task_order}
+    return tasks.build(chosen, other.read_label_specs())
 
 
 def _due(step: int, every: int) -> bool:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import _discovery, checkpoints, encoders
+from mtl_jax import _discovery, architectures, checkpoints, encoders, optimizers
+from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import published
 from mtl_jax.weights.published import PretrainedError
@@ -29,7 +31,14 @@ _PUBLISHED_WIDTH = 64
 _CLASSIFIERS = ("fc.", "classifier.")  # of ImageNet's 1000 classes, where torchvision keeps it
 
 
-def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> TrainState:
+def load(
+    state: TrainState,
+    config: Any,
+    *,
+    report: Callable[[str], None],
+    tasks: Mapping[str, Task] = types.MappingProxyType({}),
+    source_tasks: Callable[[Path], Mapping[str, Task]] | None = None,
+) -> TrainState:
     """Replaces a fresh state's weights by existing ones.
 
     Args:
@@ -41,6 +50,10 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
         a work directory's tasks may differ in their number of outputs or be absent on either side,
         and published classifiers go where the architecture has a place for them.
       report: called with what was loaded and what was not, and why.
+      tasks: of this run, in the order of the network's outputs.
+      source_tasks: a work directory ─► the tasks of its run, likewise. The layers of a task are
+        loaded if the other run has a task of that name that means the same; equal shapes do not
+        make equal tasks. None compares shapes alone.
 
     Raises:
       CheckpointError: the work directory has no whole checkpoint.
@@ -58,7 +71,8 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
     if path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
         new, kept = _from_published(wanted, path, config, report)
     else:
-        new, kept = _from_workdir(wanted, path, config, report)
+        theirs = source_tasks(path) if source_tasks and path.is_dir() else None
+        new, kept = _from_workdir(wanted, path, config, report, tasks, theirs)
     for reason, names in kept.items():
         if names:
             report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
@@ -72,7 +86,14 @@ def load(state: TrainState, config: Any, *, report: Callable[[str], None]) -> Tr
     )
 
 
-def _from_workdir(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
+def _from_workdir(
+    wanted: dict[str, Any],
+    path: Path,
+    config: Any,
+    report: Callable[[str], None],
+    tasks: Mapping[str, Task],
+    source_tasks: Mapping[str, Task] | None,
+) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
     if not path.is_dir():
         raise PretrainedError(
@@ -82,12 +103,23 @@ def _from_workdir(wanted: dict[str, Any], path: Path, config: Any, report) -> tu
         )
     source, _ = checkpoints.read_variables(path / "checkpoints", "best")
     found = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(source)}
-    outside, absent, outputs, wrong = [], [], [], []
+    for name in wanted:  # each of several encoders may start from another run's only one
+        collection, top, *rest = name.split("/")
+        alone = "/".join([collection, "encoder", *rest])
+        if name not in found and optimizers.is_encoder(top) and alone in found:
+            found[name] = found[alone]
+    outside, absent, outputs, meaning, wrong = [], [], [], [], []
+    shared = _outputs_of_several(config)
     new = {}
     for name, value in wanted.items():
         in_encoder = _in_encoder(name)
+        owner = optimizers.group_of(("model", *name.split("/")[1:]), tuple(tasks))
         if config.pretrained_scope == "encoder" and not in_encoder:
             outside.append(name)
+        elif source_tasks is not None and name.startswith(shared) and name in found:
+            new[name] = _by_task(value, found[name], tasks, source_tasks)
+        elif source_tasks is not None and _means_another(value, owner, tasks, source_tasks):
+            meaning.append(name)
         elif name not in found:
             (wrong if in_encoder else absent).append(name)
         elif found[name].shape == value.shape:
@@ -107,7 +139,50 @@ def _from_workdir(wanted: dict[str, Any], path: Path, config: Any, report) -> tu
         "being outside the encoder": outside,
         "because the other run has no such task or layer": absent,
         "because the number of outputs differs": outputs,
+        "because the other run's task of that name has other outputs": meaning,
     }
+
+
+def _outputs_of_several(config: Any) -> tuple[str, ...]:
+    """Beginnings of the names of layers whose output channels are those of several tasks."""
+    module = _discovery.load(architectures, config.architecture, key="config.model.architecture")
+    return tuple(f"params/{layer}/" for layer in getattr(module, "SHARED_OUTPUTS", ()))
+
+
+def _means_another(
+    value: Any, owner: str, ours: Mapping[str, Task], theirs: Mapping[str, Task]
+) -> bool:
+    """Whether an array makes the outputs of a task that the other run has in another sense."""
+    if owner not in ours or owner not in theirs or value.shape[-1] != ours[owner].channels:
+        return False
+    return _meaning(ours[owner]) != _meaning(theirs[owner])
+
+
+def _meaning(task: Task) -> dict[str, Any]:
+    """What a task's outputs stand for; range and normalisation may be adapted to other data."""
+    told = task.describe()
+    return {key: told.get(key) for key in ("kind", "unit", "class_names", "axes")}
+
+
+def _by_task(
+    value: Any, found: np.ndarray, ours: Mapping[str, Task], theirs: Mapping[str, Task]
+) -> np.ndarray:
+    """`found` with its last axis in the order of our tasks; what it lacks is as in `value`."""
+    if value.shape[:-1] != found.shape[:-1]:
+        raise PretrainedError(
+            f"config.model.pretrained is of another model: the last layer is of shape "
+            f"{found.shape}, expected {value.shape}."
+        )
+    starts, start = {}, 0
+    for name, task in theirs.items():
+        starts[name], start = start, start + task.channels
+    result, start = np.array(value), 0
+    for name, task in ours.items():
+        if name in theirs and _meaning(task) == _meaning(theirs[name]):
+            source = found[..., starts[name] : starts[name] + task.channels]
+            result[..., start : start + task.channels] = source
+        start += task.channels
+    return result
 
 
 def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
@@ -127,6 +202,7 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
             outside.append(name)
             continue
         _, *layer, leaf = name.split("/")
+        layer[0] = "encoder" if _in_encoder(name) else layer[0]  # each of several encoders
         source = torchvision_name("/".join(layer))
         if source is None:
             absent.append(name)
@@ -217,7 +293,7 @@ def _other_width(config: Any) -> str:
 
 
 def _in_encoder(name: str) -> bool:
-    return name.split("/")[1] == "encoder"
+    return optimizers.is_encoder(name.split("/")[1])
 
 
 def _name(path: tuple) -> str:

@@ -36,14 +36,15 @@ def build(config, dtype=jnp.float32) -> system.System:
     """The network and its tasks."""
     specs = {key: spec.as_dict() for key, spec in SPECS.items()}
     found = tasks.build(config.tasks, specs)
+    model = Network({name: task.channels for name, task in found.items()}, dtype)
     return system.System(
-        model=Network({name: task.channels for name, task in found.items()}, dtype),
+        model=model,
         tasks=found,
         weighting=weightings.build(config.weighting, found),
         image_mean=tuple(config.model.image_mean),
         image_std=tuple(config.model.image_std),
         deep_supervision=False,
-        freezing=freezing.build(config.train, tuple(found)),
+        freezing=freezing.build(config.train, model, tuple(found)),
     )
 
 

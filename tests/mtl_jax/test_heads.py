@@ -103,3 +103,9 @@ class TestDecoders:
         (predictions, features), _ = shapes(module, (2, 3, 5, 8), (2, 6, 10, 4), train=False)
         assert predictions.dtype == jnp.float32
         assert features.dtype == jnp.bfloat16
+
+
+def test_the_same_rate_may_be_there_twice():
+    _, variables = shapes(aspp.ASPP(rates=(2, 4, 2), channels=4), (2, 8, 8, 3), train=False)
+    names = {name for name in variables["params"] if name.startswith("rate")}
+    assert names == {"rate2", "rate4", "rate2_2"}

@@ -104,3 +104,10 @@ def test_iou_of_exactly_a_half_is_no_match():
     truth[0, 0, :2], found[0, 0, :1] = 1, 1
     sums = jax.device_get(_instance_sums(truth, found, np.array([True])))
     assert metrics.instance_metrics(sums)["pq"] == 0.0
+
+
+def test_negative_ids_are_instances_like_others():
+    truth = np.zeros((1, 4, 8), np.int32)
+    truth[0, :2, :3], truth[0, 2:, 5:] = -7, 3
+    found = jax.tree.map(np.asarray, metrics.instance_sums(truth, -truth, np.ones(1, bool)))
+    assert metrics.instance_metrics(found)["pq"] == 1.0

@@ -165,6 +165,11 @@ def test_a_ratio_of_exactly_the_threshold_is_not_below_it():
     np.testing.assert_allclose(found, [0, 1 / 3, 2 / 3], rtol=1e-12)
 
 
+def test_ratios_of_inverse_depths_are_not_those_of_the_floor():
+    result = _depth_metrics([0.002, 0.002, 0.004], [0.009, 0.0, 0.004])
+    assert [result[name] for name in ("delta1", "delta3")] == pytest.approx([1 / 3, 1 / 3])
+
+
 def test_nan_prediction_is_not_hidden():
     assert np.isnan(_depth_metrics([1.0, 2.0], [1.0, np.nan])["abs"])
 

@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from mtl_jax import _discovery, architectures, optimizers
+from mtl_jax import _discovery, architectures, layers, optimizers
 from mtl_jax.configs import common
+from mtl_jax.layers import transformer
+from mtl_jax.optimizers import freezing
 
 
 def schedule(steps_per_epoch=10, epochs=16, **options):
@@ -221,3 +224,89 @@ def test_the_weight_decays_of_the_sweep(decay):
     np.testing.assert_allclose(
         found["model"]["encoder"]["conv"]["kernel"], expected(kernel, decay=decay), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_weight_decay_may_leave_vectors_out(vectors):
+    """One step of 0.1 without a gradient: what is decayed loses 0.1 · 0.02 of itself."""
+    config = {"name": "sgd", "weight_decay": 0.02, "decay_vectors": vectors}
+    optimizer = optimizers.make_optimizer(config, lambda step: jnp.float32(0.1))
+    params = {
+        "model": {"head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": jnp.ones(2)}},
+        "weighting": {"s": jnp.ones(())},
+    }
+    updates, _ = optimizer.update(
+        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+    )
+    lost = jax.tree.map(lambda x: float(-x.ravel()[0]), updates)
+    vector = pytest.approx(0.002 if vectors else 0.0)
+    assert lost["model"]["head"] == {
+        "kernel": pytest.approx(0.002),
+        "bias": vector,
+        "scale": vector,
+    }
+    assert lost["weighting"]["s"] == 0
+
+
+class TwoEncoders(nn.Module):
+    """Two encoders, one with a LayerNorm, and a BatchNorm outside of both."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = layers.BatchNorm(name="bn")(layers.Conv(4, name="encoder_a")(image), train=train)
+        return Inner(name="encoder_b")(x, train=train)
+
+
+class Inner(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return layers.BatchNorm(name="bn")(transformer.LayerNorm(name="ln")(x), train=train)
+
+
+def test_norms_are_found_by_their_class():
+    assert optimizers.modules_of(TwoEncoders(), layers.BatchNorm) == {("bn",), ("encoder_b", "bn")}
+    assert optimizers.modules_of(TwoEncoders(), transformer.LayerNorm) == {("encoder_b", "ln")}
+
+
+def test_each_of_several_encoders_is_one():
+    for module, part in (
+        ("encoder", "encoder"),
+        ("encoder_a", "encoder"),
+        ("encoders", "rest"),
+        ("decoder", "rest"),
+    ):
+        assert optimizers.part_of(path_of("model", module, "kernel")) == part
+    # A layer that is called so further inside is none.
+    assert optimizers.part_of(path_of("model", "head_depth", "encoder", "kernel")) == "rest"
+    assert optimizers.part_of(path_of("weighting", "encoder")) == "weighting"
+
+
+def test_several_encoders_are_frozen_as_one_and_a_layer_norm_is_no_batch_norm():
+    init = functools.partial(TwoEncoders().init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    config = common.base().train
+    config.freeze_batch_norm = "encoder"
+    mask = freezing.build(config, TwoEncoders(), ()).mask({"model": params})["model"]
+    assert mask["encoder_b"] == {
+        "bn": {"bias": True, "scale": True},
+        "ln": {"bias": False, "scale": False},
+    }
+    assert not mask["bn"]["scale"]
+    config.freeze_batch_norm, config.freeze = "", ("encoder",)
+    mask = freezing.build(config, TwoEncoders(), ()).mask({"model": params})["model"]
+    assert all(jax.tree.leaves((mask["encoder_a"], mask["encoder_b"])))
+    assert not any(jax.tree.leaves(mask["bn"]))
+
+
+@pytest.mark.parametrize("epochs", [1.5, 4])
+def test_cosine_and_constant_are_optaxs_and_the_closed_form(epochs):
+    total = int(7 * epochs)
+    for name, form in (
+        ("constant", lambda t: 0.3),
+        ("cosine", lambda t: 0.3 * 0.5 * (1 + np.cos(np.pi * t / total))),
+    ):
+        schedule = optimizers.make_schedule(
+            {"name": name, "learning_rate": 0.3}, steps_per_epoch=7, total_steps=total
+        )
+        for step in (0, 1, total // 2, total - 1):
+            np.testing.assert_allclose(schedule(step), form(step), rtol=1e-6, atol=1e-9)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import published_networks as networks
 import pytest
 import test_safetensors_files as safetensors
 import torch_files
+from flax import linen as nn
 
-from mtl_jax import architectures, checkpoints, encoders
+from mtl_jax import architectures, checkpoints, encoders, tasks
 from mtl_jax.configs import common
 from mtl_jax.configs import fcn as fcn_configs
 from mtl_jax.encoders import alexnet, resnet, vgg
@@ -320,3 +322,103 @@ def test_a_damaged_file_is_named(tmp_path):
         (tmp_path / name).write_bytes(b"nonsense")
         with pytest.raises(PretrainedError, match=f"{name} cannot be read"):
             load(joint_config(), tmp_path / name)
+
+
+# What another run's outputs mean.
+
+CLASSES = {"kind": "classes", "palette": (), "ignore": 255, "flip_swap": ()}
+
+
+def made(**kinds: tuple[str, ...]):
+    """Tasks by name: those with class names, and metric depth where there are none."""
+    specs = {
+        name: CLASSES | {"class_names": names}
+        if names
+        else {"kind": "depth", "unit": "m", "valid_range": (1, 80), "mean": 9.0, "stddev": 3.0}
+        for name, names in kinds.items()
+    }
+    types = {name: {"type": "segmentation" if names else "depth"} for name, names in kinds.items()}
+    return tasks.build(types, specs)
+
+
+def loaded(ours, theirs, source_state, tmp_path, config):
+    """({name: array}, what was said) of a run with tasks `ours` that starts from `theirs`."""
+    with checkpoints.Checkpoints(tmp_path / "run" / "checkpoints") as store:
+        store.save_best(source_state.replace(step=jnp.ones((), jnp.int32)), {})
+    config.pretrained, config.pretrained_scope = str(tmp_path / "run"), "all"
+    said = []
+    state = pretrained.load(
+        of_tasks(config, ours),
+        config,
+        report=said.append,
+        tasks=ours,
+        source_tasks=lambda path: theirs,
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(state.variables)
+    found = {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
+    return found, "\n".join(said)
+
+
+def of_tasks(config, chosen) -> TrainState:
+    """`fresh` of these tasks."""
+    channels = {name: task.channels for name, task in chosen.items()}
+    state = fresh(config, **{n: c for n, c in channels.items() if n != "semseg"})
+    model = architectures.build(config, channels)
+    init = functools.partial(model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32))
+    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
+    return state.replace(
+        params=state.params | {"model": variables["params"]},
+        batch_stats=variables.get("batch_stats", {}),
+    )
+
+
+def test_channels_that_several_tasks_share_are_found_by_their_tasks(tmp_path):
+    """Another order, and a task of a new name in the place of an old one of the same size."""
+    names = ("road", "sky")
+    theirs = made(depth=(), semseg=names, parts=("head", "leg"))
+    ours = made(semseg=names, people=("head", "leg"), depth=())
+    state = of_tasks(joint_config(), theirs)
+    bias = state.params["model"]["decoder"]["predict"]["bias"]
+    state.params["model"]["decoder"]["predict"]["bias"] = jnp.arange(1.0, 1 + bias.size)
+    found, _ = loaded(ours, theirs, state, tmp_path, joint_config())
+    assert found["params/decoder/predict/bias"].tolist() == [2, 3, 0.25, 0.25, 1]
+
+
+def test_outputs_of_other_classes_are_not_taken_for_ours(tmp_path):
+    config = common.base().model
+    config.update(architecture="stacked_unet", encoder=common.resnet(18, "FFF", width=8))
+    config.head = ml_collections.ConfigDict({"channels": 8})
+    theirs = made(semseg=("road", "sky"), depth=())
+    ours = made(semseg=("sky", "road"), depth=())
+    state = jax.tree.map(lambda leaf: leaf + 0.25, of_tasks(config, theirs))
+    found, said = loaded(ours, theirs, state, tmp_path, config)
+    kept = {name for name, value in found.items() if (value == 0.25).all()}
+    assert kept == {f"params/head_semseg/predict/{leaf}" for leaf in ("kernel", "bias")}
+    assert "2 keep their initial value, because the other run's task of that name has other" in said
+
+
+class TwoEncoders(nn.Module):
+    """One ResNet for each of two tasks."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        for name in ("encoder_semseg", "encoder_depth"):
+            pyramid = encoders.make("resnet", width=8).copy(name=name)(image, train=train)
+        return pyramid.last
+
+
+def test_each_of_several_encoders_starts_from_the_published_one(tmp_path):
+    path = save(tmp_path / "resnet.pth", networks.arrays(networks.resnet(18, 8)))
+    init = functools.partial(TwoEncoders().init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32))
+    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
+    config = joint_config()
+    config.pretrained = str(path)
+    state = fresh(config).replace(
+        params={"model": variables["params"], "weighting": {}}, batch_stats=variables["batch_stats"]
+    )
+    found = pretrained.load(state, config, report=lambda line: None).params["model"]
+    one, other = (found[f"encoder_{task}"]["conv1"]["kernel"] for task in ("semseg", "depth"))
+    assert np.array_equal(one, other)
+    assert not np.all(one == 0.25)

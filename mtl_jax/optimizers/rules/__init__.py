@@ -13,10 +13,13 @@ import optax
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, _options
-from mtl_jax._options import Option, number
+from mtl_jax._options import Option, number, truth
 
 COMMON = {
     "weight_decay": Option(1e-4, "of the model's parameters, not a weighting's", number(least=0)),
+    "decay_vectors": Option(
+        True, "weight decay of biases, normalisations and other vectors too", truth
+    ),
     "encoder_scale": Option(
         1.0, "the encoder's learning rate as a multiple of the others'", number(least=0)
     ),
