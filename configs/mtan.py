@@ -3,7 +3,7 @@
 --config=configs/mtan.py                      embedded default, sized for a CPU
 --config=configs/mtan.py:streets_resnet       the same on a dilated ResNet
 --config=configs/mtan.py:cityscapes           report C: 7 classes and inverse depth at 128×256
---config=configs/mtan.py:cityscapes_dwa       the same, weighed by dynamic weight average
+--config=configs/mtan.py:cityscapes_dwa       the same, weighted by dynamic weight average
 --config=configs/mtan.py:cityscapes_one_conv  the first with one convolution in each stage
 --config=configs/mtan.py:nyuv2                Liu et al.: 13 classes, depth and normals at 288×384
 --config=configs/mtan.py:nyuv2_resnet         the same on a dilated ResNet-50

@@ -11,14 +11,8 @@ is itself.
 
 from ml_collections import ConfigDict
 
+from mtl_jax import tasks
 from mtl_jax.configs import branched, common, mtan, uncertainty
-
-HEADLINES = {
-    "segmentation": ("miou", "max"),
-    "depth": ("si_log_rmse", "min"),
-    "instances": ("rms", "min"),
-    "normals": ("mean", "min"),
-}
 
 
 def segnet(protocol):
@@ -52,7 +46,7 @@ def only(protocol, task: str):
         for option in ("semantics", "classes"):  # alone, instances stay offsets
             if option in config.tasks[task]:
                 del config.tasks[task][option]
-        metric, config.eval.selection_mode = HEADLINES[config.tasks[task].type]
+        metric, config.eval.selection_mode = tasks.headline(config.tasks[task].type)
         config.eval.selection = f"{task}/{metric}"
 
     return change
@@ -60,8 +54,8 @@ def only(protocol, task: str):
 
 PROTOCOLS = {
     f"{twin}_{task}": only(protocol, task)
-    for twin, (protocol, tasks) in TWINS.items()
-    for task in tasks
+    for twin, (protocol, its_tasks) in TWINS.items()
+    for task in its_tasks
 }
 
 

@@ -3,7 +3,7 @@
 --config=configs/uncertainty.py             embedded default, sized for a CPU
 --config=configs/uncertainty.py:cityscapes  34 ids, instances and disparity at 256×512
 
-The tasks are weighed by learned variances.
+The tasks are weighted by learned variances.
 """
 
 from ml_collections import ConfigDict

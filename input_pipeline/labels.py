@@ -11,25 +11,15 @@ import numpy as np
 
 from input_pipeline.errors import DatasetError
 
-KINDS = (
-    "image",
-    "classes",
-    "depth",
-    "disparity",
-    "inverse_depth",
-    "instances",
-    "normals",
-    "offsets",
-    "edges",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelSpec:
     """The meaning of one array.
 
     Attributes:
-      kind: one of `KINDS`.
+      kind: what the values are, by which a task knows whether it can use them: 'image', 'classes',
+        'depth', 'disparity', 'inverse_depth', 'instances', 'normals', 'offsets', 'edges', or any
+        other word that a task asks for.
       dtype: of the array in a batch: 'uint8' (images), 'int32' (ids) or 'float32'.
       channels: 0 for [H, W], c for [H, W, c].
       interpolation: 'nearest' or 'bilinear' (image and other continuous arrays without holes).
@@ -70,8 +60,8 @@ class LabelSpec:
     stddev: float | None = None
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"LabelSpec.kind={self.kind!r}; expected one of {KINDS}.")
+        if not self.kind.isidentifier():
+            raise ValueError(f"LabelSpec.kind={self.kind!r}; expected a word, such as 'classes'.")
         if self.interpolation not in ("nearest", "bilinear"):
             raise ValueError(
                 f"LabelSpec.interpolation={self.interpolation!r}; expected 'nearest' or 'bilinear'."

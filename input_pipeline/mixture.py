@@ -182,7 +182,7 @@ class MixedRecords:
         return order
 
     def read(self, indices: np.ndarray) -> list[bytes]:
-        """The serialized records, each behind one byte that says of which data set it is."""
+        """The serialized records, each after one byte that says of which data set it is."""
         found = [b""] * len(indices)
         for source, rows, own_indices in self._by_source(indices):
             for row, record in zip(rows, self._records[source].read(own_indices)):

@@ -116,7 +116,7 @@ class System:
         return {
             name: task
             for name, task in self.tasks.items()
-            if all(n in learned for n in (name, *tasks.needs(task)))
+            if all(n in learned for n in (name, *task.needs))
         }
 
 

@@ -116,7 +116,7 @@ def test_every_config_takes_a_step(name):
     state, logs = step(state, parallel.put_batch(mesh, synthetic_batch(parts, 2, 64, 64)))
     assert np.isfinite(logs["total"])
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
-    # Not all: behind a layer that starts at zero, as FCN's, the first gradient is zero.
+    # Not all: after a layer that starts at zero, as FCN's, the first gradient is zero.
     assert any(jax.tree.leaves(changed["model"]))
 
 

@@ -8,29 +8,19 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import label_examples
 import numpy as np
 import pytest
 
-from input_pipeline import labels
 from mtl_jax import _discovery, parallel, tasks, weightings
 from mtl_jax.configs import common
 from mtl_jax.pictures import maps as visualization
 
 B, H, W = 3, 8, 12
 RNG = np.random.default_rng(0)
-SPECS = {
-    "semseg": labels.classes(("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9))),
-    "depth": labels.depth((1.0, 80.0), mean=20.0, stddev=15.0),
-    "instance": labels.instances(),
-    "normals": labels.normals(),
-}
-BATCH = {
-    "image": RNG.integers(0, 256, (B, H, W, 3)).astype(np.uint8),
-    "semseg": RNG.choice([0, 1, 2, 255], (B, H, W)).astype(np.int32),
-    "depth": RNG.choice([0.0, 5.0, 30.0, 79.0], (B, H, W)).astype(np.float32),
-    "instance": np.repeat(np.arange(H, dtype=np.int32)[:, None] // 3, W, 1)[None].repeat(B, 0),
-    "normals": np.broadcast_to(np.float32([0, 0, -1]), (B, H, W, 3)),
-}
+SPECS = label_examples.specs()
+BATCH = {"image": RNG.integers(0, 256, (B, H, W, 3)).astype(np.uint8)}
+BATCH |= {key: label_examples.array(spec, (B, H, W)) for key, spec in SPECS.items()}
 ALL_VALID = np.ones(B, bool)
 SPEC_DICTS = {key: spec.as_dict() for key, spec in SPECS.items()}
 
@@ -71,6 +61,7 @@ def test_is_frozen_and_says_what_it_is(task):
     assert task.name == "it"
     assert task.channels >= 1
     assert task.headline[1] in ("max", "min")
+    assert isinstance(task, tasks.Task)
     assert isinstance(task.classification, bool)
     with pytest.raises(dataclasses.FrozenInstanceError):
         task.name = "other"

@@ -18,7 +18,7 @@ FILES = sorted(
 ALLOWED = {
     "input_pipeline": "",
     "mtl_jax": "commands prediction",
-    "mtl_jax.configs": "options runs studies weightings",
+    "mtl_jax.configs": "options runs studies tasks weightings",
     "mtl_jax.errors": "",
     "mtl_jax.overrides": "",
     "mtl_jax._discovery": "",

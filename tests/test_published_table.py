@@ -198,7 +198,7 @@ def test_a_published_offset_is_in_pixels_of_half_the_size():
 
 
 def layers_of(config, module: str) -> list[tuple[int, ...]]:
-    """Shapes of the kernels of the modules whose name begins so, behind a small encoder."""
+    """Shapes of the kernels of the modules whose name begins so, after a small encoder."""
     config = config.copy_and_resolve_references()
     config.model.encoder = common.resnet(18, "FFF", width=8)
     model = system.build(config, specs_of(config)).model

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax import tasks
 from mtl_jax.configs import branched, common, joint
 from mtl_jax.studies.sweeps import Row
 
@@ -93,22 +94,17 @@ def report_a(config: ConfigDict, *, semseg: float = 0.7, depth: float = 0.3) -> 
     return config
 
 
-def only(config: ConfigDict, tasks: Sequence[str]) -> ConfigDict:
+def only(config: ConfigDict, chosen: Sequence[str]) -> ConfigDict:
     """Some of a config's tasks; the best checkpoint is chosen by the first one's headline."""
-    config = variant(config, {"tasks": {task: config.tasks[task].to_dict() for task in tasks}})
-    chosen = config.tasks[tasks[0]].type
-    metric, config.eval.selection_mode = {
-        "segmentation": ("miou", "max"),
-        "depth": ("si_log_rmse", "min"),
-        "instances": ("rms", "min"),
-        "normals": ("mean", "min"),
-    }[chosen]
-    config.eval.selection = f"{tasks[0]}/{metric}"
+    config = variant(config, {"tasks": {task: config.tasks[task].to_dict() for task in chosen}})
+    first = config.tasks[chosen[0]].type
+    metric, config.eval.selection_mode = tasks.headline(first)
+    config.eval.selection = f"{chosen[0]}/{metric}"
     return config
 
 
 def pretext(name: str, base: ConfigDict) -> Row:
     """On Streets, what stands for ImageNet: the same encoder trained on normals and instances."""
-    tasks = {"normals": {"type": "normals"}, "instance": {"type": "instances"}}
-    config = only(variant(base, {"tasks": tasks}), list(tasks))
+    both = {"normals": {"type": "normals"}, "instance": {"type": "instances"}}
+    config = only(variant(base, {"tasks": both}), list(both))
     return Row(name, equally_weighted(config))

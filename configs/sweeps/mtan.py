@@ -1,4 +1,4 @@
-"""MTAN, the losses weighed equally or by dynamic weight average at T = 2 (report C).
+"""MTAN, the losses weighted equally or by dynamic weight average at T = 2 (report C).
 
 --sweep=configs/sweeps/mtan.py             small network on Streets, an epoch of 50 steps
 --sweep=configs/sweeps/mtan.py:cityscapes  as reported, and as Liu et al. 2019 trained: Xavier

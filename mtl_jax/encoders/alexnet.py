@@ -40,7 +40,7 @@ def torchvision_name(layer: str) -> str | None:
 
 
 class AlexNet(nn.Module):
-    """Five convolutions with bias, max-pools behind the first, second and last.
+    """Five convolutions with bias, max-pools after the first, second and last.
 
     Parameters: 2,469,696 at width 64. Without weights: PyTorch's default, as torchvision has it.
     """

@@ -31,7 +31,7 @@ def torchvision_name(layer: str) -> str | None:
 
 
 class VGG(nn.Module):
-    """Five blocks of 3×3 convolutions with bias, a 2×2 max-pool behind each.
+    """Five blocks of 3×3 convolutions with bias, a 2×2 max-pool after each.
 
     Parameters: 14,714,688 at width 64. Without weights: Kaiming normal, fan_out, biases 0, as
     torchvision has it.

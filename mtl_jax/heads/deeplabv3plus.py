@@ -38,7 +38,7 @@ class DeepLabV3PlusDecoder(nn.Module):
       outputs: channels of the predictions.
       channels: of both 3×3 CBRs.
       skip_channels: to which a 1×1 CBR reduces the skip.
-      se: squeeze-and-excitation after the second 3×3 CBR; the returned features are behind it.
+      se: squeeze-and-excitation after the second 3×3 CBR; the returned features are its result.
       dtype: compute type.
     """
 

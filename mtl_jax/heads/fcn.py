@@ -16,10 +16,10 @@ class Classifier(nn.Module):
     `fc6` and `fc7` take the weights of the published classifiers' first two layers.
 
     Attributes:
-      kernel_size: of fc6; 7 behind VGG, 6 behind AlexNet.
+      kernel_size: of fc6; 7 after VGG, 6 after AlexNet.
       hidden: channels of both; 4096 as published.
       padded: keep the resolution; as published, fc6 takes kernel_size − 1 pixels off it.
-      dropout: rate behind each, in training.
+      dropout: rate after each, in training.
       dtype: compute type.
     """
 

@@ -31,7 +31,7 @@ def convolve(
 
     Args:
       stride, dilation: the same in both directions.
-      padding: zeros before and behind, the same in both directions.
+      padding: zeros before and after, the same in both directions.
 
     Returns:
       [B, h, w, o] with h = ⌊(H + sum(padding) − dilation·(k − 1) − 1) / stride⌋ + 1.

@@ -28,7 +28,7 @@ class Conv(nn.Module):
       use_bias: adds a bias.
       kernel_init: one of `INITIALIZERS`.
       bias_init: 'pytorch' or 'zeros'.
-      padding: zeros before and behind, in both directions; None centres the kernel.
+      padding: zeros before and after, in both directions; None centres the kernel.
       dtype: compute type.
     """
 

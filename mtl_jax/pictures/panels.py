@@ -63,9 +63,9 @@ def _row(task: Any, value: np.ndarray, target: Any, image: np.ndarray, size: tup
     if isinstance(its_target, np.ndarray):
         explained = task.panel(photograph, its_target)
     row = [_plain(explained, f"{task.name}: target", task.visualize(its_target)), prediction]
-    if hasattr(task, "error_panel"):
-        title = task.error_panel(value, target).title  # numbers are of the pixels that there are
-        row.append(dataclasses.replace(task.error_panel(shown, its_target), title=title))
+    error = task.error_panel(value, target)
+    if error is not None:  # its numbers are of the pixels that there are
+        row.append(dataclasses.replace(task.error_panel(shown, its_target), title=error.title))
     return row
 
 

@@ -55,7 +55,7 @@ class Network:
           settings: batch size, largest size, tiles.
         """
         self._apply, self._tasks, self._settings = apply_fn, dict(tasks), settings
-        self._joint = [name for name, task in self._tasks.items() if all_tasks.needs(task)]
+        self._joint = [name for name, task in self._tasks.items() if task.needs]
         self._postprocess = jax.jit(self._postprocess_fn)
         self._postprocess_joint = jax.jit(self._postprocess_joint_fn)
 
@@ -175,7 +175,7 @@ class Network:
         """{task: [B, h, w, ...]} of the tasks that need `maps` of others."""
         found = {}
         for name, prediction in predictions.items():
-            needed = [maps[other] for other in all_tasks.needs(self._tasks[name])]
+            needed = [maps[other] for other in self._tasks[name].needs]
             found[name] = self._tasks[name].postprocess(prediction, *needed)[name]
         return found
 

@@ -19,6 +19,7 @@ from mtl_jax._options import Option, number, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _specs
+from mtl_jax.tasks._task import Task
 
 LOSSES = {"l1": losses.l1, "l2": losses.l2, "berhu": losses.berhu}
 AVERAGING = {"image": losses.mean_per_image, "batch": losses.mean_per_batch}
@@ -36,6 +37,8 @@ OPTIONS = {
     "mean": Option(None, "of all labels, for 'standard'", number(least=-1e12)),
     "stddev": Option(None, "of all labels, for 'standard'", number(above=0)),
 }
+# Reports A and B choose by it, as the depth half of their multitask score.
+HEADLINE = ("si_log_rmse", "min")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Logarithmic:
 
 
 @dataclasses.dataclass(frozen=True)
-class Depth:
+class Depth(Task):
     """One positive value per pixel. See `mtl_jax.tasks.Task` for the methods.
 
     Attributes:
@@ -94,24 +97,16 @@ class Depth:
     averaging: str
 
     channels = 1
-    # Reports A and B choose by it, as the depth half of their multitask score.
-    headline = ("si_log_rmse", "min")
+    headline = HEADLINE
     classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """[B, H, W] float32 depth; all `invalid` if the batch has no such labels."""
-        shape = batch["image"].shape[:3]
-        if self.key not in batch:
-            return jnp.full(shape, self.invalid, jnp.float32)
-        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
-        return batch[self.key].astype(jnp.float32)
-
-    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        return jnp.any(self._mask(targets, valid))
+        return self.labels(batch, self.invalid, jnp.float32)
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self._check(prediction, targets)
-        mask = self._mask(targets, valid)
+        mask = self.mask(targets, valid)
         error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
@@ -120,7 +115,7 @@ class Depth:
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
         self._check(prediction, targets)
-        mask = self._mask(targets, valid)
+        mask = self.mask(targets, valid)
         return metrics.depth_sums(targets, self.postprocess(prediction)[self.name], mask)
 
     def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -196,7 +191,7 @@ class Depth:
     def _check(self, prediction, targets):
         _specs.expect_shape(self.name, "prediction", prediction.shape, (*targets.shape, 1))
 
-    def _mask(self, targets, valid) -> jax.Array:
+    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
         known = ~jnp.isnan(targets) if math.isnan(self.invalid) else targets != self.invalid
         return known & valid[:, None, None]
 

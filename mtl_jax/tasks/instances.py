@@ -16,6 +16,7 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import instances as instance_drawing
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _specs
+from mtl_jax.tasks._task import Task
 
 OPTIONS = {
     "semantics": Option(
@@ -28,10 +29,11 @@ OPTIONS = {
         clustering.MIN_VOTES, "of a centre, see mtl_jax.clustering.vote", number(above=0)
     ),
 }
+HEADLINE = ("rms", "min")
 
 
 @dataclasses.dataclass(frozen=True)
-class Offsets:
+class Offsets(Task):
     """Two numbers per pixel, (dy, dx) in pixels. See `mtl_jax.tasks.Task` for the methods.
 
     Attributes:
@@ -43,7 +45,7 @@ class Offsets:
     key: str
 
     channels = 2
-    headline = ("rms", "min")
+    headline = HEADLINE
     classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -56,16 +58,13 @@ class Offsets:
           [B, H, W, 2] float32, (row, column) of the pixel minus those of the instance's centroid,
           0 outside the mask. All of it is empty if the batch has no such labels.
         """
-        shape = batch["image"].shape[:3]
+        ids = self.labels(batch, 0, jnp.int32)
         if self.key not in batch:
-            ids = jnp.zeros(shape, jnp.int32)
-            return _targets(ids, jnp.zeros((*shape, 2), jnp.float32))
-        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
-        ids = batch[self.key].astype(jnp.int32)
+            return _targets(ids, jnp.zeros((*ids.shape, 2), jnp.float32))
         return _targets(ids, centroid_offsets(ids))
 
-    def labelled(self, targets: Mapping[str, jax.Array], valid: jax.Array) -> jax.Array:
-        return jnp.any(_mask(targets, valid))
+    def mask(self, targets: Mapping[str, jax.Array], valid: jax.Array) -> jax.Array:
+        return targets["mask"] & valid[:, None, None]
 
     def loss(
         self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
@@ -73,13 +72,13 @@ class Offsets:
         """Σ |m·ŷ − y| over both channels / (Σ m + 10⁻⁴), over the global batch (report E)."""
         self._check(prediction, targets)
         distance = losses.l1_per_pixel(prediction.astype(jnp.float32), targets["offsets"])
-        return losses.sum_over_count(distance, _mask(targets, valid))
+        return losses.sum_over_count(distance, self.mask(targets, valid))
 
     def metric_sums(
         self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
     ) -> dict[str, jax.Array]:
         self._check(prediction, targets)
-        offsets, mask = prediction.astype(jnp.float32), _mask(targets, valid)
+        offsets, mask = prediction.astype(jnp.float32), self.mask(targets, valid)
         return metrics.offset_sums(targets["offsets"], offsets, mask, valid)
 
     def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -135,9 +134,9 @@ class Instances(Offsets):
       min_votes: see `mtl_jax.clustering.vote`.
     """
 
-    needs: tuple[str, ...]
-    classes: tuple[str | int, ...]
-    min_votes: float
+    needs: tuple[str, ...] = ()
+    classes: tuple[str | int, ...] = ()
+    min_votes: float = clustering.MIN_VOTES
     class_ids: tuple[int, ...] = ()
 
     def join(self, tasks: Mapping[str, Any]) -> "Instances":
@@ -277,7 +276,3 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Offsets | 
 
 def _targets(ids, offsets) -> dict[str, jax.Array]:
     return {"ids": ids, "mask": ids != 0, "offsets": offsets}
-
-
-def _mask(targets, valid) -> jax.Array:
-    return targets["mask"] & valid[:, None, None]

@@ -13,6 +13,7 @@ from mtl_jax._options import Option, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks import _specs
+from mtl_jax.tasks._task import Task
 
 LOSSES = {
     "cosine": losses.cosine_distance,
@@ -24,10 +25,11 @@ OPTIONS = {"loss": Option("cosine", "of normalised predictions", one_of(*LOSSES)
 # Shorter predictions are not brought to unit length in the loss: their gradient, which is inversely
 # proportional to their length, would overflow where a network starts at zero.
 LEAST_LENGTH = 1e-3
+HEADLINE = ("mean", "min")
 
 
 @dataclasses.dataclass(frozen=True)
-class Normals:
+class Normals(Task):
     """One unit vector per pixel, x right, y down, z ahead. See `mtl_jax.tasks.Task`.
 
     Attributes:
@@ -43,7 +45,7 @@ class Normals:
     loss_name: str
 
     channels = 3
-    headline = ("mean", "min")
+    headline = HEADLINE
     classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -51,14 +53,11 @@ class Normals:
 
         Labels are normalised once more, as interpolation and half precision shorten them.
         """
-        shape = (*batch["image"].shape[:3], 3)
-        if self.key not in batch:
-            return jnp.zeros(shape, jnp.float32)
-        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
-        return unit_vectors(batch[self.key])
+        return unit_vectors(self.labels(batch, 0.0, jnp.float32, (3,)))
 
-    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        return jnp.any(_mask(targets, valid))
+    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """A NaN is not zero: it reaches loss and metrics, which become NaN."""
+        return jnp.any(targets != 0, axis=-1) & valid[:, None, None]
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self._check(prediction, targets)
@@ -66,14 +65,14 @@ class Normals:
         squared = jnp.sum(jnp.square(prediction), axis=-1, keepdims=True)
         direction = prediction * jax.lax.rsqrt(jnp.maximum(squared, LEAST_LENGTH**2))
         distance = LOSSES[self.loss_name](direction, targets)
-        return losses.mean_per_batch(distance, _mask(targets, valid))
+        return losses.mean_per_batch(distance, self.mask(targets, valid))
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
         self._check(prediction, targets)
         predicted = self.postprocess(prediction)[self.name]
-        return metrics.normals_sums(targets, predicted, _mask(targets, valid))
+        return metrics.normals_sums(targets, predicted, self.mask(targets, valid))
 
     def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """See `mtl_jax.metrics.normals_metrics`."""
@@ -154,8 +153,3 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Normals:
             f"{key!r}, found invalid={spec['invalid']}."
         )
     return Normals(name=name, key=key, loss_name=options.loss)
-
-
-def _mask(targets, valid) -> jax.Array:
-    """A NaN is not zero: it reaches loss and metrics, which become NaN."""
-    return jnp.any(targets != 0, axis=-1) & valid[:, None, None]

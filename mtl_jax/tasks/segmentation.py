@@ -14,6 +14,7 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.pictures import palettes
 from mtl_jax.tasks import _specs
+from mtl_jax.tasks._task import Task
 
 LOSSES = {"cross_entropy": losses.cross_entropy}
 DEFAULT_IGNORE = 255
@@ -25,10 +26,11 @@ OPTIONS = {
         None, "names: adds the metric miou_evaluated, the mean IoU over them alone", each(text)
     ),
 }
+HEADLINE = ("miou", "max")
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Task):
     """One class per pixel. See `mtl_jax.tasks.Task` for the methods.
 
     Attributes:
@@ -51,7 +53,7 @@ class Segmentation:
     flip_swap: tuple[tuple[int, int], ...] = ()
     evaluated_ids: tuple[int, ...] = ()
 
-    headline = ("miou", "max")
+    headline = HEADLINE
     classification = True
 
     @property
@@ -60,25 +62,18 @@ class Segmentation:
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """[B, H, W] int32 class ids; all `ignore` if the batch has no such labels."""
-        shape = batch["image"].shape[:3]
-        if self.key not in batch:
-            return jnp.full(shape, self.ignore, jnp.int32)
-        _specs.expect_shape(self.name, f"batch[{self.key!r}]", batch[self.key].shape, shape)
-        return batch[self.key].astype(jnp.int32)
-
-    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        return jnp.any(self._mask(targets, valid))
+        return self.labels(batch, self.ignore, jnp.int32)
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self._check(prediction, targets)
-        mask = self._mask(targets, valid)
+        mask = self.mask(targets, valid)
         return LOSSES[self.loss_name](prediction, targets, mask)
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
         self._check(prediction, targets)
-        mask = self._mask(targets, valid)
+        mask = self.mask(targets, valid)
         labels = self.postprocess(prediction)[self.name]
         return metrics.segmentation_sums(targets, labels, mask, self.channels)
 
@@ -149,7 +144,7 @@ class Segmentation:
         expected = (*targets.shape, self.channels)
         _specs.expect_shape(self.name, "prediction", prediction.shape, expected)
 
-    def _mask(self, targets, valid) -> jax.Array:
+    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
         return (targets != self.ignore) & valid[:, None, None]
 
 

@@ -27,7 +27,7 @@ class Buildable:
 
 
 def load(stream: Any, names: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
-    """Reads one pickle and leaves the stream behind its end.
+    """Reads one pickle and leaves the stream at its end.
 
     Args:
       stream: has `read`, `readline` and `tell`, and holds all bytes in memory or mapped.
@@ -49,7 +49,7 @@ def load(stream: Any, names: Mapping[str, Any], persistent: Callable[[Any], Any]
     except PickleError as error:
         raise PickleError(f"{error} (byte {position} of the pickle)") from None
     except (ValueError, OverflowError) as error:  # what pickletools raises for broken bytes
-        raise PickleError(f"it is broken or cut short behind byte {position}: {error}") from error
+        raise PickleError(f"it is broken or cut short after byte {position}: {error}") from error
 
 
 class _Machine:

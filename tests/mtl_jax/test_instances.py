@@ -227,8 +227,8 @@ def test_impossible_config_says_what_to_do(configs, message):
 def test_type_follows_the_semantics():
     assert type(_offsets_task()) is Offsets
     assert type(_both()["instance"]) is Instances
-    assert tasks.needs(_both()["instance"]) == ("semseg",)
-    assert tasks.needs(_offsets_task()) == ()
+    assert _both()["instance"].needs == ("semseg",)
+    assert _offsets_task().needs == ()
 
 
 def test_eight_devices_equal_one():

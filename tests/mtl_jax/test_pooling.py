@@ -111,7 +111,7 @@ class TestMaxPoolWithPositions:
 
 
 def test_the_first_of_equal_maxima_wins():
-    """As in PyTorch; behind a ReLU equal pixels are common."""
+    """As in PyTorch; after a ReLU equal pixels are common."""
     x = jnp.asarray([[0.0, 3.0, 1.0, 1.0], [3.0, 3.0, 1.0, 1.0]])[None, :, :, None]
     _, position = pooling.max_pool_2x2(x)
     np.testing.assert_array_equal(position[0, 0, :, 0], [1, 0])
