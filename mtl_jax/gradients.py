@@ -126,7 +126,7 @@ class MicroBatches:
 
 def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -> Found:
     """The gradient of a step, as the weighting makes it."""
-    weighting = parts.system.weighting
+    weighting: Any = parts.system.weighting
     if not weighting.needs_gradients:
         return _of_total(state, parts, weighting_key)
     split = Split(parts.system, state.variables, parts.image_shape)
@@ -179,7 +179,7 @@ def _scaled(loss, share):
 
 def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_key) -> Found:
     """For a weighting of gradients: it gets every task's own, averaged over all parts."""
-    weighting = parts.system.weighting
+    weighting: Any = parts.system.weighting
 
     def of_part(batch_stats, part, key, shares):
         losses, pullback, labelled, stats = _linearised(parts, state, batch_stats, part, key)
@@ -204,7 +204,8 @@ def _combined_at_features(state: TrainState, parts: MicroBatches, split: Split, 
 
     ∂L_k/∂θ = (∂z/∂θ)ᵀ ∂L_k/∂z is linear, so that one pass through the shared part is enough.
     """
-    weighting, system = parts.system.weighting, parts.system
+    weighting: Any = parts.system.weighting
+    system = parts.system
     batch, key, params = *parts.only(), state.params["model"]
     cut = Cut(system, split, state.variables, parts.image_shape)
     image = system.normalize(batch["image"])
@@ -245,7 +246,7 @@ def _one_of(losses: dict[str, jax.Array], task: str, share: Any = 1.0) -> dict[s
 
 def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> Found:
     """Between two solutions: one pass back through what is shared, with the last weights."""
-    weighting = parts.system.weighting
+    weighting: Any = parts.system.weighting
 
     def of_part(batch_stats, part, key, shares):
         losses, pullback, labelled, stats = _linearised(parts, state, batch_stats, part, key)

@@ -213,6 +213,7 @@ def _described(section: Mapping, options: Mapping, key: str) -> list[tuple[str, 
         elif isinstance(what, Part):
             lines += _described_part(value, what, where)
         elif isinstance(what, Each):
+            assert value is not None  # as of every complete config
             for given in _options.names_as_written(value):
                 lines += _described_part(value[given], what.part, f"{where}.{given}")
         else:

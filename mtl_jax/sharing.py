@@ -85,9 +85,9 @@ class Split:
 
     def joined(self, like: Any, shared: list[Any], own: list[Any], factors: jax.Array) -> Any:
         """A tree like `like`; a task's own arrays are multiplied by its one of `factors`, [K]."""
-        shared, own = iter(shared), iter(own)
+        of_all, of_tasks = iter(shared), iter(own)
         leaves = [
-            next(shared) if s else factors[owner] * next(own)
+            next(of_all) if s else factors[owner] * next(of_tasks)
             for owner, s in zip(self.owners, self.shared, strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)

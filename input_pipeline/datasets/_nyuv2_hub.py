@@ -76,7 +76,7 @@ def find(tree: sources.Tree, problems: checks.Problems, *, partial: bool) -> Ite
 def _absent(names: list[str]) -> list[str]:
     """Which of 'train-00000-of-00008.parquet' and so on are not among the names."""
     numbered = [re.fullmatch(r"(.*-)(\d{5})(-of-)(\d{5})(\.parquet)", name) for name in names]
-    if not numbered or not all(numbered):
+    if not numbered or numbered[0] is None or not all(numbered):
         return []
     start, _, of, count, end = numbered[0].groups()
     wanted = [f"{start}{number:05d}{of}{count}{end}" for number in range(int(count))]

@@ -104,7 +104,7 @@ class Network:
         joint = {name: predictions.pop(name) for name in self._joint}
         maps, raw = jax.device_get((self._postprocess(predictions), joint))
         return [
-            self._finished(  # type: ignore[call-arg] (which counts no unpacked arguments)
+            self._finished(  # type: ignore[call-arg]
                 *({name: value[i] for name, value in x.items()} for x in (maps, raw)), image
             )
             for i, image in enumerate(images)

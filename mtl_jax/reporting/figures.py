@@ -198,7 +198,7 @@ def classes(run: Run) -> list[Block]:
     if others:
         found.append(Text(f"Classes and pictures are of {part.name}."))
     for task, counts in best.get("confusion", {}).items() if part.tasks else ():
-        names = part.tasks[task].class_names  # type: ignore[attr-defined] (it has a confusion)
+        names = part.tasks[task].class_names  # type: ignore[attr-defined]
         metrics = part.values(BEST).mean
         iou = {name: metrics.get(f"{task}/iou/{name}", np.nan) for name in names}
         iou = dict(sorted(iou.items(), key=lambda item: -np.nan_to_num(item[1], nan=-1.0)))

@@ -189,8 +189,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seeds", default="", help="as given to the sweep, e.g. 0,1,2")
     args = parser.parse_args(argv)
-    seeds = [int(seed) for seed in args.seeds.split(",") if seed] or [None]
-    print(table(args.directory, seeds))
+    seeds = [int(seed) for seed in args.seeds.split(",") if seed]
+    print(table(args.directory, seeds or [None]))
     protocol = args.directory.name.rpartition("_")[2]
     if protocol in BENCHMARKS:
         print("\nPublished (`mark` says whether it was read at its source):\n")

@@ -27,7 +27,7 @@ def test_alexnets_padded_stem():
     stem = encoders.build(ml_collections.ConfigDict(config))
     image = jnp.ones((1, 32, 32, 3))
     shapes = jax.eval_shape(functools.partial(stem.init, train=False), jax.random.key(0), image)
-    seen = stem.apply(ones_like(shapes), image, train=False)[4][0, :, 4, 0]
+    seen = stem.apply(ones_like(shapes), image, train=False).features[4][0, :, 4, 0]
     # Rows −4 to 6 around row 4·i, 11 columns of 3 channels.
     np.testing.assert_allclose(seen / 33, [7, *[11] * 6, 8], rtol=1e-6)
 
