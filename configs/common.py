@@ -68,6 +68,7 @@ def miniscapes(config: ConfigDict) -> None:
     config.train.batch_size = 4
     config.train.epochs = 16
     config.eval.crop_multiple = 32
+    config.eval.selection = "multitask_score"
 
 
 def cityscapes(config: ConfigDict) -> None:
@@ -109,7 +110,6 @@ def camvid(config: ConfigDict) -> None:
     config.train.epochs = 24
     config.train.eval_every_epochs = 6
     config.eval.crop_multiple = 4
-    config.eval.selection = "semseg/miou"
 
 
 def of_protocol(

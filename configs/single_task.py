@@ -11,7 +11,6 @@ is itself.
 
 from ml_collections import ConfigDict
 
-from mtl_jax import tasks
 from mtl_jax.configs import branched, common, mtan, uncertainty
 
 
@@ -46,8 +45,7 @@ def only(protocol, task: str):
         for option in ("semantics", "classes"):  # alone, instances stay offsets
             if option in config.tasks[task]:
                 del config.tasks[task][option]
-        metric, config.eval.selection_mode = tasks.headline(config.tasks[task].type)
-        config.eval.selection = f"{task}/{metric}"
+        config.eval.selection, config.eval.selection_mode = "headline_mean", "max"
 
     return change
 

@@ -197,6 +197,14 @@ class MixedRecords:
                 found[row] = f"{self._names[source]}/{name}"
         return found
 
+    def image_sizes(self, indices: np.ndarray) -> list[tuple[int, int]]:
+        """(height, width) of each example's image, without decoding it."""
+        found = [(0, 0)] * len(indices)
+        for source, rows, own_indices in self._by_source(indices):
+            for row, size in zip(rows, self._records[source].image_sizes(own_indices)):
+                found[row] = size
+        return found
+
     def decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parses one record: all keys of the mixture, those that its data set lacks as unknown."""
         source = tf.io.decode_raw(tf.strings.substr(record, 0, 1), tf.uint8)[0]

@@ -303,6 +303,31 @@ class EvalStream:
         local = self.local_slice.stop - self.local_slice.start
         return _batches(range(self.num_batches), self._read, self._make, local, self._describe)
 
+    def check_sizes(self) -> None:
+        """Looks at the sizes of all images, so that a batch does not fail after hours of training.
+
+        Raises:
+          DatasetError: the images of a batch will differ in size.
+        """
+        if self._image_size is not None or self._batch_size == 1:
+            return
+        multiple = self._crop_multiple
+        for step in range(self.num_batches):
+            indices = self._indices(step)
+            indices = indices[indices < self.num_examples]
+            sizes = self._records.image_sizes(indices)
+            cropped = [tuple(side // multiple * multiple for side in size) for size in sizes]
+            other = next((i for i, size in enumerate(cropped) if size != cropped[0]), 0)
+            if other:
+                one, two = self._records.ids(indices[[0, other]])
+                (height, width), (other_height, other_width) = sizes[0], sizes[other]
+                raise DatasetError(
+                    f"{self._records.name}: {one} is {height}×{width} and {two} "
+                    f"{other_height}×{other_width}, and only images of one size form a batch of "
+                    f"config.eval.batch_size={self._batch_size}. Set config.eval.image_size to a "
+                    "(height, width) that all are padded to, or config.eval.batch_size=1."
+                )
+
     def _indices(self, step: int) -> np.ndarray:
         return step * self._batch_size + np.arange(self._batch_size)
 

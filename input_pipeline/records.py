@@ -1,10 +1,12 @@
 """One split of a prepared data set: any record by its index, decoded for the keys asked for."""
 
+import io
 import os
 from collections.abc import Sequence
 
 import numpy as np
 from array_record.python import array_record_data_source
+from PIL import Image
 
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
@@ -62,6 +64,7 @@ class Records:
                 f"{self.name}: {missing[0]} is missing. Remove {builder.data_dir} and prepare the "
                 "data set again."
             )
+        self._size = tuple(builder.info.features["image"].shape[:2])
         self._source = array_record_data_source.ArrayRecordDataSource(files)
         self.num_examples = len(self._source)
         self.labelled = dict.fromkeys(self.specs, self.num_examples)
@@ -85,6 +88,17 @@ class Records:
             self._id_features.deserialize_example_np(record)["id"].decode()
             for record in self.read(indices)
         ]
+
+    def image_sizes(self, indices: np.ndarray) -> list[tuple[int, int]]:
+        """(height, width) of each example's image, without decoding it."""
+        if None not in self._size:
+            return [self._size] * len(indices)
+        sizes = []
+        for record in self.read(indices):
+            features = tf.train.Example.FromString(record).features.feature
+            with Image.open(io.BytesIO(features["image"].bytes_list.value[0])) as image:
+                sizes.append((image.height, image.width))
+        return sizes
 
     def describe(self, indices: np.ndarray, what: str) -> str:
         """For errors: the split, `what` in it, and the examples by id, or by index if need be."""

@@ -4,12 +4,11 @@ A new part is one new file: there is no list to extend. A name that no module ha
 says which names exist and which is nearest.
 """
 
-import difflib
 import importlib
 import pkgutil
 import types
 
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, did_you_mean
 
 
 def names(package: types.ModuleType) -> list[str]:
@@ -31,10 +30,9 @@ def load(package: types.ModuleType, name: str, *, key: str) -> types.ModuleType:
     """
     available = names(package)
     if name not in available:
-        near = difflib.get_close_matches(name, available, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"{key}={name!r}: there is no such module in {package.__name__}.{hint} "
+            f"{key}={name!r}: there is no such module in {package.__name__}."
+            f"{did_you_mean(name, available)} "
             f"Available: {', '.join(available)}."
         )
     return importlib.import_module(f"{package.__name__}.{name}")

@@ -57,9 +57,7 @@ EVAL = {
     "batch_size": Option(8, "images at once, over all devices", _FROM_1),
     "crop_multiple": Option(1, "sides are cut to a multiple of it", _FROM_1),
     "image_size": Option((0, 0), "(height, width); (0, 0) = as stored", each(_FROM_0, length=2)),
-    "selection": Option(
-        "multitask_score", "the metric that decides which checkpoint is best", text
-    ),
+    "selection": Option("headline_mean", "the metric that decides which checkpoint is best", text),
     "selection_mode": Option("max", "whether more of it is better: 'max' or 'min'"),
     "checkpoint": Option("best", "what evaluate and predict load: 'best' or 'latest'", text),
     "images": Option(4, "examples drawn at each evaluation", _FROM_0),

@@ -70,8 +70,11 @@ class Checkpoints:
 
     def _save(self, kind: str, state: TrainState, items: dict[str, Any], info) -> None:
         step, manager = int(state.step), self._managers[kind]
-        if step in manager.all_steps():
+        steps = manager.all_steps()
+        if step in steps:
             return
+        for newer in (other for other in steps if other > step and kind == "best"):
+            manager.delete(newer)  # made before a damaged state took the run back; only one is kept
         meta = {"info": info, "arrays": {name: _describe(tree) for name, tree in items.items()}}
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         args = ocp.args.Composite(meta=ocp.args.JsonSave(meta), **saved)
@@ -118,6 +121,15 @@ class Checkpoints:
             )
         return None
 
+    def best(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, info) of the model that is stored as the best; None if there is none to be had."""
+        manager = self._managers["best"]
+        steps = manager.all_steps()
+        try:
+            return (max(steps), _read_meta(manager, max(steps))["info"]) if steps else None
+        except _Damaged:
+            return None
+
     def wait(self) -> None:
         """Blocks until everything is on disk."""
         for manager in self._managers.values():
@@ -160,8 +172,7 @@ def read_variables(directory: Path, kind: str, like: Any = None) -> tuple[Any, i
       CheckpointError: there is no such checkpoint, it is damaged, or it is of another model.
       ConfigError: `kind` is neither.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"Checkpoint {kind!r}: expected one of {', '.join(KINDS)}.")
+    check_kind(kind)
     where = Path(directory).absolute() / kind
     manager = _manager(Path(directory), kind, create=False) if where.is_dir() else None
     try:
@@ -185,6 +196,12 @@ def read_variables(directory: Path, kind: str, like: Any = None) -> tuple[Any, i
     finally:
         if manager:
             manager.close()
+
+
+def check_kind(kind: str) -> None:
+    """Raises ConfigError if `config.eval.checkpoint` names no kind of checkpoint."""
+    if kind not in KINDS:
+        raise ConfigError(f"config.eval.checkpoint={kind!r}; expected one of {', '.join(KINDS)}.")
 
 
 def _manager(directory: Path, kind: str, *, create: bool) -> ocp.CheckpointManager:

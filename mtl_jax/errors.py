@@ -1,5 +1,8 @@
 """The errors that are the user's to mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UsageError(ValueError):
     """What was asked for cannot be done; the message says why and what to do.
@@ -13,3 +16,9 @@ class ConfigError(UsageError):
 
     Raised where the mistake is found. Other `ValueError`s are defects, and keep their traceback.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' Did you mean 'x'?' of the nearest known word; '' if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

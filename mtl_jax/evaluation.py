@@ -1,6 +1,6 @@
 """Metrics of a whole split, whatever the batch size and however ragged the last batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,13 @@ from jax.sharding import Mesh
 from mtl_jax import metrics, parallel
 from mtl_jax.errors import UsageError
 from mtl_jax.system import System
-from mtl_jax.tasks import needed_maps, postprocess_all
+from mtl_jax.tasks import Task, needed_maps, postprocess_all
 from mtl_jax.views import TestTimeAugmentation
 
 # An int32 count of pixels must not overflow on the device between two drains to the host.
 _PIXELS_BETWEEN_DRAINS = 2**30
+# An image that is large enough to find out what a task measures.
+_TINY = (8, 8)
 
 
 class Images(NamedTuple):
@@ -24,10 +26,12 @@ class Images(NamedTuple):
 
     Attributes:
       valid: [B] bool, False for padding.
+      finite: {task: [B] bool}, whether all that the network says of an image is finite.
       sums: {task: `metric_sums` of each image alone}, with a leading axis of B.
     """
 
     valid: np.ndarray
+    finite: dict[str, np.ndarray]
     sums: dict[str, Any]
 
 
@@ -74,7 +78,8 @@ class Evaluator:
           the loss of one image), 'loss' (their unweighted sum) and the metrics that combine tasks.
           Losses are always those of the plain image: what was trained is that, not a merged one.
           A task without any label in the split is left out; NaN is a metric of a class that does
-          not occur.
+          not occur, and every metric of a task of which the network predicts a number that is not
+          finite anywhere in the split: the class of a pixel whose logits are NaN would be class 0.
 
         Raises:
           ValueError: the stream is empty.
@@ -127,13 +132,15 @@ class Evaluator:
                     ),
                     "loss": task.loss(plain[name], targets[name], valid) * labelled,
                     "images": labelled.astype(jnp.int32),
+                    "not_finite": (valid[0] & ~jnp.isfinite(merged[name]).all()).astype(jnp.int32),
                 }
             return found, jax.tree.map(lambda array: array[0], outputs)
 
         by_image, outputs = jax.vmap(one)(plain, merged, targets, batch["valid"])
         sums = jax.tree.map(lambda x: jnp.sum(x, axis=0, dtype=x.dtype), by_image)
+        finite = {name: found["not_finite"] == 0 for name, found in by_image.items()}
         metric_sums = {name: found["metrics"] for name, found in by_image.items()}
-        return sums, outputs, Images(batch["valid"], metric_sums)
+        return sums, outputs, Images(batch["valid"], finite, metric_sums)
 
     def _metrics(self, totals) -> dict[str, float]:
         result = {}
@@ -141,11 +148,50 @@ class Evaluator:
             found = totals[name]
             if not found["images"]:
                 continue  # unlabelled in this split: no number is better than a made-up one
-            result[f"{name}/loss"] = float(found["loss"] / found["images"])
-            for metric, value in task.metrics(found["metrics"]).items():
-                result[f"{name}/{metric}"] = float(value)
-        result["loss"] = float(sum(result.get(f"{name}/loss", 0.0) for name in self._system.tasks))
-        return result | metrics.composite(result)
+            own = {"loss": found["loss"] / found["images"]} | task.metrics(found["metrics"])
+            for metric, value in own.items():
+                result[f"{name}/{metric}"] = float("nan") if found["not_finite"] else float(value)
+        losses = [result[f"{n}/loss"] for n in self._system.tasks if f"{n}/loss" in result]
+        if losses:
+            result["loss"] = float(sum(losses))
+        return result | metrics.composite(result, headlines(self._system.tasks))
+
+
+def headlines(tasks: Mapping[str, Task]) -> dict[str, str]:
+    """{'<task>/<metric>': 'max' or 'min'} of every task's headline metric."""
+    return {f"{name}/{task.headline[0]}": task.headline[1] for name, task in tasks.items()}
+
+
+def metric_names(tasks: Mapping[str, Task], labelled: Collection[str]) -> list[str]:
+    """What an `Evaluator` finds in a split, without evaluating anything.
+
+    Args:
+      tasks: {name: Task}, all of them.
+      labelled: the names of those with a label in the split.
+    """
+
+    def sums():
+        batch = {"image": jnp.zeros((1, *_TINY, 3), jnp.uint8)}
+        predictions = {
+            name: jnp.zeros((1, *_TINY, task.channels), jnp.float32) for name, task in tasks.items()
+        }
+        maps, valid = postprocess_all(tasks, predictions), jnp.ones(1, bool)
+        return {
+            name: task.metric_sums(
+                predictions[name], task.targets(batch), valid, *needed_maps(task, maps)
+            )
+            for name, task in tasks.items()
+        }
+
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape), jax.eval_shape(sums))
+    names = [
+        f"{name}/{metric}"
+        for name in tasks
+        if name in labelled
+        for metric in ("loss", *tasks[name].metrics(zeros[name]))
+    ]
+    known = metrics.composite(dict.fromkeys(names, 1.0), headlines(tasks))
+    return [*names, *["loss"] * bool(names), *(name for name in known if name not in names)]
 
 
 class PredictionSaver:

@@ -172,4 +172,4 @@ def test_a_work_directory_brings_its_config(tmp_path):
 def test_a_damaged_config_is_one_message(tmp_path):
     (tmp_path / "config.json").write_text("{")
     output = run_main.fails("--mode=evaluate", f"--workdir={tmp_path}")
-    assert f"WorkdirError: {tmp_path}/config.json is not valid JSON" in output
+    assert f"WorkdirError: {tmp_path}/config.json cannot be read: it is not valid JSON" in output

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tiny
 import toy_network as toy
-from ml_collections import ConfigDict
 
 from mtl_jax import checkpoints, training
+from mtl_jax.configs import common
 from mtl_jax.runs import loop, results, step_log, workdir
 
 toy_network = toy.in_every_run()
@@ -110,6 +110,8 @@ def test_scalars_and_images_reach_the_writer(finished):
         rtol=1e-6,
     )
     assert "eval/semseg/miou" in run.writer.scalars[3]
+    assert "eval_by_class/semseg/iou/road" in run.writer.scalars[3]
+    assert not any("/iou/" in name for name in run.writer.scalars[3] if name.startswith("eval/"))
     (picture,) = (images for step, images in run.writer.images.items() if step == 3)
     assert all(p.dtype == np.uint8 and p.ndim == 4 for p in picture.values())
 
@@ -123,6 +125,7 @@ def test_as_many_examples_are_drawn_as_asked_for(finished, streets_dir, tmp_path
     run = tiny.run(config, tmp_path / "copy")
     for file in (run.workdir.evaluations, *run.workdir.predictions.iterdir()):
         file.unlink()  # so that the last evaluation is made up for
+    shutil.rmtree(run.workdir.checkpoints / "best")
     run.train()
     drawn = {f"example_{i}" for i in range(count)}
     assert {path.stem for path in run.workdir.predictions.glob("example_*.png")} == drawn
@@ -135,6 +138,20 @@ def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
     again = tiny.run(run.config, run.workdir.path).train()
     assert "finished (6 steps)" in capsys.readouterr().out
     assert again["last"]["step"] == found["last"]["step"] == 6
+
+
+def test_a_finished_run_that_is_not_as_it_was(finished, tmp_path):
+    import shutil
+
+    whole, _ = finished
+    shutil.copytree(whole.workdir.path, tmp_path / "copy")
+    shorter = whole.config.copy_and_resolve_references()
+    shorter.train.max_steps = 3
+    with pytest.raises(workdir.WorkdirError, match="a run of 6 steps, and 3 are asked for"):
+        tiny.run(shorter, tmp_path / "copy").train()
+    shutil.rmtree(tmp_path / "copy" / "checkpoints" / "best")
+    with pytest.raises(checkpoints.CheckpointError, match="but its best model is no longer"):
+        tiny.run(whole.config, tmp_path / "copy").train()
 
 
 @pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -224,7 +241,8 @@ def test_a_run_does_not_go_on_with_other_data(finished, tmp_path):
 
 def test_labels_that_mean_something_else_are_refused(tmp_path):
     def specs(**depth):
-        return {"image": {}, "depth": {"unit": "m", "invalid": float("nan"), "mean": 2.0} | depth}
+        depth = {"kind": "depth", "unit": "m", "invalid": float("nan"), "mean": 2.0} | depth
+        return {"image": {"kind": "image"}, "depth": depth}
 
     directory = workdir.Workdir(tmp_path)
     directory.claim_labels(specs(mean=3.0))
@@ -234,7 +252,7 @@ def test_labels_that_mean_something_else_are_refused(tmp_path):
     with pytest.raises(workdir.WorkdirError, match=r"depth.mean: 2.0 in the directory, 2.5 in the"):
         directory.claim_labels(specs(mean=2.5))
     with pytest.raises(workdir.WorkdirError, match="depth: in one of them only"):
-        directory.claim_labels({"image": {}})
+        directory.claim_labels({"image": {"kind": "image"}})
     assert directory.read_label_specs()["depth"]["mean"] == 2.0
 
 
@@ -245,12 +263,15 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
 
 def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
     directory = workdir.Workdir(tmp_path)
-    directory.claim(ConfigDict({"seed": 0}))
-    directory.claim(ConfigDict({"seed": 1}))
-    assert directory.read_config() == {"seed": 1}
+    config = common.base()
+    for seed in (0, 1):
+        config.seed = seed
+        directory.claim(config)
+    assert directory.read_config()["seed"] == 1
     (tmp_path / "seed_3").mkdir()
+    config.seed = 2
     with pytest.raises(workdir.WorkdirError, match="seed: 1 in the directory, 2 asked for"):
-        directory.claim(ConfigDict({"seed": 2}))
+        directory.claim(config)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
@@ -341,7 +362,7 @@ def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
     with run.workdir.training.open("a") as file:
         file.write('{"step": 7, "train_sec')  # as a full disk leaves it
     info = {"step": 6, "train_seconds": 0.0, "images": 0, "weighting": {}}
-    results.Results(run.workdir, whole.config, info=info)
+    results.Results(run.workdir, whole.config, run.selection, info)
     run.workdir.append_training({"step": 7})
     assert [entry["step"] for entry in run.workdir.read_training()] == [1, 2, 3, 4, 5, 6, 7]
 
@@ -357,20 +378,18 @@ def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
         ("train__profile", "4:9", r"config.train.profile='4:9'; expected .* the 6 steps"),
         ("eval__selection_mode", "maximum", r"selection_mode='maximum'; expected one of max, min"),
         ("schedule__learning_rate", float("nan"), r"learning_rate=nan; expected a finite number"),
+        (
+            "eval__selection",
+            "semseg/iuo",
+            r"'semseg/iuo' is no metric .* Did you mean 'semseg/miou'",
+        ),
+        ("train__eval_every_epochs", -1, r"eval_every_epochs=-1; expected a number, 0 or more"),
         ("schedule__learning_rate", -0.1, r"learning_rate=-0.1; expected a finite number"),
     ],
 )
 def test_impossible_runs_are_refused_before_they_begin(streets_dir, tmp_path, key, value, message):
     with pytest.raises(ValueError, match=message):
         tiny.run(tiny.config(streets_dir, **{key: value}), tmp_path)
-
-
-def test_selection_by_a_metric_that_is_not_there(streets_dir, tmp_path):
-    config = tiny.config(streets_dir, train__max_steps=1, eval__selection="semseg/iuo")
-    with pytest.raises(results.SelectionError, match=r"'semseg/iuo' is not a metric.*semseg/miou"):
-        tiny.run(config, tmp_path).train()
-    config.eval.selection = "semseg/miou"  # nothing was lost: the step was saved before
-    assert tiny.run(config, tmp_path).train()["last"]["step"] == 1
 
 
 def test_batch_size_must_divide_over_the_devices(streets_dir, tmp_path):

@@ -19,7 +19,7 @@ import mtl_jax
 from mtl_jax.commands import config as configuration
 from mtl_jax.commands import train
 from mtl_jax.errors import ConfigError
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def test_train_shows_progress_and_leaves_everything(trained):
         "data     streets/64x128_tiny, train: 24 examples, validation: 8",
         "tasks    semseg, depth",
         "steps    6 of 8 images, 2 epochs; evaluated every 3",
-        "best by  multitask_score (max)",
+        "best by  headline_mean (max)",
         f"workdir  {directory}",
         "unused   instance, normals, parts: in the data, but no task of this config",
     ):
         assert line in output.splitlines()
     assert "images/s" in output
     assert "left" in output
-    assert "Best multitask_score" in output
+    assert "Best headline_mean" in output
     (events,) = directory.glob("events.out.tfevents.*")
     for name in (b"data.augment.crop", b"[32, 64]", b"train/gradient_norm", b"example_0"):
         assert name in events.read_bytes()
@@ -304,7 +304,7 @@ def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path):
     def fill(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "results.json")
 
-    monkeypatch.setattr(workdir, "write_text", fill)
+    monkeypatch.setattr(files, "write_text", fill)
     output = fails("--config=branched", f"--workdir={tmp_path}")
     assert output.strip().startswith("The disk is full (results.json).")
 
@@ -321,7 +321,7 @@ assert not {{"tensorflow", "orbax"}} & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "This run is finished (6 steps)" in done.stdout
-    assert "Best multitask_score" in done.stdout
+    assert "Best headline_mean" in done.stdout
     assert "seed: 0 in the directory, 5 asked for" in done.stderr
 
 

@@ -29,7 +29,7 @@ def after(run, steps: int):
         run.optimizer,
         run.schedule,
         seed=0,
-        steps_per_epoch=run.steps_per_epoch,
+        steps_per_epoch=run.plan.steps_per_epoch,
         mesh=run.mesh,
         accumulate=run.config.train.accumulate,
     )
@@ -160,3 +160,30 @@ def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, we
     results = json.loads((tmp_path / "two" / "results.json").read_text())
     assert results["processes"] == 2
     assert os.path.exists(tmp_path / "two" / "evaluation.jsonl")
+
+
+@pytest.mark.slow
+def test_processes_that_differ_are_told_in_what(streets_dir, tmp_path):
+    """Before the first step, both of them."""
+    common = [*tiny.arguments(streets_dir), f"--coordinator=127.0.0.1:{free_port()}"]
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "main.py", f"--workdir={tmp_path / 'run'}", *common),
+                *("--processes=2", f"--process={process}"),
+                f"--config.schedule.learning_rate={0.01 + 0.04 * process}",
+            ],
+            cwd=ROOT,
+            env=tiny.environment(1),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in (0, 1)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 1, output
+        assert "ProcessesDiffer: The processes of this run differ" in output
+        assert "config schedule.learning_rate: 0.01 in process 0, 0.05 in process 1" in output
+        assert "step 1/" not in output

@@ -59,11 +59,12 @@ name = flags["config"].rpartition(":")[2]
 where = workdir.Workdir(flags["workdir"])
 print("hello from", name, flush=True)
 if flags.get("mode") == "evaluate":
-    from mtl_jax.runs import baselines
-    where.check_config(config, may_differ=workdir.evaluate_may_differ())
+    from mtl_jax.runs import rules
+    where.check_config(config, may_differ=rules.RESUME)
     assert (where.checkpoints / "model").read_text() == "trained"
-    found = {{"evaluated_with": baselines.evaluated_with(workdir.to_json(config))}}
-    workdir.write_json(where.path / "evaluation_validation_best.json", found)
+    found = {{"step": 1, "metrics": {{}}}}
+    found["evaluated_with"] = rules.evaluated_with(workdir.to_json(config))
+    workdir.write_json(where.evaluation("validation", "best"), found)
     sys.exit()
 where.claim(config)
 with (where.path / "starts").open("a") as file:

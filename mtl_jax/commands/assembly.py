@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, parallel, system
+from mtl_jax import checkpoints, export, parallel, prediction, system
 from mtl_jax.pictures import panels
-from mtl_jax.runs import loop, seeds, workdir
+from mtl_jax.runs import baselines, loop, rules, seeds
 from mtl_jax.runs.workdir import Workdir
 
 
@@ -28,10 +28,12 @@ def train_stream(builder: Any, config: ConfigDict, parts: system.System):
 
 
 def eval_stream(builder: Any, config: ConfigDict, parts: system.System):
-    """This process's part of the batches of `config.eval.split`."""
+    """This process's part of the batches of `config.eval.split`; their sizes fit."""
     from input_pipeline import from_config
 
-    return from_config.eval_stream(builder, config, _keys(parts), **_process())
+    stream = from_config.eval_stream(builder, config, _keys(parts), **_process())
+    stream.check_sizes()
+    return stream
 
 
 def run(
@@ -64,7 +66,20 @@ def run(
         workdir=where,
         writer=writer,
         draw=functools.partial(panels.draw, tasks=parts.tasks),
+        eval_keys=set(evaluated.specs),
     )
+
+
+def check_settings(config: ConfigDict, parts: system.System) -> None:
+    """Refuses before the first step what evaluation, prediction or export would fail at later.
+
+    Raises:
+      ConfigError: a setting of `config.eval` or `config.predict` is impossible.
+    """
+    prediction.Settings(**config.predict)
+    export.network(config, parts, list(parts.tasks), "32x32")
+    baselines.check_delta_metrics(config.eval.delta_metrics)
+    checkpoints.check_kind(config.eval.checkpoint)
 
 
 def trained(config: ConfigDict, where: Workdir) -> system.System:
@@ -76,7 +91,7 @@ def trained(config: ConfigDict, where: Workdir) -> system.System:
 def check(config: ConfigDict, where: Workdir) -> None:
     """Raises WorkdirError if a directory holds no single run, or one of another config."""
     seeds.check_single(where)
-    where.check_config(config, may_differ=workdir.use_may_differ())
+    where.check_config(config, may_differ=rules.USE)
 
 
 def variables(

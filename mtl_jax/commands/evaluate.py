@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax import evaluation, parallel, views
 from mtl_jax.commands import assembly
-from mtl_jax.runs import baselines, progress, seeds, workdir
+from mtl_jax.runs import baselines, progress, rules, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
 
@@ -59,7 +59,8 @@ def run(
 def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what evaluation_<split>_<checkpoint>.json holds, tasks) of one run."""
     parts = assembly.trained(config, where)
-    builder, _ = assembly.dataset(config)
+    builder, specs = assembly.dataset(config)
+    where.check_labels(specs)
     stream = assembly.eval_stream(builder, config, parts)
     mesh = parallel.make_mesh()
     parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
@@ -76,7 +77,7 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     result = {
         "step": step,
         "split": config.eval.split,
-        "evaluated_with": baselines.evaluated_with(workdir.to_json(config)),
+        "evaluated_with": rules.evaluated_with(workdir.to_json(config)),
         "metrics": metrics,
     }
     _write(config, where, result)
@@ -84,7 +85,7 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
 
 
 def _write(config: ConfigDict, where: Workdir, result: dict[str, Any]) -> Path:
-    file = where.path / f"evaluation_{config.eval.split}_{config.eval.checkpoint}.json"
+    file = where.evaluation(config.eval.split, config.eval.checkpoint)
     if jax.process_index() == 0:
         workdir.write_json(file, result)
     return file

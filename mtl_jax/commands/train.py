@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import progress, seeds, workdir
+from mtl_jax.runs import ownership, progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def run(
     if not chosen_seeds:
         seeds.check_single(where)
         return _train(config, where)
-    seeds.check_parent(where)
-    where.claim(config)
     found = {}
-    for seed, its_config, its_directory in seeds.runs(config, where, chosen_seeds):
-        progress.say(f"Seed {seed}: {its_directory.path}")
-        found[seed] = _train(its_config, its_directory)
+    with ownership.held(where):
+        seeds.check_parent(where)
+        ownership.claim_config(where, config)
+        for seed, its_config, its_directory in seeds.runs(config, where, chosen_seeds):
+            progress.say(f"Seed {seed}: {its_directory.path}")
+            found[seed] = _train(its_config, its_directory)
     summary = seeds.aggregate(found)
     if jax.process_index() == 0:
         workdir.write_json(where.results, summary)
@@ -54,27 +55,36 @@ def run(
 def _train(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     """Trains one run; returns what its results.json holds."""
     where.create()
-    where.claim(config)
+    ownership.check_config(where, config)
     found = _finished(config, where)
     if found:
         progress.say(f"This run is finished ({found['steps']} steps): {where.results}")
-        _sum_up(found, where)
-        return found
+    else:
+        with ownership.held(where):
+            found = _train_held(config, where)
+    progress.results(found, where.path)
+    return found
+
+
+def _train_held(config: ConfigDict, where: Workdir) -> dict[str, Any]:
+    """Trains a run in a directory that is no other's meanwhile."""
     from mtl_jax import system  # only here: what is known without them is said at once
     from mtl_jax.commands import assembly
     from mtl_jax.runs import learned
 
+    ownership.claim_config(where, config)
     builder, specs = assembly.dataset(config)
-    where.claim_labels(specs)
     parts = system.build(config, specs)
-    where.claim_learned_tasks(learned.decide(parts.tasks, specs, config.model))
+    assembly.check_settings(config, parts)
     evaluated = assembly.eval_stream(builder, config, parts)
     started = assembly.run(config, parts, builder, evaluated, where, _writer(config, where))
+    ownership.claim_data(where, config, specs, started.stream)
+    ownership.together(
+        lambda: where.claim_learned_tasks(learned.decide(parts.tasks, specs, config.model))
+    )
     unused = specs.keys() - {task.key for task in parts.tasks.values()} - {"image"}
     progress.say(banner(started, evaluated.num_examples, unused))
-    found = started.train()
-    _sum_up(found, where)
-    return found
+    return started.train()
 
 
 def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
@@ -90,7 +100,6 @@ def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
     data = [source.dataset for source in config.data.mixture.values()] or [config.data.dataset]
     split = f"{config.data.train_split}: {stream.num_examples:,} examples"
     validation = f"{config.eval.split}: {evaluated:,}"
-    every = run.steps_per_epoch * config.train.eval_every_epochs
     names = {
         name: f"{name} (no labels: not trained)" if task.key in stream.missing else name
         for name, task in run.system.tasks.items()
@@ -99,8 +108,9 @@ def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
         "device": f"{len(devices)} × {kind}" + f" ({platform})" * (kind.lower() != platform),
         "data": f"{' + '.join(data)}, {split}, {validation}",
         "tasks": ", ".join(names.values()),
-        "steps": f"{run.total_steps:,} of {config.train.batch_size} images, "
-        f"{run.total_steps / run.steps_per_epoch:.3g} epochs; evaluated every {every:,.0f}",
+        "steps": f"{run.plan.total_steps:,} of {config.train.batch_size} images, "
+        f"{run.plan.total_steps / run.plan.steps_per_epoch:.3g} epochs; evaluated "
+        f"every {run.plan.evaluate_every or run.plan.total_steps:,}",
         "best by": f"{config.eval.selection} ({config.eval.selection_mode})",
         "workdir": str(run.workdir.path),
     }
@@ -119,15 +129,6 @@ def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     found = where.read_results()
     same = where.read_config()["train"] == workdir.to_json(config)["train"]
     return found if same and found.get("finished") and "seeds" not in found else {}
-
-
-def _sum_up(found: dict[str, Any], where: Workdir) -> None:
-    best, last, selection = found["best"], found["last"], found["selection"]
-    progress.say(
-        f"Best {selection} {best['metrics'][selection]:.4g} at step {best['step']}, last "
-        f"{last['metrics'][selection]:.4g}, mean of the last {min(10, found['evaluations'])} "
-        f"{found['mean_of_last_10'][selection]:.4g}. Everything is in {where.path}."
-    )
 
 
 def _writer(config: ConfigDict, where: Workdir):

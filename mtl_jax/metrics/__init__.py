@@ -8,8 +8,12 @@ batch size, never occur. A metric of which the split has no valid pixel is NaN.
 One module per kind of output; what they offer is reached through this package.
 """
 
+from mtl_jax.metrics.composite import HEADLINE_MEAN as HEADLINE_MEAN
+from mtl_jax.metrics.composite import MULTITASK_SCORE as MULTITASK_SCORE
 from mtl_jax.metrics.composite import composite as composite
+from mtl_jax.metrics.composite import headline_mean as headline_mean
 from mtl_jax.metrics.composite import multitask_score as multitask_score
+from mtl_jax.metrics.composite import unclamped_multitask_score as unclamped_multitask_score
 from mtl_jax.metrics.depth import LOG_FLOOR as LOG_FLOOR
 from mtl_jax.metrics.depth import depth_metrics as depth_metrics
 from mtl_jax.metrics.depth import depth_sums as depth_sums

@@ -11,7 +11,7 @@ from mtl_jax.optimizers.groups import (
     part_of,
     scale_by_part,
 )
-from mtl_jax.optimizers.schedules import Schedule, make_schedule
+from mtl_jax.optimizers.schedules import Schedule, is_open_ended, make_schedule
 
 __all__ = [
     "COMMON",
@@ -20,6 +20,7 @@ __all__ = [
     "group_of",
     "is_encoder",
     "is_norm",
+    "is_open_ended",
     "make_optimizer",
     "make_schedule",
     "modules_of",

@@ -51,6 +51,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "text.parse_math": False,  # names are text, with a $ in them too
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
 }

@@ -6,7 +6,8 @@ from typing import Any
 
 from mtl_jax.reporting.document import Table
 from mtl_jax.reporting.runs import Run, Study
-from mtl_jax.reporting.tables import NONE, each
+from mtl_jax.reporting.tables import each
+from mtl_jax.runs.words import NONE, duration
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _UNITS = {"k": 1e3, "M": 1e6}
@@ -100,12 +101,6 @@ def parse_duration(text: str) -> float:
 def parse_count(text: str) -> float:
     """'26.73M' ─► 26,730,000. Raises ValueError for what is no number."""
     return float(text.rstrip("kM")) * _UNITS.get(text[-1:], 1.0)
-
-
-def duration(seconds: float) -> str:
-    """'1:02:03' hours, minutes, seconds."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
 def millions(count: float) -> str:

@@ -157,19 +157,21 @@ def markdown(blocks: Iterable[Block]) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Heading(text, level):
-            return f"{'#' * level} {text}"
+            return f"{'#' * level} {_escaped(text)}"
         case Text(text):
-            return _without_tags(text)
+            return _BEGINNING.sub(lambda m: m[1] + m[2][:-1] + "\\" + m[2][-1], _escaped(text))
         case Listing(text):
             return "```\n" + text.replace("```", "'''") + "\n```"
         case Table(header, rows, caption):
             rule = ["---" if is_text else "---:" for is_text in _text_columns(rows)]
-            lines = [header, rule, *rows]
-            table = "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
-            return f"**{caption}**\n\n{table}" if caption else table
+            lines = [[*map(_markdown_cell, cells)] for cells in (header, *rows)]
+            lines.insert(1, rule)
+            table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            return f"**{_escaped(caption)}**\n\n{table}" if caption else table
         case Figure(name, _, title):
-            return f"![{title}]({FIGURES}/{name}.svg)"
+            return f"![{_escaped(title)}]({FIGURES}/{name}.svg)"
         case Picture(name, _, title):
+            title = _escaped(title)
             return f"![{title}]({PICTURES}/{name}.jpg)\n\n*{title}*"
 
 
@@ -182,13 +184,20 @@ def _text_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
     return [True, *words[1:]]
 
 
-def _without_tags(text: str) -> str:
-    """Markdown takes '<module>' for a tag, and shows nothing of it."""
-    return text.replace("<", "&lt;")
+# What Markdown reads as more than text wherever it stands, and _ only beside a blank.
+_MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
+# What it reads so at the beginning of a line: headings, lists, quotes, rules.
+_BEGINNING = re.compile(r"^(\s*)([#>+=-]|\d+[.)])")
+
+
+def _escaped(text: str) -> str:
+    """Text of one line, of which Markdown shows every character as it is."""
+    text = " ".join(text.split("\n"))
+    return _MARKUP.sub(r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _markdown_cell(cell: str) -> str:
-    text = _without_tags(cell).replace("|", "\\|").replace("\n", " ")
+    text = _escaped(cell)
     return f"**{text}**" if isinstance(cell, Strong) else text
 
 

@@ -11,13 +11,14 @@ from mtl_jax.reporting import charts
 from mtl_jax.reporting.charts import Line
 from mtl_jax.reporting.document import Block, Figure, Text, file_name
 from mtl_jax.reporting.runs import BEST, Run, Study
+from mtl_jax.runs.files import number
 
 _TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
 
 
 def learning_curves(study: Study) -> list[Figure]:
     """Metrics of the evaluations, and the training loss, of all runs over the epochs."""
-    found, order = [], [run.name for run in study.runs]
+    found, constant, order = [], [], [run.name for run in study.runs]
     for metric in [*study.directions(), "loss"]:
         lines = [
             line
@@ -28,7 +29,9 @@ def learning_curves(study: Study) -> list[Figure]:
         if any(len(line.x) > 1 for line in lines):
             svg = charts.lines(lines, x_label="epoch", order=order)
             title = f"{metric} of the evaluations" if metric == "loss" else metric
-            found.append(Figure(file_name(study.name, "curve", metric), svg, title))
+            tells = len({y for line in lines for y in line.y if y == y}) > 1
+            chart = Figure(file_name(study.name, "curve", metric), svg, title)
+            (found if tells else constant).append(chart)
     lines = [
         line
         for run in study.runs
@@ -38,21 +41,17 @@ def learning_curves(study: Study) -> list[Figure]:
     if lines:
         svg = charts.lines(lines, x_label="epoch", order=order)
         found.append(Figure(file_name(study.name, "curve_training"), svg, "weighted training loss"))
-    return found
+    return found + constant
 
 
 def _curve(label: str, entries: Iterable[Mapping[str, Any]], key: str) -> list[Line]:
     """A line, or none if nothing was logged under that key."""
     points = [
-        (entry["epoch"], _number(values[key]))
+        (entry["epoch"], number(values[key]))
         for entry in entries
         if key in (values := entry.get("metrics", entry))
     ]
     return [Line(label, *zip(*points, strict=True))] if points else []
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def training(run: Run) -> list[Block]:
@@ -83,7 +82,7 @@ def training(run: Run) -> list[Block]:
         title = {"weight": "weights of the losses"}.get(quantity, quantity.replace("_", " "))
         svg = charts.lines(lines, x_label="epoch")
         found.append(Figure(file_name(run.name, quantity), svg, title))
-    for key in ("learning_rate", "gradient_norm"):
+    for key in (key for key in keys if "/" not in key and key != "loss"):
         lines = _curve(key.replace("_", " "), logged, key)
         if lines:
             svg = charts.lines(lines, x_label="epoch", legend=False)
@@ -101,7 +100,7 @@ def comparison(study: Study) -> list[Figure]:
         line["our_metric"] for run in study.runs for line in run.published if line["our_metric"]
     )
     over = varied(study.runs)
-    found = []
+    found, constant = [], []
     for metric in metrics:
         measured = [run for run in study.runs if metric in run.values(BEST).mean]
         known = [run for run in study.runs if run in measured or _published(run, metric)]
@@ -109,8 +108,10 @@ def comparison(study: Study) -> list[Figure]:
             continue
         svg = _over(known, metric, *over) if over else _bars(known, metric)
         title = f"{metric}, best evaluation"
-        found.append(Figure(file_name(study.name, "compared", metric), svg, title))
-    return found
+        chart = Figure(file_name(study.name, "compared", metric), svg, title)
+        tells = len({run.values(BEST).mean[metric] for run in measured}) > 1
+        (found if tells else constant).append(chart)
+    return found + constant
 
 
 def varied(runs: Sequence[Run]) -> tuple[str, dict[str, str]] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import mtl_jax
 from mtl_jax.reporting import costs, document, figures, pictures, runs, tables
 from mtl_jax.reporting.document import Block, Heading, Listing, Text
 from mtl_jax.reporting.runs import BEST, Run, Study
@@ -42,7 +43,7 @@ def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: 
       title: of the report.
       count: of pictures, see `write`.
     """
-    found: list[Block] = [Heading(title, 1), *map(Text, remarks)]
+    found: list[Block] = [Heading(title, 1), Text(_summary(studies)), *map(Text, remarks)]
     for study in studies:
         found += _study(study)
         for run in study.runs:
@@ -53,6 +54,7 @@ def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: 
 def _study(study: Study) -> list[Block]:
     found: list[Block] = [Heading(study.name, 2)]
     found += tables.states(study)
+    found += figures.learning_curves(study)
     results = tables.results(study)
     found += results[:1]
     found += figures.comparison(study)
@@ -63,9 +65,6 @@ def _study(study: Study) -> list[Block]:
     found += costs.table(study)
     found += costs.published(study)
     found += tables.stored_evaluations(study)
-    curves = figures.learning_curves(study)
-    if curves:
-        found += [Heading(f"{study.name}: learning curves", 3), *curves]
     classes = tables.classes(study)
     if classes and len(study.runs) > 1:
         found += [Heading(f"{study.name}: classes", 3), *classes]
@@ -83,7 +82,32 @@ def _run(run: Run, study: Study, count: int) -> list[Block]:
     if not found:
         return []
     heading = run.name if len(study.runs) > 1 or study.name != run.name else "Details"
-    return [Heading(f"{heading}", 3), Text(_describe(run)), *found]
+    about = [Text(_describe(run)), *map(Text, _origin(run))]
+    return [Heading(f"{heading}", 3), *about, *found]
+
+
+def _summary(studies: Sequence[Study]) -> str:
+    """What the report is about."""
+    runs = [part for study in studies for run in study.runs for part in run.each]
+    dates = [run.results["date"] for run in runs if "date" in run.results]
+    latest = f", the latest of {max(dates)}" if dates else ""
+    return (
+        f"{len(runs)} run{'s' * (len(runs) != 1)}{latest}. Report by mtl_jax {mtl_jax.__version__}."
+    )
+
+
+def _origin(run: Run) -> list[str]:
+    """When, with what and on what it was made; nothing of an older run that does not tell."""
+    results = run.each[0].results
+    if "date" not in results:
+        return []
+    versions = results.get("versions", {})
+    packages = [f"{name} {versions[name]}" for name in ("mtl-jax", "jax") if name in versions]
+    where = [*packages, str(results.get("devices", "")), str(results.get("machine", ""))]
+    return [
+        f"Written {results['date']} with {', '.join(filter(None, where))}.",
+        f"Command: {results.get('command', '')}",
+    ]
 
 
 def _describe(run: Run) -> str:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.runs.workdir import Workdir, WorkdirError, flatten, from_json
+from mtl_jax.runs import files, rules
+from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.tasks import Task, build
 
@@ -72,9 +72,16 @@ class Run:
     @functools.cached_property
     def stored(self) -> dict[str, dict[str, Any]]:
         """{'<split>_<checkpoint>': what --mode=evaluate left}."""
-        prefix = "evaluation_"
-        files = sorted(self.workdir.path.glob(f"{prefix}*.json"))
-        return {file.stem.removeprefix(prefix): _read(file) for file in files}
+        return self.workdir.read_stored_evaluations()
+
+    @property
+    def data(self) -> str:
+        """What it was evaluated on; metrics of other data cannot be compared with its own."""
+        data = self.config.get("data", {})
+        sources = [source["dataset"] for source in data.get("mixture", {}).values()]
+        split = self.config.get("eval", {}).get("split")
+        name = " + ".join(sources) or data.get("dataset") or "unknown data"
+        return name if split in (None, "validation") else f"{name}, {split}"
 
     @property
     def each(self) -> list["Run"]:
@@ -127,7 +134,8 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
       paths: their directories.
 
     Returns:
-      (a study for each sweep, and one of all other runs; what was passed over, and why).
+      (a study for each sweep, and one of all other runs on the same data; what was passed over,
+      and why).
 
     Raises:
       ReportError: none of the paths holds a run or a sweep.
@@ -137,14 +145,20 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
         try:
             if (path / SWEEP).exists():
                 studies.append(_sweep(path))
-            elif (path / "config.json").exists():
+            elif Workdir(path).config.exists():
                 single.append(_run(path.name, path))
             else:
-                remarks.append(f"{path} holds neither a run (config.json) nor a sweep ({SWEEP}).")
+                remarks.append(f"{path} holds neither a run nor a sweep.")
         except (WorkdirError, ReportError) as error:
             remarks.append(f"{path} is left out: {error}")
-    if single:
-        studies.insert(0, Study("Runs", _told_apart(single)))
+    by_data: dict[str, list[Run]] = {}
+    for run in _told_apart(single) if single else []:
+        by_data.setdefault(run.data, []).append(run)
+    several = len(by_data) > 1
+    studies[:0] = [
+        Study(f"Runs on {data}" if several else "Runs", _with_overrides(runs))
+        for data, runs in by_data.items()
+    ]
     names = [study.name for study in studies]
     studies = [
         dataclasses.replace(study, name=f"{study.name} ({names[:i].count(study.name) + 1})")
@@ -160,27 +174,8 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
     return studies, remarks
 
 
-def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{run: {dotted key: value}} of the keys that are not the same in all of them.
-
-    Args:
-      configs: {run: its config as plain JSON values}.
-    """
-    flat = {name: flatten(dict(config)) for name, config in configs.items()}
-    keys = dict.fromkeys(key for values in flat.values() for key in values)
-    different = [
-        key
-        for key in keys
-        if key != "name" and len({json.dumps(v.get(key)) for v in flat.values()}) > 1
-    ]
-    return {
-        name: {key: values[key] for key in different if key in values}
-        for name, values in flat.items()
-    }
-
-
 def _sweep(path: Path) -> Study:
-    description = _read(path / SWEEP)
+    description = files.read_json(path / SWEEP)
     try:
         return Study(description["name"], [_row(path, row) for row in description["rows"]])
     except KeyError as error:
@@ -191,7 +186,11 @@ def _sweep(path: Path) -> Study:
 
 def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
     """A row of a sweep, which may have failed before it had written anything."""
-    run = _run(row["name"], sweep / row["name"])
+    try:
+        run = _run(row["name"], sweep / row["name"])
+    except WorkdirError as error:
+        where = Workdir(sweep / row["name"])
+        run = Run(row["name"], where, {}, {}, {}, {}, {}, error=str(error))
     return dataclasses.replace(
         run,
         overrides=row["overrides"],
@@ -214,14 +213,16 @@ def _state(listed: str, run: Run) -> str:
 def _run(name: str, path: Path) -> Run:
     """Reads one work directory."""
     directory = Workdir(path)
-    config, labels = (_read(file) for file in (directory.config, directory.label_specs))
+    config = directory.read_config() if directory.config.exists() else {}
+    labels = directory.read_label_specs() if directory.label_specs.exists() else {}
     seeds = {
-        folder.name.removeprefix("seed_"): _run(folder.name, folder)
-        for folder in sorted(path.glob("seed_*"), key=lambda p: (len(p.name), p.name))
+        seed: _run(its_directory.path.name, its_directory.path)
+        for seed, its_directory in directory.seeds().items()
     }
     if seeds and not labels:
         labels = next(iter(seeds.values())).label_specs
-    results = _read(directory.results)
+    results = directory.read_results()
+    directory.read_stored_evaluations()  # a damaged one is found now, rather than within a table
     built, error = {}, ""
     if config:
         try:
@@ -233,26 +234,21 @@ def _run(name: str, path: Path) -> Run:
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """Names that differ, by as much of the path as it takes, and what differs in the configs."""
+    """Names that differ, by as much of the path as it takes."""
     depth = 1
     while len(names := {"/".join(run.workdir.path.parts[-depth:]) for run in runs}) < len(runs):
         if depth > max(len(run.workdir.path.parts) for run in runs):
             raise ReportError(f"The same directory is named twice, of {', '.join(sorted(names))}.")
         depth += 1
-    runs = [
+    return [
         dataclasses.replace(run, name="/".join(run.workdir.path.parts[-depth:])) for run in runs
     ]
-    different = differences({run.name: run.config for run in runs})
+
+
+def _with_overrides(runs: Sequence[Run]) -> list[Run]:
+    """With what differs in the configs."""
+    different = rules.what_differs({run.name: run.config for run in runs})
     return [dataclasses.replace(run, overrides=different[run.name]) for run in runs]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise ReportError(f"{path} is not valid JSON: {error}.") from error
 
 
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """The tables that compare the runs of a study."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,31 +7,10 @@ from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
 from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, Run, Study
 from mtl_jax.runs import baselines
+from mtl_jax.runs.words import NONE, number, plus_minus
 from mtl_jax.runs.workdir import flatten
 
-NONE = "–"
 _GOOD = {"max": "↑", "min": "↓"}
-_SHORT = {"semseg": "semantics"}
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """'0.5123', or a dash for what is not known."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    if value and abs(value) < 1e-3:
-        return f"{value:.{digits - 2}e}"
-    # Digits before the point are never rounded.
-    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
-    return f"{value:.{max(0, min(decimals, digits))}f}"
-
-
-def plus_minus(mean: float | None, deviation: float | None) -> str:
-    """'0.5123 ± 0.0045'; the deviation, to the digits of the mean, only where there is one."""
-    text = number(mean)
-    if deviation is None or text == NONE or not math.isfinite(deviation):
-        return text
-    decimals = len(text.partition(".")[2])
-    return f"{text} ± {deviation:.{decimals}f}"
 
 
 def results(study: Study) -> list[Table]:
@@ -50,13 +28,23 @@ def _reports(several: Sequence[Run]) -> Iterable[str]:
 
 def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Table:
     found = {run.name: run.values(report) for run in study.runs}
-    champions = {
-        metric: _champion({name: v.mean.get(metric) for name, v in found.items()}, direction)
+    data = list(dict.fromkeys(run.data for run in study.runs if run.config))
+    champions = {  # of each data set, as numbers on different ones cannot be compared
+        metric: set().union(
+            *(
+                _champion(
+                    {r.name: found[r.name].mean.get(metric) for r in study.runs if r.data == one},
+                    direction,
+                )
+                for one in data
+            )
+        )
         for metric, direction in directions.items()
     }
     rows = []
     for run in study.runs:
-        values, cells = found[run.name], [run.name, _extent(run, report)]
+        values, cells = found[run.name], [run.name, *[run.data] * (len(data) > 1)]
+        cells.append(_extent(run, report))
         for metric in directions:
             text = plus_minus(values.mean.get(metric), values.std.get(metric))
             cells.append(Strong(text) if run.name in champions[metric] else text)
@@ -68,7 +56,7 @@ def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Tab
         extent, caption = "at step", f"{REPORTS[report].capitalize()} evaluation"
     if any(run.seeds for run in study.runs):
         caption += ": mean ± sample standard deviation over the seeds"
-    return Table(["run", extent, *header], rows, caption)
+    return Table(["run", *["data"] * (len(data) > 1), extent, *header], rows, caption)
 
 
 def _extent(run: Run, report: str) -> str:

@@ -1,37 +1,18 @@
 """Δm of a run against stored runs, such as the same network trained for one task at a time."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.errors import ConfigError, UsageError
-from mtl_jax.runs.workdir import Workdir, flatten
+from mtl_jax.runs.rules import evaluated_with
+from mtl_jax.runs.workdir import Workdir
 
-_EVAL = ("eval.image_size", "eval.crop_multiple", "eval.tta")
-# What has to be the same for two metrics to be comparable.
-_EVALUATED_WITH = (
-    "data.dataset",
-    "data.mixture",
-    "eval.image_size",
-    "eval.crop_multiple",
-    "eval.tta",
-)
 _ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
 
 class BaselineError(UsageError):
     """A baseline cannot be compared with; the message says which and why."""
-
-
-def evaluated_with(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run evaluates: {key: value} of all that changes metrics but the model and the split.
-
-    Args:
-      config: the run's config as plain JSON values.
-    """
-    flat = flatten(dict(config))
-    return {key: value for key, value in flat.items() if key.startswith(_EVALUATED_WITH)}
 
 
 def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str, float]:
@@ -51,14 +32,12 @@ def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str
     """
     config, split = directory.read_config(), like["eval"]["split"]
     expected = evaluated_with(like)
-    file = directory.path / f"evaluation_{split}_{report}.json"
-    if file.exists():
-        found = json.loads(file.read_text())
-        if found.get("evaluated_with") == expected:
-            return found["metrics"]
-    if not directory.results.exists():
+    found = directory.read_evaluation(split, report)
+    if found.get("evaluated_with") == expected:
+        return found["metrics"]
+    results = directory.read_results()
+    if not results:
         raise BaselineError(f"{directory.path} has no results yet: train it to its end first.")
-    results = json.loads(directory.results.read_text())
     if not results["finished"]:
         raise BaselineError(f"{directory.path} is not finished: train it to its end first.")
     own = evaluated_with(config) | {"eval.split": results["split"]}
@@ -122,6 +101,15 @@ def directions(
         headlines[f"{name}/{metric}"] = direction
         tabled = {f"{name}/{m}": d for m, d in metrics.TABLED.items() if f"{name}/{m}" in found}
         several |= tabled or {f"{name}/{metric}": direction}
+    return check_delta_metrics(chosen) or headlines, several
+
+
+def check_delta_metrics(chosen: Sequence[str]) -> dict[str, str]:
+    """('depth/rmse:min',) ─► {'depth/rmse': 'min'}.
+
+    Raises:
+      ConfigError: `chosen`, which is `config.eval.delta_metrics`, has another form.
+    """
     one = {}
     for item in chosen:
         metric, _, direction = item.partition(":")
@@ -131,7 +119,7 @@ def directions(
                 f"{item!r}."
             )
         one[metric] = direction
-    return one or headlines, several
+    return one
 
 
 def delta_m(

@@ -51,7 +51,8 @@ class ImageMetrics:
             sums = jax.tree.map(np.float64, images.sums[name])
             for i in range(len(images.valid)):
                 found = task.metrics(jax.tree.map(lambda x, i=i: x[i], sums))
-                self._values[name].append(found[task.headline[0]])
+                value = found[task.headline[0]] if images.finite[name][i] else np.nan
+                self._values[name].append(value)
             if isinstance(sums, Mapping) and "confusion" in sums:
                 counts = sums["confusion"].sum(axis=0)[:-1]  # the last row, of other ids, is empty
                 self._confusion[name] = self._confusion.get(name, 0) + counts
@@ -67,7 +68,7 @@ class ImageMetrics:
         """Keeps the image, `index` in the split, if it is among the worst of a task so far."""
         value, worst = self._values[name][index], self._worst[name]
         if np.isnan(value):
-            return  # unlabelled
+            return  # unlabelled, or predicted as something that is not finite
         # Of equals the earlier image is worse; no two have the same index.
         rank = (-value if self._directions[name] == "max" else value, -index)
         full = len(worst) == self._keep

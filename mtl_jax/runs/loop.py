@@ -1,10 +1,8 @@
 """The training loop: steps, logs, evaluations, checkpoints, stopping and resuming."""
 
-import contextlib
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,22 +10,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import (
-    _options,
-    checkpoints,
-    evaluation,
-    optimizers,
-    options,
-    parallel,
-    tasks,
-    training,
-)
-from mtl_jax import views as test_time_augmentation
+from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, training, views
 from mtl_jax.errors import ConfigError
-from mtl_jax.runs import _signals, image_metrics, progress
-from mtl_jax.runs.results import DIRECTIONS, Results
-from mtl_jax.runs.step_log import StepLog
-from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json, write_json
+from mtl_jax.runs import _signals, plan, progress, selection
+from mtl_jax.runs.evaluations import Evaluations
+from mtl_jax.runs.results import Results
+from mtl_jax.runs.step_log import StepLog, Writer
+from mtl_jax.runs.workdir import Workdir, WorkdirError
 from mtl_jax.system import System
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
@@ -61,16 +50,6 @@ class TrainStream(Protocol):
     def example_ids(self, step: int) -> list[str]: ...
 
 
-class Writer(Protocol):
-    """What the loop needs of clu's `MetricWriter`."""
-
-    def write_scalars(self, step: int, scalars: dict[str, float]) -> None: ...
-
-    def write_images(self, step: int, images: dict[str, np.ndarray]) -> None: ...
-
-    def flush(self) -> None: ...
-
-
 @dataclasses.dataclass
 class Run:
     """One training run.
@@ -86,6 +65,10 @@ class Run:
       writer: of TensorBoard events.
       draw: makes {name: [H, W, 3] uint8} pictures of the first `count` examples of a batch and
         its outputs.
+      eval_keys: the labels that the evaluation split has; all that the tasks have by default.
+
+    And, made from these: `plan`, what happens at which step; `optimizer` and `schedule`;
+    `selection`, which evaluation is the best.
     """
 
     config: Any
@@ -97,35 +80,25 @@ class Run:
     workdir: Workdir
     writer: Writer
     draw: Callable[..., dict[str, np.ndarray]]
+    eval_keys: Collection[str] | None = None
 
     def __post_init__(self):
-        train = self.config.train
-        parallel.check_batch_size(
-            train.batch_size,
-            self.mesh,
-            key="config.train.batch_size",
-            accumulate=train.accumulate,
+        """Refuses what the run, or its first evaluation, would fail at. Raises ConfigError."""
+        train, evaluate, tasks = self.config.train, self.config.eval, self.system.tasks
+        key = "config.train.batch_size"
+        parallel.check_batch_size(train.batch_size, self.mesh, key=key, accumulate=train.accumulate)
+        parallel.check_batch_size(evaluate.batch_size, self.mesh, key="config.eval.batch_size")
+        self.plan = plan.build(train, self.stream.steps_per_epoch)
+        self._profile = progress.Profile(
+            train.profile, self.workdir.profiles, self.plan.total_steps
         )
-        parallel.check_batch_size(
-            self.config.eval.batch_size, self.mesh, key="config.eval.batch_size"
-        )
-        if train.log_every < 1:
-            raise ConfigError(
-                f"config.train.log_every={train.log_every}; expected 1 or more steps."
-            )
-        selection = self.config.eval.selection_mode
-        _options.choice(selection, DIRECTIONS, key="config.eval.selection_mode")
-        self.steps_per_epoch = self.stream.steps_per_epoch
-        self.total_steps = self._count_steps(train)
-        profiles = self.workdir.path / "profile"
-        self._profile = progress.Profile(train.profile, profiles, self.total_steps)
         labelled = self.stream.labelled_per_epoch
         self.optimizer, self.schedule = optimizers.build(
             self.config,
-            steps_per_epoch=self.steps_per_epoch,
-            total_steps=self.total_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            total_steps=self.plan.total_steps,
             labelled_per_epoch={optimizers.COMMON: labelled["image"]}
-            | {name: labelled.get(task.key, 0) for name, task in self.system.tasks.items()},
+            | {name: labelled.get(task.key, 0) for name, task in tasks.items()},
             frozen=self.system.freezing.mask if self.system.freezing else None,
         )
         if self.system.freezing.parts:
@@ -137,28 +110,11 @@ class Run:
                 "not measure. Use it as a library (docs/weightings.md), or "
                 "fairgrad with max_norm=1, which it is without scores."
             )
-        evaluate = self.config.eval
-        tta = test_time_augmentation.build(evaluate.tta)
-        self._evaluate = evaluation.Evaluator(self.system, self.mesh, tta)
-
-    def _count_steps(self, train) -> int:
-        """How many steps the whole run has."""
-        if train.max_steps < 0:
-            raise ConfigError(
-                f"config.train.max_steps={train.max_steps}; expected a number of steps, or 0 for "
-                "config.train.epochs to decide."
-            )
-        steps = train.max_steps or self._steps_in(train.epochs)
-        if not 1 <= steps < float("inf"):
-            raise ConfigError(
-                f"config.train.epochs={train.epochs} of {self.steps_per_epoch} steps; expected a "
-                "number that gives one step or more."
-            )
-        return int(steps)
-
-    def _steps_in(self, epochs: float) -> float:
-        """Whole steps: 0.29 of 100 are 29, though its product is a little less."""
-        return np.floor(epochs * self.steps_per_epoch + 1e-6)
+        known = evaluation.metric_names(
+            tasks, [n for n, t in tasks.items() if t.key in (self.eval_keys or [t.key])]
+        )
+        self.selection = selection.build(evaluate, evaluation.headlines(tasks), known)
+        self._tta = views.build(evaluate.tta)
 
     def _check_frozen_parts(self) -> None:
         """Raises ConfigError if the network has no parameter of one of them."""
@@ -170,22 +126,23 @@ class Run:
     def train(self) -> dict[str, Any]:
         """Trains from the latest checkpoint, or from the start, to the end.
 
+        The caller holds the work directory, see `Workdir.only_process`.
+
         Returns:
           What results.json holds.
 
         Raises:
           NonFiniteLoss: the last good checkpoint is kept.
           Stopped: on SIGTERM or Ctrl-C, after saving.
-          CheckpointError: there are checkpoints but none fits.
-          WorkdirError: another process trains in the same directory.
+          CheckpointError: there are checkpoints but none fits; or the run is finished and its best
+            one is gone.
+          WorkdirError: it holds a run of other data, or one that is longer.
         """
-        with contextlib.ExitStack() as stack:
-            if jax.process_index() == 0:
-                stack.enter_context(self.workdir.only_process())
-            store = stack.enter_context(checkpoints.Checkpoints(self.workdir.checkpoints))
+        with checkpoints.Checkpoints(self.workdir.checkpoints) as store:
             state, results = self._start(store)
             step = int(state.step)
-            if step >= self.total_steps and results.has_evaluation(step):
+            if step >= self.plan.total_steps and results.has_evaluation(step):
+                self._check_finished(step, store)
                 progress.say(f"This run is finished ({step} steps): {self.workdir.results}")
                 return results.write(final=True)
             try:
@@ -206,7 +163,14 @@ class Run:
             image_shape=self.stream.shapes["image"][:2],
             mesh=self.mesh,
         )
-        parameters = sum(x.size for x in jax.tree.leaves(state.variables["params"]))
+        make_results = functools.partial(
+            Results,
+            self.workdir,
+            self.config,
+            self.selection,
+            parameters=sum(x.size for x in jax.tree.leaves(state.variables["params"])),
+            report=progress.say,
+        )
         restored = store.restore_latest(state, report=progress.say)
         if restored is None:
             if self.config.model.pretrained:
@@ -217,14 +181,39 @@ class Run:
                     tasks=self.system.tasks,
                     source_tasks=_tasks_of,
                 )
-            progress.parameter_overview(state.variables, self.workdir.path / "parameters.txt")
-            return state, Results(self.workdir, self.config, parameters=parameters)
+            progress.parameter_overview(state.variables, self.workdir.parameters)
+            return state, make_results()
         state, info = restored
         self._check_same_data(info)
-        results = Results(self.workdir, self.config, info=info, parameters=parameters)
-        if int(state.step) < self.total_steps:
-            progress.say(f"Resuming at step {int(state.step)} of {self.total_steps}.")
-        return state, results
+        step = int(state.step)
+        if step < self.plan.total_steps:
+            progress.say(f"Resuming at step {step} of {self.plan.total_steps}.")
+            self._go_on(step, store)
+        return state, make_results(info=info, best=store.best())
+
+    def _go_on(self, step: int, store) -> None:
+        """The directory as that of a run that goes on, maybe for longer than was meant."""
+        if jax.process_index() == 0 and self.workdir.config.exists():
+            self.workdir.go_on_with(self.config)
+        if self.workdir.read_evaluations() and store.best() is None:
+            progress.say(
+                f"The best model is no longer in {self.workdir.checkpoints}: the next one that is "
+                "evaluated takes its place."
+            )
+
+    def _check_finished(self, step: int, store) -> None:
+        """Raises WorkdirError or CheckpointError if a run that came to its end is not as it was."""
+        if step > self.plan.total_steps:
+            raise WorkdirError(
+                f"{self.workdir.path} holds a run of {step} steps, and "
+                f"{self.plan.total_steps} are asked for. Ask for as many, or for more."
+            )
+        if store.best() is None:
+            raise checkpoints.CheckpointError(
+                f"This run is finished ({step} steps), but its best model is no longer in "
+                f"{self.workdir.checkpoints}. Restore it from a copy; the last one is still "
+                "there: --config.eval.checkpoint=latest."
+            )
 
     def _info(self, results: Results) -> dict[str, Any]:
         """What a checkpoint has to remember."""
@@ -245,25 +234,32 @@ class Run:
             self.optimizer,
             self.schedule,
             seed=self.config.seed,
-            steps_per_epoch=self.steps_per_epoch,
+            steps_per_epoch=self.plan.steps_per_epoch,
             mesh=self.mesh,
             accumulate=self.config.train.accumulate,
         )
-        log = StepLog(self, results)
+        log = StepLog(
+            self.config,
+            self.plan,
+            stream=self.stream,
+            schedule=self.schedule,
+            writer=self.writer,
+            results=results,
+        )
+        evaluations = self._evaluations(store, results)
         batches = self.stream.batches(step)
-        if self._evaluation_due(step) and not results.has_evaluation(step):
-            self._evaluate_at(step, state, store, results)  # killed after saving, before evaluating
+        if self.plan.evaluates(step) and not results.has_evaluation(step):
+            evaluations.evaluate(step, state)  # killed after saving, before evaluating
             log.restart_clock()
-        while step < self.total_steps:
+        while step < self.plan.total_steps:
             self._profile.before(step)
             state, logs = train_step(state, parallel.put_batch(self.mesh, next(batches)))
             step += 1
             self._profile.after(step, state)
             log.add(step, logs)
-            stopping = stop.requested(step, self.config.train.log_every)
-            evaluate = self._evaluation_due(step)
-            save = evaluate or stopping or _due(step, self.config.train.checkpoint_every_steps)
-            if save or _due(step, self.config.train.log_every):
+            stopping = stop.requested(step, self.plan.log_every)
+            save = stopping or self.plan.saves(step)
+            if save or self.plan.logs(step):
                 log.flush()  # and so nothing is saved that was not found finite
             if save:
                 log.check_state(step, state)
@@ -271,59 +267,36 @@ class Run:
             if stopping:
                 store.wait()
                 raise Stopped(stop.signum, step)
-            if evaluate:
-                self._evaluate_at(step, state, store, results)
+            if self.plan.evaluates(step):
+                evaluations.evaluate(step, state)
             if save:
                 log.restart_clock()
 
-    def _evaluation_due(self, step: int) -> bool:
-        every = int(self._steps_in(self.config.train.eval_every_epochs))
-        return step > 0 and (_due(step, every) or step == self.total_steps)
-
-    def _evaluate_at(self, step: int, state: TrainState, store, results: Results) -> None:
-        """Evaluates, draws, and saves the model if it is the best so far."""
-        started = time.monotonic()
-        pictures: dict[str, np.ndarray] = {}
-        images = image_metrics.ImageMetrics(
-            self.system.tasks, self.draw, keep=self.config.eval.worst_images
+    def _evaluations(self, store, results: Results) -> Evaluations:
+        return Evaluations(
+            config=self.config.eval,
+            tasks=self.system.tasks,
+            evaluator=evaluation.Evaluator(self.system, self.mesh, self._tta),
+            batches=self.eval_batches,
+            ids=self.eval_ids,
+            draw=self.draw,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            workdir=self.workdir,
+            writer=self.writer,
+            results=results,
+            save_best=lambda state, entry: store.save_best(
+                state, self._info(results) | {"evaluation": entry}
+            ),
+            wait=store.wait,
         )
-
-        def on_batch(batch, outputs):
-            missing = self.config.eval.images - len(pictures)
-            drawn = self.draw(batch, outputs, count=missing) if missing > 0 else {}
-            for picture in drawn.values():
-                pictures[f"example_{len(pictures)}"] = picture
-            images.on_batch(batch, outputs)
-
-        metrics = self._evaluate(state.variables, self.eval_batches(), on_batch, images.on_images)
-        best = results.is_best(step, metrics)
-        if best:  # before the evaluation is on record: what the record calls best exists
-            store.save_best(state, self._info(results))
-            store.wait()
-            if jax.process_index() == 0:
-                found = {"step": step, "split": self.config.eval.split}
-                write_json(self.workdir.best_evaluation, found | images.summary(self.eval_ids))
-                progress.save_pictures(self.workdir.predictions, images.pictures())
-        results.add_evaluation(step, step / self.steps_per_epoch, metrics)
-        progress.evaluation(step, metrics, best=best, seconds=time.monotonic() - started)
-        self.writer.write_scalars(step, {f"eval/{k}": v for k, v in metrics.items()})
-        self.writer.write_images(step, {k: v[None] for k, v in pictures.items()})
-        self.writer.flush()
-        if jax.process_index() == 0:
-            progress.save_pictures(self.workdir.predictions, pictures)
-        results.write(final=False)
 
 
 def _tasks_of(directory: Path) -> dict[str, Task]:
     """The tasks of another run, in the order of its outputs."""
     other = Workdir(directory)
-    config = options.of_saved(from_json(other.read_config()))
+    config = other.complete_config()
     chosen = {name: config.tasks[name] for name in config.task_order}
     return tasks.build(chosen, other.read_label_specs())
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 class StopSignal(_signals.Handler):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax.errors import ConfigError
+from mtl_jax.runs.words import duration
 
 # Metrics beside those of the same name without it: too many for a line.
 _VARIANTS = ("_per_image", "_thesis")
@@ -75,6 +76,27 @@ def evaluation(
         say(f"  {task:{width}}  {'  '.join(shown)}")
 
 
+def results(found: dict[str, Any], path: Path) -> None:
+    """One line on what a run has come to.
+
+    Args:
+      found: what its results.json holds.
+      path: of its directory.
+    """
+    selection = found["selection"]
+
+    def shown(metrics: dict[str, float | None]) -> str:
+        value = metrics.get(selection)
+        return "unknown" if value is None or value != value else f"{value:.4g}"
+
+    best, last = found["best"], found["last"]
+    say(
+        f"Best {selection} {shown(best['metrics'])} at step {best['step']}, last "
+        f"{shown(last['metrics'])}, mean of the last {min(10, found['evaluations'])} "
+        f"{shown(found['mean_of_last_10'])}. Everything is in {path}."
+    )
+
+
 def save_pictures(directory: Path, pictures: dict[str, np.ndarray]) -> None:
     """Writes {name: [H, W, 3] uint8} as PNG files."""
     directory.mkdir(exist_ok=True)
@@ -105,7 +127,7 @@ class Line:
         text = (
             f"step {step}/{self._total} ({step / self._total:.0%}, epoch "
             f"{step / self._per_epoch:.2f})  loss {shown}  lr {learning_rate:.2e}  "
-            f"{rate:.1f} images/s  {_duration(seconds)} left"
+            f"{rate:.1f} images/s  {duration(seconds)} left"
         )
         if jax.process_index():
             return
@@ -153,8 +175,3 @@ class Profile:
             first, last = self._traced.start, self._traced.stop
             say(f"Profile of steps {first} to {last}: {self._directory}")
             self._traced = None
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
+from mtl_jax.runs.words import plus_minus
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 _REPORTS = ("best", "last", "mean_of_last_10")
@@ -32,7 +33,7 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
 
 def directory(parent: Workdir, seed: int) -> Workdir:
     """The work directory of one seed's run."""
-    return Workdir(parent.path / f"seed_{seed}")
+    return parent.seed(seed)
 
 
 def runs(
@@ -56,7 +57,7 @@ def check_parent(parent: Workdir) -> None:
 
 def check_single(where: Workdir) -> None:
     """Raises WorkdirError if the directory holds runs of several seeds."""
-    found = sorted(path.name for path in where.path.glob("seed_*"))
+    found = [run.path.name for run in where.seeds().values()]
     if found:
         raise WorkdirError(
             f"{where.path} holds runs of several seeds ({', '.join(found)}). Give --seeds, or the "
@@ -130,8 +131,3 @@ def table(summary: Mapping[str, Any]) -> str:
         cells = (plus_minus(mean[name], deviation[name]) for mean, deviation in columns)
         lines.append("  ".join([f"{name:{width}}", *(f"{cell:>21}" for cell in cells)]))
     return "\n".join(lines)
-
-
-def plus_minus(mean: float, deviation: float) -> str:
-    """'0.5123 ± 0.0045'; the deviation is left out where it is NaN."""
-    return f"{mean:.4g}" if np.isnan(deviation) else f"{mean:.4g} ± {deviation:.2g}"

@@ -1,40 +1,75 @@
 """What the steps of a run leave behind: logs, and the assurance that their numbers are finite."""
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from mtl_jax import training
+from mtl_jax.optimizers import Schedule
 from mtl_jax.runs import progress
+from mtl_jax.runs.plan import Plan
 from mtl_jax.runs.results import Results
 from mtl_jax.train_state import TrainState
 from mtl_jax.weightings import RESIDUAL_LIMIT
+
+# What the train step logs is called so in TensorBoard and training.jsonl; anything else keeps its
+# name, and of a dict the names of its entries follow, with a stroke between.
+_NAMES = {
+    **{"losses": "loss", "total": "loss", "weights": "weight", "learned": ""},
+    "diagnostics": "weighting",
+}
+# Means over the steps since the last line; of everything else the last step's value counts.
+_MEANS = ("losses", "total")
 
 
 class NonFiniteLoss(FloatingPointError):
     """A loss, gradient or state is NaN or infinite; the message says where and what to try."""
 
 
+class Writer(Protocol):
+    """What is needed of clu's `MetricWriter`."""
+
+    def write_scalars(self, step: int, scalars: dict[str, float]) -> None: ...
+
+    def write_images(self, step: int, images: dict[str, np.ndarray]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
 class StepLog:
     """Collects the steps' logs on the device and reads them at intervals, so that no step waits."""
 
-    def __init__(self, run: Any, results: Results):
+    def __init__(
+        self,
+        config: Any,
+        plan: Plan,
+        *,
+        stream: Any,
+        schedule: Schedule,
+        writer: Writer,
+        results: Results,
+    ):
         """Starts the clock.
 
         Args:
-          run: the `loop.Run` whose steps these are; its writer gets the scalars.
+          config: the whole config.
+          plan: the steps of the run.
+          stream: of the training batches; tells the ids of the examples in one.
+          schedule: the learning rate.
+          writer: gets the scalars.
           results: gets what reports need.
         """
-        self._run, self._results = run, results
+        self._config, self._plan = config, plan
+        self._stream, self._schedule = stream, schedule
+        self._writer, self._results = writer, results
         self._pending: list[tuple[int, Any]] = []
         self._clock = time.monotonic()
         self._compiled: float | None = None  # when the first step, which compiles, was made
         self._unconverged = 0  # steps whose weights were no solution, as of the last warning
-        self._line = progress.Line(
-            run.total_steps, run.steps_per_epoch, run.config.train.batch_size
-        )
+        self._line = progress.Line(plan.total_steps, plan.steps_per_epoch, config.train.batch_size)
 
     def add(self, step: int, logs: Any) -> None:
         """Takes what `training.make_train_step` logs; only the first one is waited for."""
@@ -61,34 +96,25 @@ class StepLog:
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
         step, last = self._pending[-1][0], logs[-1]
-        weighting = jax.tree.map(float, {"weight": last["weights"]} | last["learned"])
         rate = self._rate(len(logs), seconds, now)
-        losses = {t: float(np.mean([found["losses"][t] for found in logs])) for t in last["losses"]}
-        scalars = {f"train/loss/{task}": value for task, value in losses.items()}
-        scalars |= {
-            f"train/{quantity}/{task}": value
-            for quantity, values in weighting.items()
-            for task, value in values.items()
-        }
-        scalars |= {
-            "train/loss": float(np.mean([found["total"] for found in logs])),
-            "train/learning_rate": float(last["learning_rate"]),
-            "train/gradient_norm": float(last["gradient_norm"]),
-            "train/images_per_second": rate,
-        }
-        scalars |= {f"train/updates/{g}": float(value) for g, value in last["updates"].items()}
-        scalars |= {f"train/weighting/{name}": float(v) for name, v in last["diagnostics"].items()}
+        scalars = flatten(last) | flatten(
+            {
+                key: jax.tree.map(lambda *steps: np.mean(steps), *(found[key] for found in logs))
+                for key in _MEANS
+            }
+        )
+        scalars["images_per_second"] = rate
         self._warn_of_weights(step, last["diagnostics"])
-        self._run.writer.write_scalars(step, scalars)
+        self._writer.write_scalars(step, {f"train/{name}": v for name, v in scalars.items()})
         self._results.add_training(
             step,
             seconds=seconds,
-            images=len(logs) * self._run.config.train.batch_size,
-            weighting=weighting,
-            scalars={"epoch": step / self._run.steps_per_epoch}
-            | {name.removeprefix("train/"): value for name, value in scalars.items()},
+            images=len(logs) * self._config.train.batch_size,
+            weighting=jax.tree.map(float, {"weight": last["weights"]} | last["learned"]),
+            scalars={"epoch": step / self._plan.steps_per_epoch} | scalars,
         )
-        self._line.show(step, losses, float(last["learning_rate"]), rate)
+        losses = {task: scalars[f"loss/{task}"] for task in last["losses"]}
+        self._line.show(step, losses, scalars["learning_rate"], rate)
         self._pending.clear()
 
     def check_state(self, step: int, state: TrainState) -> None:
@@ -101,7 +127,7 @@ class StepLog:
         if bad:
             raise NonFiniteLoss(
                 f"The update of step {step} left {len(bad)} arrays of the state not finite, as "
-                f"{bad[0]}; learning rate {float(self._run.schedule(step - 1)):.3g}.\n"
+                f"{bad[0]}; learning rate {float(self._schedule(step - 1)):.3g}.\n"
                 f"{self._what_to_try(step)}"
             )
 
@@ -110,7 +136,7 @@ class StepLog:
         count = int(diagnostics.get("unconverged", 0))
         if count > self._unconverged:
             progress.say(
-                f"config.weighting.name={self._run.config.weighting.name}: the weights were no "
+                f"config.weighting.name={self._config.weighting.name}: the weights were no "
                 f"solution of the method's equations in {count} of {step} steps (residual above "
                 f"{RESIDUAL_LIMIT:g}; now {float(diagnostics['residual']):.2g}). They were used as "
                 "they were; docs/weightings.md says what each method needs."
@@ -122,7 +148,7 @@ class StepLog:
         since = now - self._compiled if self._compiled is not None else seconds
         if steps > 1 and since < seconds:
             steps, seconds = steps - 1, since
-        return steps * self._run.config.train.batch_size / seconds
+        return steps * self._config.train.batch_size / seconds
 
     def _check_losses(self, step: int, found: Any) -> None:
         bad = [task for task, value in found["losses"].items() if not np.isfinite(value)]
@@ -137,13 +163,22 @@ class StepLog:
         )
 
     def _what_to_try(self, step: int) -> str:
-        config = self._run.config
+        config = self._config
         return (
-            f"Examples of that batch: {', '.join(self._run.stream.example_ids(step - 1))}.\n"
+            f"Examples of that batch: {', '.join(self._stream.example_ids(step - 1))}.\n"
             "Look at these examples' labels first. Then try a lower "
             f"config.schedule.learning_rate (now {config.schedule.learning_rate}), a longer "
             "config.schedule.warmup_epochs, config.optimizer.clip_norm=1, or "
             "config.model.dtype=float32.\n"
-            f"The last good checkpoint is kept in {self._run.workdir.checkpoints}; "
-            "the same command goes on from it."
+            "The last good checkpoint is kept; the same command goes on from it."
         )
+
+
+def flatten(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """{'losses': {'depth': 1}, 'gradient_norm': 2} ─► {'loss/depth': 1.0, 'gradient_norm': 2.0}."""
+    flat = {}
+    for key, value in logs.items():
+        name = key if prefix else _NAMES.get(key, key)
+        name = "/".join(filter(None, (prefix, name)))
+        flat |= flatten(value, name) if isinstance(value, Mapping) else {name: float(value)}
+    return flat

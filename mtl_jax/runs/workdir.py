@@ -1,42 +1,26 @@
-"""The work directory of a run: config, label specs, evaluations, results.
+"""The work directory of a run: which files there are, and whose it is.
 
 Writes are atomic, but for the lines that are appended to training.jsonl.
 """
 
 import contextlib
 import difflib
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.errors import UsageError
-from mtl_jax.runs import _locks
+from mtl_jax.runs import _locks, checks, files, rules
+from mtl_jax.runs.files import WorkdirError as WorkdirError
+from mtl_jax.runs.files import flatten, from_json, to_json, write_json, write_text
+
+__all__ = ["Workdir", "WorkdirError", "flatten", "from_json", "to_json", "write_json", "write_text"]
 
 LOCK = ".lock"  # held by the process that trains
-
-# What may differ between two starts of one run, because it changes no number of the training.
-MAY_DIFFER = (
-    "data.data_dir",
-    "data.manual_dir",
-    "train.log_every",
-    "train.profile",
-    "eval.images",
-    "eval.worst_images",
-    "eval.checkpoint",
-    "eval.save_predictions",
-    "eval.delta_metrics",
-    "predict.",
-)
-_EVALUATE_ONLY = ("eval.",)
-_TRAIN_ONLY = ("optimizer.", "train.")
-
-
-class WorkdirError(UsageError):
-    """The work directory cannot be used; the message says why and what to do."""
+_SEED = "seed_"
+_EVALUATION = "evaluation_"
 
 
 def default(path: str | os.PathLike | None, config: ConfigDict) -> "Workdir":
@@ -45,7 +29,16 @@ def default(path: str | os.PathLike | None, config: ConfigDict) -> "Workdir":
 
 
 class Workdir:
-    """Names and files of one work directory."""
+    """Names and files of one work directory; nobody else knows what they are called.
+
+    Attributes:
+      config, label_specs: what is trained, on which labels (JSON).
+      training, evaluations: what was logged and found so far, one object in each line.
+      results: what reports are made of (JSON).
+      best_evaluation: the single images of the best evaluation (JSON).
+      checkpoints, predictions, profiles: folders.
+      parameters: a table of the network's parameters, as text.
+    """
 
     def __init__(self, path: str | os.PathLike):
         """Takes the directory's path; creates nothing."""
@@ -59,6 +52,21 @@ class Workdir:
         self.best_evaluation = self.path / "best_evaluation.json"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
+        self.profiles = self.path / "profile"
+        self.parameters = self.path / "parameters.txt"
+
+    def seed(self, seed: int) -> "Workdir":
+        """The directory of one of several seeds' runs."""
+        return Workdir(self.path / f"{_SEED}{seed}")
+
+    def seeds(self) -> "dict[str, Workdir]":
+        """{seed: its directory} of those that there are, in order."""
+        found = sorted(self.path.glob(f"{_SEED}*"), key=lambda path: (len(path.name), path.name))
+        return {path.name.removeprefix(_SEED): Workdir(path) for path in found}
+
+    def evaluation(self, split: str, checkpoint: str) -> Path:
+        """Where --mode=evaluate leaves what it has found."""
+        return self.path / f"{_EVALUATION}{split}_{checkpoint}.json"
 
     def create(self) -> None:
         """Creates the directory and checks that it can be written. Raises WorkdirError."""
@@ -88,22 +96,42 @@ class Workdir:
                 )
             yield
 
-    def claim(self, config: ConfigDict) -> None:
+    def claim(self, config: ConfigDict, *, may_differ: Iterable[str] = rules.RESUME) -> None:
         """Saves the config, or checks that the directory belongs to the same one.
 
-        A config of which nothing has been trained, as a later part refused it, gives way. The order
-        of a run's tasks is kept, see `options.keep_order`.
+        Only while `only_process` lasts, or a config that is refused later takes the place of that
+        which another process trains with. A config of which nothing has been trained, as a later
+        part refused it, gives way. The order of a run's tasks is kept, see `options.keep_order`.
 
         Raises:
           WorkdirError: it holds a run of another config; the message lists the differing keys.
         """
-        if self.config.exists() and self._holds_a_run():
+        if self.config.exists() and self.holds_a_run():
             from mtl_jax import options
 
             options.keep_order(config, self.read_config())
-            self.check_config(config, may_differ=MAY_DIFFER)
+            self.check_config(config, may_differ=may_differ)
         else:
             write_json(self.config, to_json(config))
+
+    def go_on_with(self, config: ConfigDict) -> None:
+        """Saves a config that was claimed, with all that may differ, as the run goes on with it.
+
+        What was evaluated in another way remains on record, marked as that.
+        """
+        before, now = self.read_config(), to_json(config)
+        if before == now:
+            return
+        ways = [
+            rules.evaluated_with(config) | {"split": config["eval"]["split"]}
+            for config in (before, now)
+        ]
+        if ways[0] != ways[1]:
+            found, _ = files.read_lines(self.evaluations)
+            files.write_lines(
+                self.evaluations, [{"evaluated_with": ways[0]} | entry for entry in found]
+            )
+        write_json(self.config, now)
 
     def claim_labels(self, specs: dict[str, dict]) -> None:
         """Saves the label specs, or checks that the labels still mean what they did.
@@ -114,16 +142,21 @@ class Workdir:
         Raises:
           WorkdirError: it holds a run whose labels meant something else; the message says what.
         """
-        if not (self.label_specs.exists() and self._holds_a_run()):
+        if self.label_specs.exists() and self.holds_a_run():
+            self.check_labels(specs)
+        else:
             write_json(self.label_specs, specs)
-            return
-        before, now = self.read_label_specs(), json.loads(json.dumps(_finite(specs)))
+
+    def check_labels(self, specs: dict[str, dict]) -> None:
+        """Raises WorkdirError if the labels of the run meant something else than `specs`."""
+        before, now = self.read_label_specs(), files.as_json(specs)
         saved, given = flatten(before), flatten(now)
         lines = [f"  {key}: in one of them only" for key in sorted(set(before) ^ set(now))]
-        lines += [  # what only one of them says is of another version of this project
-            f"  {key}: {_show(saved, key)} in the directory, {_show(given, key)} in the data"
+        lines += [
+            # What only one of them says is of another version; colours mean nothing to a run.
+            f"  {key}: {saved[key]!r} in the directory, {given[key]!r} in the data"
             for key in sorted(set(saved) & set(given))
-            if saved[key] != given[key]
+            if saved[key] != given[key] and not key.endswith(".palette")
         ]
         if lines:
             raise WorkdirError(
@@ -133,74 +166,118 @@ class Workdir:
 
     def claim_learned_tasks(self, names: Iterable[str]) -> None:
         """Saves which tasks the run learns, which later starts cannot find out any more."""
-        if not (self.learned_tasks.exists() and self._holds_a_run()):
+        if not (self.learned_tasks.exists() and self.holds_a_run()):
             write_json(self.learned_tasks, sorted(names))
 
-    def _holds_a_run(self) -> bool:
-        files = (self.checkpoints, self.training, self.evaluations, self.results)
-        return any(file.exists() for file in files) or any(self.path.glob("seed_*"))
+    def holds_a_run(self) -> bool:
+        """Whether anything has been trained here."""
+        made = (self.checkpoints, self.training, self.evaluations, self.results)
+        return any(file.exists() for file in made) or bool(self.seeds())
 
     def check_config(self, config: ConfigDict, *, may_differ: Iterable[str]) -> None:
-        """Raises WorkdirError if the saved config differs from `config` anywhere else."""
+        """Checks that the saved config differs from `config` nowhere else.
+
+        A key that the saved one lacks, as it is older, has its default there.
+
+        Args:
+          config: the one that is asked for.
+          may_differ: keys, or sections with a dot at their end, such as `rules.USE`.
+
+        Raises:
+          WorkdirError: it does; the message lists the keys.
+        """
         from mtl_jax import options  # only here: the parts that it asks for options import JAX
 
-        saved, given = self.read_config(), flatten(to_json(config))
+        saved = self.read_config()
         if "task_order" not in saved:  # then it is that of the alphabet: `options.keep_order`
             may_differ = (*may_differ, "task_order")
-        if "model" in saved:
-            saved = to_json(options.of_saved(from_json(saved)))
-        saved = flatten(saved)
-        lines = [
-            f"  {key}: {_show(saved, key)} in the directory, {_show(given, key)} asked for"
-            for key in sorted(set(saved) | set(given))
-            if saved.get(key) != given.get(key) and not key.startswith(tuple(may_differ))
-        ]
+        saved = to_json(options.of_saved(from_json(saved)))
+        lines = rules.differences(saved, to_json(config), may_differ=may_differ)
         if lines:
             raise WorkdirError(
                 f"{self.path} holds a run of another config:\n" + "\n".join(lines) + "\n"
-                "Use another --workdir, or the same config."
+                "Use another --workdir, or the same config." + self._longer(lines, config)
             )
+
+    def _longer(self, lines: list[str], config: ConfigDict) -> str:
+        """How to train for longer than was meant, if that is what was asked for."""
+        if not all(rules.is_key(line, rules.LENGTH) for line in lines):
+            return ""
+        return (
+            f"\nThe rates of config.schedule.name={config.schedule.name!r} are those of a run of "
+            "that length, so it cannot be made longer. To train on from where it ended, start a "
+            f"new run: --config.model.pretrained={self.path} --config.model.pretrained_scope=all "
+            "--workdir=<another>."
+        )
 
     def read_config(self) -> dict[str, Any]:
         """The saved config. Raises WorkdirError if there is none or it cannot be read."""
-        return self._read(self.config)
-
-    def read_results(self) -> dict[str, Any]:
-        """What results.json holds. Raises WorkdirError if there is none or it cannot be read."""
-        return self._read(self.results)
+        return self._read(self.config, checks.config)
 
     def read_label_specs(self) -> dict[str, dict]:
-        """The saved label specs. Raises WorkdirError if there are none."""
-        return self._read(self.label_specs)
+        """The saved label specs. Raises WorkdirError if there are none or they cannot be read."""
+        return self._read(self.label_specs, checks.label_specs)
+
+    def set_damaged_lines_aside(self, report: Callable[[str], None]) -> None:
+        """Moves what cannot be read of training and evaluations to files beside, and says so."""
+        for path in (self.training, self.evaluations):
+            files.set_damaged_lines_aside(path, report)
 
     def read_learned_tasks(self) -> list[str] | None:
         """What `claim_learned_tasks` saved; None in a directory of before version 0.3."""
-        return self._read(self.learned_tasks) if self.learned_tasks.exists() else None
+        if not self.learned_tasks.exists():
+            return None
+        return files.read_json(self.learned_tasks, checks.learned_tasks, kind=list)
 
     def read_evaluations(self) -> list[dict[str, Any]]:
-        """All evaluations so far, oldest first; a torn last line is left out."""
-        return _read_lines(self.evaluations)
+        """All evaluations so far, oldest first, but for damaged lines."""
+        return files.read_lines(self.evaluations)[0]
 
     def write_evaluations(self, evaluations: list[dict[str, Any]]) -> None:
         """Replaces the list of evaluations."""
-        write_text(self.evaluations, "".join(json.dumps(_finite(e)) + "\n" for e in evaluations))
+        files.write_lines(self.evaluations, evaluations)
 
     def read_training(self) -> list[dict[str, Any]]:
-        """What was logged of training, oldest first; a torn last line is left out."""
-        return _read_lines(self.training)
+        """What was logged of training, oldest first, but for damaged lines."""
+        return files.read_lines(self.training)[0]
 
     def read_best_evaluation(self) -> dict[str, Any]:
         """What is known of the images of the best evaluation; {} if there is none yet."""
-        return self._read(self.best_evaluation) if self.best_evaluation.exists() else {}
+        return self._read_if_there(self.best_evaluation, checks.best_evaluation)
+
+    def read_results(self) -> dict[str, Any]:
+        """What results.json holds; {} if there are none yet."""
+        return self._read_if_there(self.results, checks.results)
+
+    def read_evaluation(self, split: str, checkpoint: str) -> dict[str, Any]:
+        """What --mode=evaluate has left; {} if nothing."""
+        return self._read_if_there(self.evaluation(split, checkpoint), checks.evaluation)
+
+    def read_stored_evaluations(self) -> dict[str, dict[str, Any]]:
+        """{'<split>_<checkpoint>': what --mode=evaluate has left}."""
+        prefix = f"{_EVALUATION}*.json"
+        found = {file.stem.removeprefix(_EVALUATION): file for file in self.path.glob(prefix)}
+        return {name: files.read_json(found[name], checks.evaluation) for name in sorted(found)}
 
     def write_training(self, logged: list[dict[str, Any]]) -> None:
         """Replaces what was logged of training."""
-        write_text(self.training, "".join(json.dumps(_finite(entry)) + "\n" for entry in logged))
+        files.write_lines(self.training, logged)
 
     def append_training(self, entry: dict[str, Any]) -> None:
         """Appends to what was logged of training."""
-        with self.training.open("a") as file:
-            file.write(json.dumps(_finite(entry)) + "\n")
+        with self.training.open("a", encoding="utf-8") as file:
+            file.write(files.line(entry))
+
+    def _read_if_there(self, path: Path, check: checks.Check) -> dict[str, Any]:
+        return self._read(path, check) if path.exists() else {}
+
+    def _read(self, path: Path, check: checks.Check) -> dict[str, Any]:
+        try:
+            return files.read_json(path, check)
+        except FileNotFoundError as error:
+            raise WorkdirError(
+                f"{path} does not exist: --workdir={self.path} holds no run. {self._neighbours()}"
+            ) from error
 
     def _neighbours(self) -> str:
         """Which runs there are beside a directory that holds none."""
@@ -211,84 +288,3 @@ class Workdir:
         near = difflib.get_close_matches(self.path.name, found, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         return f"{hint}{self.path.parent} has {shown}."
-
-    def _read(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise WorkdirError(
-                f"{path} does not exist: --workdir={self.path} holds no run. {self._neighbours()}"
-            ) from error
-        except json.JSONDecodeError as error:
-            raise WorkdirError(f"{path} is not valid JSON: {error}.") from error
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return found
-
-
-def evaluate_may_differ() -> tuple[str, ...]:
-    """What may differ between a run and its later evaluation or prediction."""
-    return MAY_DIFFER + _EVALUATE_ONLY
-
-
-def use_may_differ() -> tuple[str, ...]:
-    """What may differ where a trained model is only used: how it was trained is on record."""
-    return evaluate_may_differ() + _TRAIN_ONLY
-
-
-def to_json(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON values; tuples become lists."""
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def from_json(value: Any) -> Any:
-    """Undoes `to_json`, but for the ConfigDict around it: lists become tuples."""
-    if isinstance(value, dict):
-        return {key: from_json(item) for key, item in value.items()}
-    return tuple(from_json(item) for item in value) if isinstance(value, list) else value
-
-
-def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} ─► {'a.b': 1}."""
-    flat = {}
-    for key, item in value.items():
-        flat |= flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
-    return flat
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON under a temporary name, then renames it. NaN and ∞ become null."""
-    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes under a temporary name, then renames: the file is whole or the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
-        return None
-    return value
-
-
-def _show(flat: dict[str, Any], key: str) -> str:
-    return repr(flat[key]) if key in flat else "absent"

@@ -8,7 +8,6 @@ process is killed, or where several of them write the list of one directory.
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl_jax.runs import _locks, _signals, baselines, workdir
+from mtl_jax.runs import _locks, _signals, files, rules, workdir
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import Row, Sweep, SweepError
@@ -24,7 +23,7 @@ from mtl_jax.studies.sweeps import Row, Sweep, SweepError
 PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
 LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
 _ERROR_LINES = 15
-_SAME_RUN = tuple(key for key in workdir.MAY_DIFFER if not key.startswith("eval."))
+_SAME_RUN = tuple(key for key in rules.SAME_RESULTS if not key.startswith("eval."))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,19 +84,16 @@ class Runner:
     def state(self, row: Row) -> tuple[str, str | None]:
         """(state, error) of a row."""
         path = self._path(row)
-        if _finished(row, path, list(self.seeds)):
-            try:
-                Workdir(path).check_config(row.config, may_differ=self._may_differ(row))
-                return DONE, None
-            except workdir.WorkdirError as error:
-                return FAILED, str(error)
         try:
-            noted = json.loads((path / STATE).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return PENDING, None
-        if noted["state"] == RUNNING:
+            if _finished(row, path, list(self.seeds)):
+                self._check(path, row, self._may_differ(row))
+                return DONE, None
+            noted = _read(path / STATE)
+        except workdir.WorkdirError as error:
+            return FAILED, str(error)
+        if noted.get("state") == RUNNING:
             return (RUNNING if is_running(path) else PENDING), None
-        return noted["state"], noted["error"]
+        return noted.get("state", PENDING), noted.get("error")
 
     def write_list(self) -> None:
         """Writes sweep.json."""
@@ -169,11 +165,15 @@ class Runner:
             lines[-1] += ". For the time give --images_per_second, or finish a row."
         return "\n".join(lines)
 
+    def _check(self, path: Path, row: Row, may_differ: Sequence[str]) -> None:
+        """Raises WorkdirError if a directory holds a run of another config than the row's."""
+        Workdir(path).check_config(row.config, may_differ=may_differ)
+
     def _path(self, row: Row) -> Path:
         return self.directory / row.name
 
     def _may_differ(self, row: Row) -> tuple[str, ...]:
-        allowed = workdir.evaluate_may_differ() if row.evaluates else workdir.MAY_DIFFER
+        allowed = rules.RESUME if row.evaluates else rules.SAME_RESULTS
         return (*allowed, "model.pretrained") if self._trained(row).starts_from else allowed
 
     def _trained(self, row: Row) -> Row:
@@ -184,7 +184,7 @@ class Runner:
         Workdir(self.directory).create()
         file = self.directory / LIST
         if file.exists():
-            owner = json.loads(file.read_text())["name"]
+            owner = files.read_json(file).get("name")
             if owner != self.sweep.name:
                 raise SweepError(
                     f"{self.directory} holds the sweep {owner!r}, not {self.sweep.name!r}. "
@@ -225,7 +225,7 @@ class Runner:
 
     def _twin(self, row: Row) -> Path | None:
         """The same run, finished, of another sweep beside this one: studies have rows in common."""
-        if row.after or (self._path(row) / "config.json").exists():
+        if row.after or Workdir(self._path(row)).config.exists():
             return None
         files = set(self.directory.parent.glob(f"*/{LIST}")) - {self.directory / LIST}
         for file in sorted(files):
@@ -234,7 +234,7 @@ class Runner:
                 if other["evaluates"] or not _finished(row, path, list(self.seeds)):
                     continue
                 with contextlib.suppress(workdir.WorkdirError):
-                    Workdir(path).check_config(row.config, may_differ=(*_SAME_RUN, "name"))
+                    self._check(path, row, (*_SAME_RUN, "name"))
                     return path
         return None
 
@@ -301,53 +301,59 @@ def is_running(path: Path) -> bool:
 
 def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
     """Whether a row has left what it is run for."""
+    directory = Workdir(path)
     if not row.evaluates:
-        found = _read(path / "results.json")
+        found = directory.read_results()
         return bool(found.get("finished")) and found.get("seeds", []) == seeds
     evaluate = row.config.eval
-    found = _read(path / f"evaluation_{evaluate.split}_{evaluate.checkpoint}.json")
-    expected = baselines.evaluated_with(workdir.to_json(row.config))
+    found = directory.read_evaluation(evaluate.split, evaluate.checkpoint)
+    expected = rules.evaluated_with(workdir.to_json(row.config))
     return found.get("evaluated_with") == expected and found.get("seeds", []) == seeds
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_json(path) if path.exists() else {}
 
 
 def _listed(file: Path) -> list[dict[str, Any]]:
     """The rows of another sweep; none if that sweep.json is of another program."""
-    found = json.loads(file.read_text())
-    return found.get("rows", []) if isinstance(found, dict) and "protocol" in found else []
+    try:
+        found = files.read_json(file)
+    except workdir.WorkdirError:
+        return []
+    rows = found.get("rows") if "protocol" in found else None
+    return rows if isinstance(rows, list) else []
 
 
 def _measured_rate(path: Path) -> float | None:
     """Images per second of a row that is done; the mean over its seeds."""
-    if not _read(path / "results.json").get("finished"):
+    directory = Workdir(path)
+    if not directory.read_results().get("finished"):
         return None
-    results = [_read(run / "results.json") for run in sorted(path.glob("seed_*")) or [path]]
+    results = [run.read_results() for run in directory.seeds().values() or [directory]]
     rates = [found["images_per_second"] for found in results if found.get("images_per_second")]
     return sum(rates) / len(rates) if rates else None
 
 
 def _borrow(source: Path, path: Path) -> None:
     """Makes `path` a work directory with the model of `source`, or of each of its seeds."""
-    runs = sorted(source.glob("seed_*")) or [source]
-    for run in runs:
-        target = path / run.relative_to(source)
-        target.mkdir(exist_ok=True)
-        for name in ("config.json", "labels.json"):
-            workdir.write_text(target / name, (run / name).read_text())
-        link = target / "checkpoints"
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(run / "checkpoints", target))
-    if runs != [source]:
-        workdir.write_text(path / "config.json", (source / "config.json").read_text())
+    lender = Workdir(source)
+    seeds = lender.seeds()
+    for run in seeds.values() or [lender]:
+        target = Workdir(path / run.path.relative_to(source))
+        target.path.mkdir(exist_ok=True)
+        for theirs, own in ((run.config, target.config), (run.label_specs, target.label_specs)):
+            workdir.write_text(own, theirs.read_text())
+        if not target.checkpoints.is_symlink():
+            target.checkpoints.symlink_to(os.path.relpath(run.checkpoints, target.path))
+    if seeds:
+        workdir.write_text(Workdir(path).config, lender.config.read_text())
 
 
 def _take_over(source: Path, path: Path, row: Row) -> None:
     """Makes `path` the work directory of `source`, by links, under its own name."""
     for entry in source.iterdir():
-        if entry.name not in (STATE, LOCK, LOG, workdir.LOCK, "config.json"):
+        if entry.name not in (STATE, LOCK, LOG, workdir.LOCK, Workdir(source).config.name):
             (path / entry.name).symlink_to(os.path.relpath(entry, path))
     (path / LOG).write_text(f"Taken from {source}.\n")
     Workdir(path).claim(row.config)

@@ -11,7 +11,6 @@ A sweep is a Python file with
 
 import csv
 import dataclasses
-import difflib
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtl_jax import options
-from mtl_jax.errors import UsageError
-from mtl_jax.runs import workdir
+from mtl_jax.errors import UsageError, did_you_mean
+from mtl_jax.runs import rules, workdir
 
 PUBLISHED = Path(__file__).resolve().parent / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -115,8 +114,7 @@ class Sweep:
         for row in self.rows:
             if row.name == name:
                 return row
-        near = difflib.get_close_matches(name, [row.name for row in self.rows], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [row.name for row in self.rows])
         raise SweepError(
             f"{self.path} has no row {name!r}.{hint} Its rows: "
             f"{', '.join(row.name for row in self.rows)}."
@@ -204,18 +202,7 @@ def parse_shard(value: str) -> tuple[int, int]:
 
 def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
     """{row: {dotted key: value}} of the keys that are not the same in all; a name is no key."""
-    flat = {row: workdir.flatten(workdir.to_json(config)) for row, config in configs.items()}
-    keys = dict.fromkeys(key for values in flat.values() for key in values)
-    first = next(iter(flat.values()))
-    different = [
-        key
-        for key in keys
-        if key != "name" and any(values.get(key) != first.get(key) for values in flat.values())
-    ]
-    return {
-        row: {key: values[key] for key in different if key in values}
-        for row, values in flat.items()
-    }
+    return rules.what_differs({row: workdir.to_json(config) for row, config in configs.items()})
 
 
 def read_published(path: Path = PUBLISHED) -> dict[str, list[dict[str, str]]]:

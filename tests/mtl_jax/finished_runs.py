@@ -44,6 +44,7 @@ def run(path: Path, *, miou: float = 0.5, si_log_rmse: float = 30.0, tasks=(), *
     made = config(**changes)
     for task in set(made.tasks) - set(tasks or made.tasks):
         del made.tasks[task]
+    made.eval.selection = "multitask_score"
     if tasks:
         made.eval.selection = {"semseg": "semseg/miou", "depth": "depth/si_log_rmse"}[tasks[0]]
         made.eval.selection_mode = {"semseg": "max", "depth": "min"}[tasks[0]]

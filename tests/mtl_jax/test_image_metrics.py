@@ -152,3 +152,54 @@ def test_none_may_be_kept(split):
     assert found.pictures() == {}
     assert summary["worst"] == {"semseg": [], "depth": []}
     assert len(summary["images"]["id"]) == N
+
+
+def test_what_is_not_finite_has_no_metric(split):
+    """The class of a pixel whose logits are NaN would be class 0, beside a loss of NaN."""
+    mesh = parallel.make_mesh(jax.devices()[:1])
+
+    def predict(variables, image):
+        found = _predict(variables, image)
+        first = (jax.numpy.arange(image.shape[0]) == 0)[:, None, None, None]
+        broken = first & (image[..., :1] == image[:1, :1, :1, :1])
+        return found | {"semseg": jax.numpy.where(broken, jax.numpy.nan, found["semseg"])}
+
+    system = types.SimpleNamespace(
+        tasks=TASKS,
+        plain_and_merged=lambda variables, image, views: (predict(variables, image),) * 2,
+    )
+    images = image_metrics.ImageMetrics(TASKS, draw=None, keep=0)
+    found = evaluation.Evaluator(system, mesh)(
+        {"nothing": np.zeros(())}, _batches(split, N), None, images.on_images
+    )
+    semseg = {name: value for name, value in found.items() if name.startswith("semseg/")}
+    assert len(semseg) > 5
+    assert all(np.isnan(value) for value in semseg.values())
+    assert np.isfinite(found["depth/rmse"])
+    assert np.isnan(found["headline_mean"])
+    values = images.summary(lambda step: [str(i) for i in range(N)])["images"]
+    broken = np.isnan(values["semseg/miou"])
+    assert broken[0]
+    assert not broken.all()
+    assert np.isfinite(values["depth/si_log_rmse"]).all()
+
+
+def test_the_names_of_all_metrics_are_known_beforehand(split):
+    found = evaluation.Evaluator(SYSTEM, parallel.make_mesh(jax.devices()[:1]))(
+        {"nothing": np.zeros(())}, _batches(split, N)
+    )
+    assert sorted(evaluation.metric_names(TASKS, TASKS)) == sorted(found)
+    only_depth = evaluation.metric_names(TASKS, ["depth"])
+    assert "depth/rmse" in only_depth
+    assert {"loss", "headline_mean"} <= set(only_depth)
+    assert not any(name.startswith("semseg/") for name in only_depth)
+    assert evaluation.metric_names(TASKS, []) == []
+
+
+def test_a_split_without_labels_has_no_metrics(split):
+    unlabelled = split | {"semseg": np.full_like(split["semseg"], 255)}
+    unlabelled |= {"depth": np.zeros_like(split["depth"])}
+    found = evaluation.Evaluator(SYSTEM, parallel.make_mesh(jax.devices()[:1]))(
+        {"nothing": np.zeros(())}, _batches(unlabelled, N)
+    )
+    assert found == {}

@@ -13,7 +13,7 @@ import pytest
 
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import costs, document, figures, report, runs, tables
-from mtl_jax.runs import seeds, workdir
+from mtl_jax.runs import rules, seeds, words, workdir
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 
@@ -184,7 +184,7 @@ def test_of_single_evaluations_nothing_is_told_three_times(three, tmp_path):
 def test_seeds_are_one_row_with_deviations(tmp_path):
     parent = workdir.Workdir(tmp_path / "several")
     parent.create()
-    parent.claim(finished_runs.config())
+    parent.claim(finished_runs.config(eval__selection="multitask_score"))
     values = {0: 0.5, 1: 0.54, 2: 0.58}
     for seed, miou in values.items():
         finished_runs.run(parent.path / f"seed_{seed}", miou=miou, seed=seed)
@@ -232,7 +232,7 @@ def test_a_sweep_beside_what_was_published(tmp_path):
     reader.feed(page.read_text())
     assert not reader.open
     assert "bad\\|row" in markdown.read_text()
-    assert "| Exit &lt;1> ``` \\| x |" in markdown.read_text()
+    assert "| Exit &lt;1> \\`\\`\\` \\| x |" in markdown.read_text()
     assert "Exit <1>" in " ".join(reader.text)
 
 
@@ -283,13 +283,13 @@ def test_numbers(value, text):
 
 
 def test_deviations_have_the_digits_of_their_mean():
-    assert tables.plus_minus(0.51234, 0.0456) == "0.5123 ± 0.0456"
-    assert tables.plus_minus(51.234, 0.456) == "51.23 ± 0.46"
-    assert tables.plus_minus(0.5, float("nan")) == "0.5000"
+    assert words.plus_minus(0.51234, 0.0456) == "0.5123 ± 0.0456"
+    assert words.plus_minus(51.234, 0.456) == "51.23 ± 0.46"
+    assert words.plus_minus(0.5, float("nan")) == "0.5000"
 
 
 def test_differences_of_configs():
-    found = runs.differences(
+    found = rules.what_differs(
         {"a": {"x": {"y": 1}, "z": [1], "name": "a"}, "b": {"x": {"y": 2}, "z": [1], "w": 0}}
     )
     assert found == {"a": {"x.y": 1}, "b": {"x.y": 2, "w": 0}}
@@ -348,11 +348,96 @@ def test_what_is_no_run_is_said(three, tmp_path, capsys):
     assert f"{tmp_path}/file" in capsys.readouterr().err
     (tmp_path / "notes" / "sweep.json").write_text("[1]")  # of another program
     _, (remark,) = runs.collect([three[0], tmp_path / "notes"])
+    assert "sweep.json cannot be read: expected an object, found an array" in remark
+    (tmp_path / "notes" / "sweep.json").write_text('{"name": "a", "rows": 3}')
+    _, (remark,) = runs.collect([three[0], tmp_path / "notes"])
     assert "is no list of a sweep's rows" in remark
     (three[0] / "results.json").replace(three[0] / "kept")
     (three[0] / "results.json").write_text("{")
     try:
-        with pytest.raises(runs.ReportError, match=r"results\.json is not valid JSON"):
+        with pytest.raises(runs.ReportError, match=r"results\.json cannot be read: it is no"):
             runs.collect([three[0]])
     finally:
         (three[0] / "kept").replace(three[0] / "results.json")
+
+
+def test_markdown_shows_every_character_as_it_is():
+    odd = "<b>&amp; `x` *y* _z_ [a](javascript:b) | ~~c~~ \\ a_b"
+    shown = (
+        "&lt;b>&amp;amp; \\`x\\` \\*y\\* \\_z\\_ \\[a\\](javascript:b) \\| \\~\\~c\\~\\~ \\\\ a_b"
+    )
+    blocks = [
+        document.Heading(odd, 2),
+        document.Table([odd, "b"], [["-1", document.Strong(odd)]], odd),
+        document.Figure("f", "", odd),
+        document.Picture("p", b"", odd),
+        document.Text(odd),
+        document.Text("# no\nheading"),
+        document.Text("1. no list"),
+    ]
+    assert document.markdown(blocks).strip().split("\n\n") == [
+        f"## {shown}",
+        f"**{shown}**",
+        f"| {shown} | b |\n| --- | ---: |\n| -1 | **{shown}** |",
+        f"![{shown}](figures/f.svg)",
+        f"![{shown}](pictures/p.jpg)",
+        f"*{shown}*",
+        shown,
+        "\\# no heading",
+        "1\\. no list",
+    ]
+
+
+def test_runs_on_different_data_are_never_compared(tmp_path):
+    for name, miou, changes in (
+        ("a", 0.5, {}),
+        ("b", 0.6, {}),
+        ("c", 0.9, {"data__dataset": "camvid"}),
+        ("d", 0.8, {"eval__split": "test"}),
+    ):
+        finished_runs.run(tmp_path / name, miou=miou, **changes)
+    studies, _ = runs.collect([tmp_path / name for name in "abcd"])
+    names = {study.name: [run.name for run in study.runs] for study in studies}
+    assert names == {
+        "Runs on streets": ["a", "b"],
+        "Runs on camvid": ["c"],
+        "Runs on streets, test": ["d"],
+    }
+    together = runs.Study("sweep", [run for study in studies for run in study.runs])
+    best, *_ = tables.results(together)
+    assert best.header[1] == "data"
+    bold = {row[0] for row in best.rows if any(isinstance(cell, document.Strong) for cell in row)}
+    assert bold == {"b"}  # alone on its data nobody is best
+    assert _rows(best)["c"][0] == "camvid"
+
+
+def test_a_report_says_when_and_by_what_command(tmp_path):
+    path = finished_runs.run(tmp_path / "a")
+    file = workdir.Workdir(path).results
+    made = {
+        "date": "2026-01-02T03:04:05+00:00",
+        "command": "main.py --config=branched",
+        "versions": {"jax": "0.10.2", "mtl-jax": "0.2.0"},
+        "devices": "1 × cpu",
+    }
+    workdir.write_json(file, json.loads(file.read_text()) | made)
+    text = report.write([path], tmp_path / "report")[0].read_text()
+    assert "1 run, the latest of 2026-01-02T03:04:05+00:00. Report by mtl_jax" in text
+    assert "Written 2026-01-02T03:04:05+00:00 with mtl-jax 0.2.0, jax 0.10.2, 1 × cpu" in text
+    assert "Command: main.py --config=branched" in text
+
+
+def test_curves_come_first_and_constant_ones_last(tmp_path):
+    path = finished_runs.run(tmp_path / "a")
+    file = workdir.Workdir(path).evaluations
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    for k, entry in enumerate(entries):
+        entry["metrics"] |= {"multitask_score": 0.0, "semseg/miou": 0.3 + 0.1 * k}
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    studies, _ = runs.collect([path])
+    found = report.blocks(studies, [], "Report", 0)
+    charts = [b.title for b in found if isinstance(b, document.Figure)]
+    curves = [title for title in charts if title in ("multitask_score", "semseg/miou")]
+    assert curves == ["semseg/miou", "multitask_score"]
+    kinds = [type(block) for block in found]
+    assert kinds.index(document.Figure) < kinds.index(document.Table)

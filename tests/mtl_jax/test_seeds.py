@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import baselines, seeds, workdir
+from mtl_jax.runs import baselines, rules, seeds, workdir
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
 
@@ -76,8 +76,8 @@ def test_table_says_what_it_shows():
     text = seeds.table(seeds.aggregate(RUNS))
     assert "validation, n = 3 (seeds 0, 1, 7), mean ± sample standard deviation" in text
     row = next(line for line in text.splitlines() if line.startswith("semseg/miou"))
-    assert row.split("  ")[-1].strip() == "0.49 ± 0.02"
-    assert "0.52 ± 0.02" in row
+    assert row.split("  ")[-1].strip() == "0.4900 ± 0.0200"
+    assert "0.5200 ± 0.0200" in row
     assert "iou/sky" not in text
 
 
@@ -131,6 +131,8 @@ def _config(**changes):
                 "tta": {"scales": (), "flip": False},
             },
         }
+        | {key: {"name": ""} for key in ("model", "weighting", "optimizer", "schedule", "train")}
+        | {"tasks": {}}
     )
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return workdir.to_json(config)
@@ -190,8 +192,8 @@ def test_stored_results_by_report(single, report, factor):
 
 def test_a_later_evaluation_goes_before_training_s(single):
     config = _config(eval__split="test", eval__tta__flip=True)
-    evaluated = {"metrics": {"depth/abs": 9.0}}
-    evaluated["evaluated_with"] = baselines.evaluated_with(config)
+    evaluated = {"step": 1, "metrics": {"depth/abs": 9.0}}
+    evaluated["evaluated_with"] = rules.evaluated_with(config)
     file = single[1].path / "evaluation_test_best.json"
     workdir.write_json(file, evaluated)
     assert baselines.stored(single[1], config, "best") == {"depth/abs": 9.0}

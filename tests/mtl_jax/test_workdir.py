@@ -25,3 +25,13 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr(_locks.fcntl, "flock", flock)
     with Workdir(tmp_path).only_process(), Workdir(tmp_path).only_process():
         assert not _locks.is_held(tmp_path / ".lock")
+
+
+def test_colours_mean_nothing_to_a_run(tmp_path):
+    where = Workdir(tmp_path)
+    labels = {"kind": "classes", "class_names": ["a"], "palette": []}
+    where.claim_labels({"semseg": labels})
+    where.training.touch()
+    where.claim_labels({"semseg": labels | {"palette": [[1, 2, 3]]}})
+    with pytest.raises(WorkdirError, match=r"class_names: .* in the directory, \['b'\]"):
+        where.claim_labels({"semseg": labels | {"class_names": ["b"]}})

@@ -1,8 +1,9 @@
 """Schedules: the learning rate as a function of the updates made so far, one module each.
 
 A module has `OPTIONS` and `build(options, *, base, steps_per_epoch, total_steps)`, which returns a
-traceable function of the step. What all have in common, the base rate and a linear rise to it, is
-here.
+traceable function of the step; and `OPEN_ENDED = True` if the rate of a step is the same however
+many follow, so that a run may be made longer. What all have in common, the base rate and a linear
+rise to it, is here.
 """
 
 import sys
@@ -24,6 +25,12 @@ COMMON = {
 }
 PART = _options.Part(sys.modules[__name__], "polynomial", "how the learning rate changes")
 _KEY = "config.schedule"
+
+
+def is_open_ended(config: Mapping[str, Any]) -> bool:
+    """Whether the rate of a step is the same however many steps follow; of `config.schedule`."""
+    module = _discovery.load(sys.modules[__name__], config[PART.by], key=f"{_KEY}.{PART.by}")
+    return getattr(module, "OPEN_ENDED", False)
 
 
 def make_schedule(config: Mapping[str, Any], *, steps_per_epoch: int, total_steps: int) -> Schedule:

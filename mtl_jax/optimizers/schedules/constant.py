@@ -3,6 +3,7 @@
 import optax
 
 OPTIONS = {}
+OPEN_ENDED = True
 
 
 def build(options, *, base: float, steps_per_epoch: int, total_steps: int):

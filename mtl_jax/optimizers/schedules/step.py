@@ -9,6 +9,7 @@ OPTIONS = {
     "every_epochs": Option(25, "epochs between two steps", number(above=0)),
     "factor": Option(0.5, "by which a step multiplies the rate", number(least=0)),
 }
+OPEN_ENDED = True
 
 
 def build(options, *, base: float, steps_per_epoch: int, total_steps: int):

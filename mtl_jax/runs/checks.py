@@ -1,0 +1,105 @@
+"""What the JSON files of a work directory have to hold, so that a damaged one is said to be that.
+
+Each check takes what a file holds and says what is wrong with it, in words that follow '<file>
+cannot be read:'; '' if nothing is. Further keys, of another version, are let be.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mtl_jax.runs.files import is_number, no_metrics
+
+Check = Callable[[dict[str, Any]], str]
+
+_SECTIONS = ("data", "model", "tasks", "weighting", "optimizer", "schedule", "train", "eval")
+
+
+def config(found: dict[str, Any]) -> str:
+    """The config of a run: its sections, and a type for every task."""
+    for section in _SECTIONS:
+        if not isinstance(found.get(section), dict):
+            return f"it is no config of a run, as it has no section {section!r}"
+    for name, task in found["tasks"].items():
+        if not isinstance(task, dict) or not isinstance(task.get("type"), str):
+            return f"'tasks.{name}' has no 'type'"
+    for key in ("schedule", "weighting", "optimizer"):
+        if not isinstance(found[key].get("name"), str):
+            return f"'{key}' has no 'name'"
+    return ""
+
+
+def label_specs(found: dict[str, Any]) -> str:
+    """{key: `LabelSpec.as_dict()`}."""
+    for key, spec in found.items():
+        if not isinstance(spec, dict) or not isinstance(spec.get("kind"), str):
+            return f"{key!r} has no 'kind'"
+        for field, value in spec.items():
+            if value is not None and not _FIELDS.get(field, _anything)(value):
+                return f"'{key}.{field}' is {value!r:.80}"
+    return ""
+
+
+def learned_tasks(found: list[Any]) -> str:
+    """Names of tasks."""
+    return "" if all(map(_text, found)) else "expected names of tasks"
+
+
+def results(found: dict[str, Any]) -> str:
+    """results.json, of one run or of several seeds."""
+    for report in ("best", "last"):
+        entry = found.get(report)
+        problem = "" if entry is None else evaluation(entry)
+        if problem:
+            return f"{report!r}: {problem}"
+    if not isinstance(found.get("finished"), bool):
+        return "it does not say whether the run is 'finished'"
+    return no_metrics(found.get("mean_of_last_10", {}))
+
+
+def evaluation(found: dict[str, Any]) -> str:
+    """What was found of one model, or is the mean over those of several seeds."""
+    if not isinstance(found, dict) or "step" not in found or "metrics" not in found:
+        return "expected an evaluation, with 'step' and 'metrics'"
+    return no_metrics(found["metrics"]) or no_metrics(found.get("std", {}))
+
+
+def best_evaluation(found: dict[str, Any]) -> str:
+    """The single images of an evaluation."""
+    for key in ("images", "directions", "worst", "confusion"):
+        if not isinstance(found.get(key), dict):
+            return f"it has no {key!r}"
+    columns = found["images"].values()
+    if not all(isinstance(column, list) for column in columns) or len(set(map(len, columns))) > 1:
+        return "'images' are no columns of one length"
+    return ""
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _list_of(item: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    def is_one(value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and all(map(item, value))
+            and (length is None or len(value) == length)
+        )
+
+    return is_one
+
+
+# What may be null besides.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "class_names": _list_of(_text),
+    "instance_classes": _list_of(_text),
+    "palette": _list_of(_list_of(is_number, 3)),
+    "flip_swap": _list_of(_list_of(is_number, 2)),
+    "valid_range": _list_of(is_number, 2),
+    "unit": _text,
+    **dict.fromkeys(("ignore", "invalid", "mean", "stddev", "channels"), is_number),
+}

@@ -1,0 +1,159 @@
+"""A work directory is one run's: claimed after its lock, by processes that are alike."""
+
+import copy
+
+import pytest
+from ml_collections import ConfigDict
+
+from mtl_jax import options
+from mtl_jax.commands import evaluate, train
+from mtl_jax.configs import branched
+from mtl_jax.runs import ownership
+from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
+
+
+def config(**changes) -> ConfigDict:
+    found = branched.get_config()
+    found.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    options.fill(found)
+    return found
+
+
+def trained(path, **changes) -> Workdir:
+    """A directory in which something has been trained."""
+    where = Workdir(path)
+    where.create()
+    where.claim(config(**changes))
+    where.training.touch()
+    return where
+
+
+@pytest.mark.parametrize("chosen_seeds", [(), (0, 1)])
+def test_who_comes_second_changes_nothing(tmp_path, chosen_seeds):
+    where = Workdir(tmp_path)
+    where.create()
+    first, second = config(schedule__learning_rate=0.01), config(schedule__learning_rate=0.02)
+    with ownership.held(where):
+        ownership.claim_config(where, first)  # nothing is trained yet
+        with pytest.raises(WorkdirError, match="Another process is training"):
+            train.run(second, tmp_path, chosen_seeds=chosen_seeds)
+    assert where.read_config()["schedule"]["learning_rate"] == 0.01
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"eval__selection": "loss", "eval__selection_mode": "min"},
+        {"eval__split": "test", "eval__tta__flip": True, "eval__batch_size": 3},
+        {"eval__crop_multiple": 32, "eval__image_size": (8, 8), "eval__images": 0},
+        {"train__log_every": 3, "train__eval_every_epochs": 5, "train__checkpoint_every_steps": 2},
+        {"data__data_dir": "/x", "data__manual_dir": "/y", "name": "other"},
+        {"predict__figure": "both", "eval__delta_metrics": ("depth/abs:min",)},
+    ],
+)
+def test_what_only_evaluation_logging_and_drawing_read_may_differ(tmp_path, change):
+    ownership.check_config(trained(tmp_path), config(**change))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schedule.learning_rate", 7.0),
+        ("train.batch_size", 7),
+        ("train.epochs", 7.0),
+        ("train.accumulate", 7),
+        ("optimizer.momentum", 0.7),
+        ("weighting.name", "dwa"),
+        ("data.dataset", "camvid"),
+        ("data.augment.flip", 0.7),
+        ("model.encoder.depth", 34),
+        ("tasks.depth.loss", "l2"),
+        ("seed", 7),
+    ],
+)
+def test_what_training_reads_may_not(tmp_path, key, value):
+    with pytest.raises(WorkdirError, match=rf"{key}: .* in the directory, {value!r} asked for"):
+        ownership.check_config(trained(tmp_path), config(**{key.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize(("schedule", "longer"), [("constant", True), ("step", True)])
+def test_a_run_may_be_longer_where_its_rates_do_not_depend_on_it(tmp_path, schedule, longer):
+    where = trained(tmp_path, schedule__name=schedule)
+    ownership.check_config(where, config(schedule__name=schedule, train__epochs=99.0))
+    ownership.check_config(where, config(schedule__name=schedule, train__max_steps=99))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "polynomial"])
+def test_otherwise_it_is_told_how_to_go_on(tmp_path, schedule):
+    where = trained(tmp_path, schedule__name=schedule)
+    with pytest.raises(WorkdirError, match=f"--config.model.pretrained={tmp_path} --config.model"):
+        ownership.check_config(where, config(schedule__name=schedule, train__max_steps=99))
+
+
+def test_a_key_that_the_directory_lacks_has_its_default(tmp_path):
+    where = trained(tmp_path)
+    older = where.read_config()
+    del older["data"]["train_split"], older["train"]["freeze"], older["predict"]
+    older["weighting"] |= {
+        "temperature": 2.0,
+        "form": "gaussian",
+    }  # which every method had in 0.2.0
+    write_json(where.config, older)
+    ownership.check_config(where, config())
+    with pytest.raises(WorkdirError) as error:
+        ownership.check_config(where, config(data__train_split="train[:5]"))
+    (line,) = (line for line in str(error.value).splitlines() if line.startswith("  "))
+    assert line == "  data.train_split: 'train' in the directory, 'train[:5]' asked for"
+
+
+def test_what_goes_on_in_another_way_marks_what_was_found_before(tmp_path):
+    where = trained(tmp_path)
+    where.write_evaluations([{"step": 1, "metrics": {}}])
+    where.go_on_with(config(train__log_every=3))
+    assert where.read_evaluations() == [{"step": 1, "metrics": {}}]
+    assert where.read_config()["train"]["log_every"] == 3
+    where.go_on_with(config(eval__split="test"))
+    (entry,) = where.read_evaluations()
+    assert entry["evaluated_with"]["split"] == "validation"
+    where.go_on_with(config(eval__tta__flip=True))
+    assert where.read_evaluations() == [entry]  # it was known already
+
+
+def test_what_differs_between_processes_is_named():
+    same = {
+        "config": {"schedule.learning_rate": 0.01, "seed": 0},
+        "labels": {"depth.mean": 2.0},
+        "data": {"examples": {"image": 24}},
+        "version": {"jax": "1"},
+    }
+    assert ownership.differences([same, same]) == []
+    other = copy.deepcopy(same)
+    other["config"]["schedule.learning_rate"] = 0.05
+    other["labels"]["depth.stddev"] = 3.0
+    other["data"]["examples"] = {"image": 23}
+    del other["version"]["jax"]
+    assert ownership.differences([same, same, other]) == [
+        "  config schedule.learning_rate: 0.01 in process 0, 0.05 in process 2",
+        "  labels depth.stddev: None in process 0, 3.0 in process 2",
+        "  data examples: {'image': 24} in process 0, {'image': 23} in process 2",
+        "  version jax: '1' in process 0, None in process 2",
+    ]
+
+
+def test_evaluate_refuses_labels_that_are_not_those_of_the_run(tmp_path, monkeypatch):
+    from mtl_jax.commands import assembly
+
+    def specs(*names):
+        depth = {"kind": "depth", "unit": "m", "valid_range": [1.0, 9.0], "mean": 1, "stddev": 1}
+        return {
+            "image": {"kind": "image"},
+            "semseg": {"kind": "classes", "class_names": list(names), "palette": []},
+            "depth": depth,
+        }
+
+    where = trained(tmp_path)
+    where.label_specs.unlink(missing_ok=True)
+    where.claim_labels(specs("road", "pothole"))
+    monkeypatch.setattr(assembly, "dataset", lambda config: (None, specs("pothole", "road")))
+    with pytest.raises(WorkdirError, match=r"semseg.class_names: \['road', 'pothole'\] in the dir"):
+        evaluate.run(config(), tmp_path)

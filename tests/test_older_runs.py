@@ -1,0 +1,89 @@
+"""Runs that version 0.2.0 has left go on, are evaluated, predict and are exported."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtl_jax.commands import config as configuration
+from mtl_jax.commands import evaluate, export, predict, train
+from mtl_jax.runs.workdir import WorkdirError
+
+RUNS = Path(__file__).parent / "data" / "runs_0.2.0"
+NAMES = sorted(path.name.removesuffix(".tar.xz") for path in RUNS.iterdir())
+
+
+def unpacked(name, where):
+    with tarfile.open(RUNS / f"{name}.tar.xz") as file:
+        file.extractall(where, filter="data")
+    return where / name
+
+
+def config_of(path, streets_dir, *changes):
+    found = configuration.of_run(
+        path, [f"--config.data.data_dir={streets_dir}", *(f"--config.{c}" for c in changes)]
+    )
+    return found
+
+
+def test_there_are_some():
+    assert NAMES == ["branched_uncertainty", "joint_pcgrad", "mtan_dwa"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["joint_pcgrad", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n[0] != "j")],
+)
+def test_a_run_of_an_older_version_can_be_used(name, streets_dir, tmp_path):
+    path = unpacked(name, tmp_path)
+    before = json.loads((path / "evaluation.jsonl").read_text().splitlines()[-1])
+    config = config_of(path, streets_dir)
+    found = evaluate.run(config, path)
+    assert found["step"] == 3
+    for metric in ("semseg/miou", "depth/si_log_rmse", "semseg/loss", "depth/abs"):
+        assert found["metrics"][metric] == pytest.approx(before["metrics"][metric], rel=1e-3)
+
+    Image.fromarray(np.full((40, 70, 3), 99, np.uint8)).save(tmp_path / "photo.png")
+    predict.run(config, path, inputs=[str(tmp_path / "photo.png")], output=tmp_path / "out")
+    with Image.open(next((tmp_path / "out").glob("*depth*.png"))) as depth:
+        assert depth.size == (70, 40)
+    export.run(config, path, output=tmp_path / "exported", size="32x64")
+    assert (tmp_path / "exported" / "metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["branched_uncertainty", pytest.param("mtan_dwa", marks=pytest.mark.slow)]
+)
+def test_a_run_of_an_older_version_goes_on(name, streets_dir, tmp_path):
+    path = unpacked(name, tmp_path)
+    before = (path / "evaluation.jsonl").read_text()
+    found = train.run(config_of(path, streets_dir), path)
+    assert found["finished"]
+    assert found["steps"] == 6
+    lines = (path / "evaluation.jsonl").read_text().splitlines()
+    assert json.loads(before)["metrics"].items() <= json.loads(lines[0])["metrics"].items()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6]
+    assert np.isfinite(found["last"]["metrics"]["loss"])
+    assert found["best"]["step"] in (3, 6)
+
+
+def test_a_finished_run_of_an_older_version_is_finished_and_can_be_made_longer(
+    streets_dir, tmp_path
+):
+    path = unpacked("joint_pcgrad", tmp_path)
+    assert train.run(config_of(path, streets_dir), path)["steps"] == 3
+    found = train.run(config_of(path, streets_dir, "train.epochs=2.0"), path)
+    assert (found["steps"], found["evaluations"]) == (6, 2)
+
+
+def test_a_run_whose_rates_depend_on_its_length_cannot(streets_dir, tmp_path):
+    path = unpacked("branched_uncertainty", tmp_path)
+    with pytest.raises(WorkdirError, match=r"schedule.name='cosine'.*--config.model.pretrained="):
+        train.run(config_of(path, streets_dir, "train.epochs=3.0"), path)
+    config = config_of(path, streets_dir, "train.epochs=3.0", "optimizer.momentum=0.5")
+    with pytest.raises(WorkdirError, match=r"optimizer\.momentum: 0\.9 in the") as error:
+        train.run(config, path)
+    assert "pretrained" not in str(error.value)  # that is not all that is in the way
