@@ -18,7 +18,7 @@ def get_config(path: str) -> ConfigDict:
     from mtl_jax import options  # only here: the parts that it asks for options import JAX
 
     _check_types(saved, options.defaults(), directory)
-    return options.of_saved(saved)
+    return directory.complete_config()
 
 
 def _check_types(config: dict[str, Any], defaults: dict[str, Any], directory: Workdir) -> None:

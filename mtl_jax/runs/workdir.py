@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax.errors import ConfigError
 from mtl_jax.runs import _locks, checks, files, rules
 from mtl_jax.runs.files import WorkdirError as WorkdirError
 from mtl_jax.runs.files import flatten, from_json, to_json, write_json, write_text
@@ -186,13 +187,10 @@ class Workdir:
         Raises:
           WorkdirError: it does; the message lists the keys.
         """
-        from mtl_jax import options  # only here: the parts that it asks for options import JAX
-
-        saved = self.read_config()
-        if "task_order" not in saved:  # then it is that of the alphabet: `options.keep_order`
+        if "task_order" not in self.read_config():  # that of the alphabet: `options.keep_order`
             may_differ = (*may_differ, "task_order")
-        saved = to_json(options.of_saved(from_json(saved)))
-        lines = rules.differences(saved, to_json(config), may_differ=may_differ)
+        saved, given = to_json(self.complete_config()), to_json(config)
+        lines = rules.differences(saved, given, may_differ=may_differ)
         if lines:
             raise WorkdirError(
                 f"{self.path} holds a run of another config:\n" + "\n".join(lines) + "\n"
@@ -213,6 +211,15 @@ class Workdir:
     def read_config(self) -> dict[str, Any]:
         """The saved config. Raises WorkdirError if there is none or it cannot be read."""
         return self._read(self.config, checks.config)
+
+    def complete_config(self) -> ConfigDict:
+        """The saved config, with the defaults of what is newer; WorkdirError as of `read_config`."""
+        from mtl_jax import options  # only here: the parts that it asks for options import JAX
+
+        try:
+            return options.of_saved(from_json(self.read_config()))
+        except ConfigError as error:
+            raise WorkdirError(f"{self.config} cannot be read: {error}") from error
 
     def read_label_specs(self) -> dict[str, dict]:
         """The saved label specs. Raises WorkdirError if there are none or they cannot be read."""

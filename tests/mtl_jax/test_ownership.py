@@ -62,7 +62,7 @@ def test_what_only_evaluation_logging_and_drawing_read_may_differ(tmp_path, chan
         ("train.batch_size", 7),
         ("train.epochs", 7.0),
         ("train.accumulate", 7),
-        ("optimizer.momentum", 0.7),
+        ("optimizer.clip_norm", 7.0),
         ("weighting.name", "dwa"),
         ("data.dataset", "camvid"),
         ("data.augment.flip", 0.7),
