@@ -213,7 +213,7 @@ class Workdir:
         return self._read(self.config, checks.config)
 
     def complete_config(self) -> ConfigDict:
-        """The saved config, with the defaults of what is newer; WorkdirError as of `read_config`."""
+        """The saved config, with defaults for what is newer. Raises WorkdirError likewise."""
         from mtl_jax import options  # only here: the parts that it asks for options import JAX
 
         try:
