@@ -9,7 +9,6 @@ import tiny
 import toy_network as toy
 
 from mtl_jax import checkpoints, training
-from mtl_jax.configs import common
 from mtl_jax.runs import loop, results, step_log, workdir
 
 toy_network = toy.in_every_run()
@@ -263,7 +262,7 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
 
 def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
     directory = workdir.Workdir(tmp_path)
-    config = common.base()
+    config = tiny.config(str(tmp_path))
     for seed in (0, 1):
         config.seed = seed
         directory.claim(config)
@@ -377,14 +376,18 @@ def test_what_is_logged_does_not_go_on_in_a_torn_line(finished, tmp_path):
         ("train__accumulate", 0, r"config.train.accumulate=0; expected 1 or more"),
         ("train__profile", "4:9", r"config.train.profile='4:9'; expected .* the 6 steps"),
         ("eval__selection_mode", "maximum", r"selection_mode='maximum'; expected one of max, min"),
-        ("schedule__learning_rate", float("nan"), r"learning_rate=nan; expected a finite number"),
+        (
+            "schedule__learning_rate",
+            float("nan"),
+            r"learning_rate=nan; expected a number of at least 0",
+        ),
         (
             "eval__selection",
             "semseg/iuo",
             r"'semseg/iuo' is no metric .* Did you mean 'semseg/miou'",
         ),
         ("train__eval_every_epochs", -1, r"eval_every_epochs=-1; expected a number, 0 or more"),
-        ("schedule__learning_rate", -0.1, r"learning_rate=-0.1; expected a finite number"),
+        ("schedule__learning_rate", -0.1, r"learning_rate=-0.1; expected a number of at least 0"),
     ],
 )
 def test_impossible_runs_are_refused_before_they_begin(streets_dir, tmp_path, key, value, message):

@@ -227,7 +227,7 @@ def test_evaluation_of_single_images_takes_any_size(mixed):
 
 def test_images_that_form_no_batch_are_refused_beforehand(builder, mixed, monkeypatch):
     (height, width), *_ = (toy_dataset.size("mixed", index) for index in range(5))
-    with pytest.raises(DatasetError, match=f"is {height}×{width} and .* eval.image_size to a"):
+    with pytest.raises(DatasetError, match=f"is {height}×{width} and .*eval.image_size to a"):
         evaluate(mixed, batch_size=2).check_sizes()
     evaluate(mixed, batch_size=1).check_sizes()
     evaluate(mixed, batch_size=2, image_size=(8, 8)).check_sizes()
