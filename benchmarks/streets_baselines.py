@@ -6,9 +6,10 @@ Three baselines are fitted on the training split and scored on the validation sp
 * colour and position: a random forest on a pixel's own colour and position, nothing around it;
 * row mean: the mean depth of every row of the image.
 
-    python -m benchmarks.streets_baselines --workdir=runs/branched --figure=docs/images/streets.png
+    python -m benchmarks.streets_baselines --workdir=runs/branched_streets \
+        --workdir=runs/branched_streets_scratch --figure=docs/images/streets.png
 
-prints them, and the model of the work directory, as one Markdown table.
+prints them, and the last checkpoint of each work directory, as one Markdown table.
 """
 
 import argparse
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--train_examples", type=int, default=500)
     parser.add_argument("--validation_examples", type=int, default=250)
     parser.add_argument("--pixels", type=int, default=150_000, help="that the forest is fitted to")
-    parser.add_argument("--workdir", default="", help="of a trained model, to compare with")
+    parser.add_argument("--workdir", action="append", default=[], help="of a trained model")
     parser.add_argument("--figure", default="", help="where to save a picture of examples")
     flags = parser.parse_args()
 
@@ -221,11 +222,16 @@ def main() -> None:
         ("pixel's colour and position (random forest)", f"{mean_iou(by_forest):.1%}", "–"),
         ("mean depth of the row", "–", f"{relative_error(validation, row_mean(train)):.3f}"),
     ]
-    if flags.workdir:
-        results = json.loads(pathlib.Path(flags.workdir, "results.json").read_text())
+    for path in flags.workdir:
+        name = json.loads(pathlib.Path(path, "config.json").read_text())["name"]
+        results = json.loads(pathlib.Path(path, "results.json").read_text())
         metrics = results["last"]["metrics"]
         rows.append(
-            ("branched network", f"{metrics['semseg/miou']:.1%}", f"{metrics['depth/rel']:.3f}")
+            (
+                f"{name}, {results['steps']:,} steps",
+                f"{metrics['semseg/miou']:.1%}",
+                f"{metrics['depth/rel']:.3f}",
+            )
         )
     print("| | mIoU of the classes that occur | depth, mean relative error |\n|---|---|---|")
     for row in rows:

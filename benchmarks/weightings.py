@@ -3,11 +3,11 @@
     python -m benchmarks.weightings --steps=300
     python -m benchmarks.weightings --steps=300 --crop=64x128 --workdir=runs/weightings_small
 
-trains configs/branched.py once per row through main.py and prints one Markdown table: the metrics
-of the last step on the validation split, and the weights of that step, of `rlw` one draw. The
-training images are cut to as many as make `--epochs` epochs of the steps, because a method that
-works by epochs does nothing before the third. Whatever else is given goes to main.py, for example
---config.optimizer.name=sgd.
+trains configs/branched.py:streets_scratch once per row through main.py and prints one Markdown
+table: the metrics of the last step on the validation split, and the weights of that step, of `rlw`
+one draw. The training images are cut to as many as make `--epochs` epochs of the steps, because a
+method that works by epochs does nothing before the third. Whatever else is given goes to main.py,
+for example --config.optimizer.name=sgd.
 
 Each row has a work directory of its own. Started again, the command leaves out what is finished and
 goes on with what is not. Another budget needs another --workdir.
@@ -42,7 +42,7 @@ def overrides(args: argparse.Namespace, batch_size: int) -> list[str]:
     wanted = max(1, args.steps // args.epochs) * batch_size
     height, width = (int(n) for n in args.crop.split("x"))
     return [
-        "--config=configs/branched.py",
+        "--config=configs/branched.py:streets_scratch",
         f"--config.seed={args.seed}",
         f"--config.data.data_dir={args.data_dir}",
         f"--config.data.train_split=train[:{min(wanted, available)}]",

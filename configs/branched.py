@@ -1,12 +1,20 @@
-"""One encoder, and an ASPP and a DeepLabV3+ decoder for each task (reports A and B, "branched").
+"""One encoder, and a decoder for each task (reports A and B, "branched").
 
---config=configs/branched.py             embedded default, sized for a CPU
---config=configs/branched.py:miniscapes  the reports' protocol (B after tuning)
---config=configs/branched.py:cityscapes  the same network on Cityscapes
---config=configs/branched.py:kitti       the same network on KITTI 2015
---config=configs/branched.py:camvid      photographs, semantics only, sized for a CPU
---config=configs/branched.py:folder      a folder of one's own, here potholes: classes and relative
-                                         disparity; its YAML and data.manual_dir may be another's
+--config=configs/branched.py                  embedded default: EfficientNet-Lite0 from ImageNet
+                                              weights, a top-down decoder for each task
+--config=configs/branched.py:streets_scratch  the same data, a small ResNet from random weights with
+                                              an ASPP and a DeepLabV3+ decoder for each task
+--config=configs/branched.py:streets_camvid   the default's network on Streets and on photographs,
+                                              which have classes alone
+--config=configs/branched.py:miniscapes       the reports' protocol (B after tuning)
+--config=configs/branched.py:cityscapes       the same network on Cityscapes
+--config=configs/branched.py:kitti            the same network on KITTI 2015
+--config=configs/branched.py:camvid           photographs, semantics only, sized for a CPU
+--config=configs/branched.py:folder           a folder of one's own, here potholes: classes and
+                                              relative disparity; its YAML and data.manual_dir may
+                                              be another's
+
+All but the default and `streets_camvid` have the reports' heads: an ASPP and a DeepLabV3+ decoder.
 """
 
 from ml_collections import ConfigDict
@@ -15,12 +23,13 @@ from mtl_jax.configs import common
 
 
 def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip: int = 48) -> None:
-    """The branched network; widths 256 and 48 are the reports'."""
+    """The branched network, from random weights; widths 256 and 48 are the reports'."""
     config.model.architecture = "branched"
     config.model.encoder = encoder
     config.model.aspp = ConfigDict({"rates": (3, 6, 9), "channels": channels})
     config.model.decoder = ConfigDict({"skip_channels": skip, "channels": channels})
     config.model.se = False
+    config.model.pretrained = ""
 
 
 def small(config: ConfigDict) -> None:
@@ -42,8 +51,54 @@ def small_training(config: ConfigDict) -> None:
 
 
 def streets(config: ConfigDict) -> None:
-    """The embedded default."""
-    small(config)
+    """The embedded default: what two cores make of ImageNet weights in minutes."""
+    _on_streets(config)
+    config.model.architecture = "branched"
+    config.model.encoder = common.efficientnet_lite(0)
+    config.model.decoder = ConfigDict(
+        {"name": "top_down", "channels": 64, "strides": (4, 8, 16, 32)}
+    )
+    config.model.pretrained = "efficientnet_lite0"
+    config.optimizer.encoder_scale = 0.5
+    config.optimizer.weight_decay = 0.0
+    config.schedule.warmup_epochs = 0.16  # 40 steps
+    config.train.epochs = 5.4  # 1,350 steps
+    config.train.eval_every_epochs = 3
+    # Streets is drawn in a few colours; the jitter is for photographs.
+    jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
+    config.data.augment = common.augment(crop=(96, 192), flip=0.5, **jitter)
+
+
+def streets_camvid(config: ConfigDict) -> None:
+    """The default's network on both: CamVid's photographs have its 11 classes, and no depth."""
+    streets(config)
+    config.data.dataset = ""
+    config.data.mixture = ConfigDict(
+        {
+            "streets": {
+                "dataset": "streets",
+                "proportion": 0.6,
+                "labels": {"semseg": "semseg", "depth": "depth"},
+            },
+            "camvid": {"dataset": "camvid", "proportion": 0.4, "labels": {"camvid": "semseg"}},
+        }
+    )
+    config.data.augment.scale = (0.75, 1.5)
+    config.tasks.camvid = ConfigDict({"type": "segmentation", "num_classes": 11})
+    config.train.epochs = 4.5  # of 2,367 images: 1,332 steps
+    config.train.eval_every_epochs = 5
+    config.eval.image_size = (180, 256)  # no image is larger
+    config.eval.selection = "camvid/miou"
+
+
+def streets_scratch(config: ConfigDict) -> None:
+    """The same without weights to start from: the network of the studies on Streets."""
+    _on_streets(config)
+    model(config, common.resnet(18, "FFT", width=32), channels=64, skip=24)
+
+
+def _on_streets(config: ConfigDict) -> None:
+    small_training(config)
     common.streets(config)
     config.tasks.depth.loss = "l1"
     config.tasks.depth.normalization = "log"
@@ -73,13 +128,13 @@ def kitti(config: ConfigDict) -> None:
 
 
 def camvid(config: ConfigDict) -> None:
-    """As the embedded default, on photographs."""
+    """As `streets_scratch`, on photographs."""
     small(config)
     common.camvid(config)
 
 
 def folder(config: ConfigDict) -> None:
-    """As the embedded default, on 54 photographs of potholes with a disparity that is relative."""
+    """As `streets_scratch`, on 54 photographs of potholes with a disparity that is relative."""
     small(config)
     config.data.dataset = "folder/docs/examples/potholes.yaml"  # seen from where main.py is
     config.data.augment = common.augment(crop=(192, 320), scale=(0.75, 1.5), flip=0.5)
@@ -88,7 +143,19 @@ def folder(config: ConfigDict) -> None:
     config.train.eval_every_epochs = 5
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, miniscapes, cityscapes, kitti, camvid, folder)}
+PROTOCOLS = {
+    f.__name__: f
+    for f in (
+        streets_scratch,  # the first is what tests of every config compile; this is soonest done
+        streets,
+        streets_camvid,
+        miniscapes,
+        cityscapes,
+        kitti,
+        camvid,
+        folder,
+    )
+}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

@@ -40,6 +40,18 @@ def resnet(depth: int, flags: str = "FFT", *, width: int = 64, se: bool = False)
     )
 
 
+def efficientnet_lite(variant: int = 0, flags: str = "FFF", *, width: float = 1.0) -> ConfigDict:
+    """An EfficientNet-Lite; `flags` as those of `resnet`, `width` a multiple of the published."""
+    return ConfigDict(
+        {
+            "name": "efficientnet_lite",
+            "variant": variant,
+            "width_multiplier": width,
+            "replace_stride_with_dilation": flags,
+        }
+    )
+
+
 def semantics_and_depth(**depth) -> ConfigDict:
     """The two tasks of reports A and B; facts about classes and range come from the data set."""
     return ConfigDict(

@@ -22,7 +22,7 @@ def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip:
 
 def streets(config: ConfigDict) -> None:
     """The embedded default."""
-    branched.streets(config)
+    branched.streets_scratch(config)
     model(config, common.resnet(18, "FFT", width=32), channels=64, skip=24)
 
 

@@ -53,7 +53,7 @@ def alexnet(width: int = 64, padding: str = "published") -> ConfigDict:
 
 def streets(config: ConfigDict) -> None:
     """The embedded default."""
-    branched.streets(config)
+    branched.streets_scratch(config)
     del config.model.aspp, config.model.decoder, config.model.se
     model(config, common.resnet(18, "FFF", width=32), "corrected", dropout=0.0)
 

@@ -25,7 +25,7 @@ def segnet(protocol):
 
 
 TWINS = {
-    "streets": (branched.streets, ("semseg", "depth")),
+    "streets": (branched.streets_scratch, ("semseg", "depth")),
     "streets_mtan": (segnet(mtan.streets), ("semseg", "depth")),
     "miniscapes": (branched.miniscapes, ("semseg", "depth")),
     "cityscapes": (branched.cityscapes, ("semseg", "depth")),

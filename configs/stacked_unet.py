@@ -31,7 +31,7 @@ def model(config: ConfigDict, *, width: int = 64, channels: int = 512) -> None:
 
 def streets(config: ConfigDict) -> None:
     """The embedded default."""
-    branched.streets(config)
+    branched.streets_scratch(config)
     del config.model.aspp, config.model.decoder, config.model.se
     model(config, width=16, channels=64)
     config.model.encoder.blocks = (1, 2, 2, 1)

@@ -36,7 +36,7 @@ def weighting(config: ConfigDict) -> None:
 
 def streets(config: ConfigDict) -> None:
     """The embedded default."""
-    branched.streets(config)
+    branched.streets_scratch(config)
     del config.model.aspp, config.model.se
     model(config, common.resnet(18, "FTT", width=16), channels=32)
     config.tasks.instance = ConfigDict({"type": "instances", "semantics": "semseg"})

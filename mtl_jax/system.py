@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, layers, options, tasks, weightings
+from mtl_jax import architectures, encoders, layers, options, tasks, weightings
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
 from mtl_jax.views import TestTimeAugmentation
@@ -135,12 +135,13 @@ def build(config, label_specs: dict[str, dict]) -> System:
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
     model = architectures.build(config.model, channels)
+    mean, std = encoders.image_statistics(config.model)
     return System(
         model=model,
         tasks=all_tasks,
         weighting=weightings.build(config.weighting, all_tasks),
-        image_mean=tuple(config.model.image_mean),
-        image_std=tuple(config.model.image_std),
+        image_mean=mean,
+        image_std=std,
         deep_supervision=config.train.deep_supervision,
         freezing=freezing.build(config.train, model, tuple(all_tasks), unlabelled),
     )

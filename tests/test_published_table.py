@@ -9,7 +9,7 @@ import pytest
 from test_configs import specs_of
 from test_sweeps import LOADED
 
-from mtl_jax import losses, system
+from mtl_jax import encoders, losses, system
 from mtl_jax.configs import common
 from mtl_jax.studies import sweeps
 
@@ -253,8 +253,8 @@ FACTS = {
     "flip_p": lambda c: c.data.augment.flip,
     "rotate_deg_min": lambda c: -c.data.augment.rotate,
     "rotate_deg_max": lambda c: c.data.augment.rotate,
-    "norm_mean": lambda c: join(c.model.image_mean),
-    "norm_std": lambda c: join(c.model.image_std),
+    "norm_mean": lambda c: join(encoders.image_statistics(c.model)[0]),
+    "norm_std": lambda c: join(encoders.image_statistics(c.model)[1]),
     "seed": lambda c: c.seed,
     "voc_classes": lambda c: c.tasks.semseg.num_classes,
     "D1_fraction_series1": lambda c: sweeps._in_split(11716, c.data.train_split) / 11716,

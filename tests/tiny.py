@@ -13,8 +13,8 @@ from mtl_jax.runs import loop, workdir
 
 
 def config(data_dir: str, **overrides):
-    """configs/branched.py, shrunk; `overrides` are dotted keys with '__' for the dot."""
-    tiny = branched.get_config()
+    """The config `branched:streets_scratch`, shrunk; `overrides` have '__' for the dot of keys."""
+    tiny = branched.get_config("streets_scratch")
     branched.model(tiny, common.resnet(18, "FFT", width=8), channels=8, skip=4)
     changes = {
         "data.dataset": TINY,
@@ -62,7 +62,7 @@ def run(config, directory, *, devices: int = 1) -> loop.Run:
 def arguments(data_dir: str) -> list[str]:
     """Flags of main.py for about the same run."""
     return [
-        "--config=configs/branched.py",
+        "--config=configs/branched.py:streets_scratch",
         f"--config.data.dataset={TINY}",
         f"--config.data.data_dir={data_dir}",
         "--config.data.augment.crop=(32, 64)",

@@ -51,7 +51,7 @@ def joint_baseline(protocol: str) -> ConfigDict:
 def squeeze_excitation(protocol: str) -> ConfigDict:
     """The branched network with squeeze-and-excitation everywhere; on Miniscapes, on ResNet-50."""
     if protocol == "streets":
-        config = small(branched.get_config())
+        config = small(branched.get_config("streets_scratch"))
         config.tasks.depth.update({"loss": "l2", "normalization": "standard"})
     else:
         config = branched.get_config("miniscapes")

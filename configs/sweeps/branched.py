@@ -15,7 +15,11 @@ REPORTED = "miniscapes"
 
 def get_rows(protocol: str) -> list[Row]:
     """Joint and branched; as reports A and B trained."""
-    networks = {"joint": joint.get_config(protocol), "branched": branched.get_config(protocol)}
+    from_random = {"streets": "streets_scratch"}
+    networks = {
+        "joint": joint.get_config(protocol),
+        "branched": branched.get_config(from_random.get(protocol, protocol)),
+    }
     if protocol == "streets":
         return [Row(name, _studies.small(config)) for name, config in networks.items()]
     ids = {

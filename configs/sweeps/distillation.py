@@ -19,7 +19,7 @@ def get_rows(protocol: str) -> list[Row]:
         supervised = _studies.small(distillation.get_config())
         final = _studies.variant(supervised, {"train.deep_supervision": False})
         return [
-            Row("branched", _studies.small(branched.get_config())),
+            Row("branched", _studies.small(branched.get_config("streets_scratch"))),
             Row("final_supervised", final),
             Row("all_supervised", supervised),
         ]

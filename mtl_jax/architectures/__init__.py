@@ -13,16 +13,23 @@ from mtl_jax import _discovery, _options
 from mtl_jax._options import Option, each, number, one_of, text
 from mtl_jax.errors import ConfigError
 
+
+def _per_channel(check_one):
+    """Three values, or none at all."""
+    check = each(check_one, length=3)
+    return lambda value: check(value) if len(value) else None
+
+
 COMMON = {
     "image_mean": Option(
-        (0.485, 0.456, 0.406),
-        "per channel, for pixels in [0, 1]; ImageNet's",
-        each(number(least=-1e6, most=1e6), length=3),
+        (),
+        "per channel, for pixels in [0, 1]; () as the encoder's published weights expect",
+        _per_channel(number(least=-1e6, most=1e6)),
     ),
     "image_std": Option(
-        (0.229, 0.224, 0.225),
-        "per channel, for pixels in [0, 1]; ImageNet's",
-        each(number(above=0, most=1e6), length=3),
+        (),
+        "per channel, for pixels in [0, 1]; () as the encoder's published weights expect",
+        _per_channel(number(above=0, most=1e6)),
     ),
     "dtype": Option(
         "float32", "what is computed in; parameters stay float32", one_of("float32", "bfloat16")

@@ -17,11 +17,11 @@ from flax import linen as nn
 from mtl_jax import encoders, layers
 from mtl_jax._options import Option, one_of
 from mtl_jax.architectures import Predictions
-from mtl_jax.heads import attention, deeplabv3plus
+from mtl_jax.heads import attention, branches
 
 OPTIONS = {
     "encoder": encoders.PART,
-    **deeplabv3plus.OPTIONS,
+    **branches.OPTIONS,
     "attention": {
         "sharing": Option(
             "shared",
@@ -40,7 +40,7 @@ OPTIONS = {
 
 def build(options, channels: dict[str, int]) -> nn.Module:
     """The distillation network of these `OPTIONS`."""
-    branch = deeplabv3plus.branch(options)
+    branch = branches.build(options)
     return Distillation(
         encoder=encoders.build(options.encoder, dtype=branch.dtype),
         channels=channels,
@@ -56,7 +56,7 @@ class Distillation(nn.Module):
 
     encoder: nn.Module
     channels: dict[str, int]
-    branch: deeplabv3plus.Branch
+    branch: branches.Branch
     shared_attention: bool
     gate_init: str
     final_convs: int
@@ -86,10 +86,9 @@ class Distillation(nn.Module):
     def _first_predictions(self, image: jax.Array, *, train: bool) -> tuple[dict, dict]:
         """Predictions and features of the branched network, both at stride 4."""
         pyramid = self.encoder(image, train=train)
-        x, skip = pyramid.last, pyramid.need_skip(by="The architecture 'distillation'")
         first, features = {}, {}
         for task, outputs in self.channels.items():
-            first[task], features[task] = self.branch(x, skip, outputs, task=task, train=train)
+            first[task], features[task] = self.branch(pyramid, outputs, task=task, train=train)
         return first, features
 
     def _attended(self, features: dict[str, jax.Array]) -> dict[tuple[str, str], jax.Array]:

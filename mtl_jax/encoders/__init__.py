@@ -11,7 +11,30 @@ from ml_collections import ConfigDict
 from mtl_jax import _discovery, _options
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 
-__all__ = ["PART", "Pyramid", "Tokens", "build", "make"]
+__all__ = ["PART", "Pyramid", "Tokens", "build", "image_statistics", "make"]
+
+# Of pixels in [0, 1], what torchvision's published weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def image_statistics(config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by which images are normalised, of pixels in [0, 1].
+
+    Args:
+      config: `config.model`. Its `image_mean` and `image_std` are taken, or where they are () what
+        the published weights of its encoder expect, or ImageNet's.
+    """
+    module = None
+    if "encoder" in config:
+        name = config["encoder"].get("name") or PART.default
+        module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
+    expected = {
+        "image_mean": getattr(module, "IMAGE_MEAN", IMAGENET_MEAN),
+        "image_std": getattr(module, "IMAGE_STD", IMAGENET_STD),
+    }
+    mean, std = (tuple(config[key]) or expected[key] for key in expected)
+    return mean, std
 
 
 PART = _options.Part(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax import _options, layers
+from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, truth, whole
 from mtl_jax.heads import aspp
 
@@ -83,13 +83,14 @@ class Branch:
     dtype: DTypeLike
 
     def __call__(
-        self, x: jax.Array, skip: jax.Array, outputs: int, *, task: str, train: bool
+        self, pyramid: encoders.Pyramid, outputs: int, *, task: str, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """[B, h, w, c], [B, H, W, s] ─► [B, H, W, outputs], [B, H, W, channels].
+        """Features ─► [B, H, W, outputs], [B, H, W, channels] at the skip's stride.
 
-        To be called within a compact module, of which `aspp_<task>` and `decoder_<task>` become
-        parts.
+        Read are the features of the largest stride and those for a skip connection. To be called
+        within a compact module, of which `aspp_<task>` and `decoder_<task>` become parts.
         """
+        x, skip = pyramid.last, pyramid.need_skip(by="The decoder 'deeplabv3plus'")
         x = aspp.ASPP(self.rates, self.aspp_channels, self.se, self.dtype, name=f"aspp_{task}")(
             x, train=train
         )

@@ -1,9 +1,19 @@
 """The blocks that several encoders, heads and architectures need.
 
-Arrays are [B, H, W, C]. The convolution, with a gradient of its own, is in `_convolution`.
+Arrays are [B, H, W, C]. The convolutions, with gradients of their own, are in
+`_convolution` and `_depthwise`.
 """
 
-from mtl_jax.layers.blocks import BatchNorm, Conv, ConvBNReLU, Dense, SqueezeExcitation, max_pool
+from mtl_jax.layers.blocks import (
+    BatchNorm,
+    Conv,
+    ConvBNReLU,
+    Dense,
+    DepthwiseConv,
+    SqueezeExcitation,
+    max_pool,
+    same_padding,
+)
 from mtl_jax.layers.initializers import INITIALIZERS, bias_initializer, initializer
 from mtl_jax.layers.resize import (
     pad_to_multiple,
@@ -18,6 +28,7 @@ __all__ = [
     "Conv",
     "ConvBNReLU",
     "Dense",
+    "DepthwiseConv",
     "SqueezeExcitation",
     "bias_initializer",
     "initializer",
@@ -26,4 +37,5 @@ __all__ = [
     "resize_bilinear",
     "resize_bilinear_align_corners",
     "resize_bilinear_tf1",
+    "same_padding",
 ]

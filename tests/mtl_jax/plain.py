@@ -93,6 +93,12 @@ def _apply(equation, inputs: list, dtype: np.dtype) -> list:
     if name in _SCATTERS:  # which hold a program of one addition or comparison
         options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         return [_SCATTERS[name](*inputs, **{key: params[key] for key in options})]
+    if name == "platform_index":  # of the forms of `lax.platform_dependent`, that for this platform
+        here = jax.default_backend()
+        forms = enumerate(params["platforms"])
+        return [next(index for index, names in forms if names is None or here in names)]
+    if name == "cond" and isinstance(inputs[0], int):
+        return _evaluate(params["branches"][inputs[0]], inputs[1:], dtype)
     if any(isinstance(x, core.ClosedJaxpr | core.Jaxpr) for x in jax.tree.leaves(params)):
         raise NotImplementedError(f"{name} holds a program; _apply knows {', '.join(_CALLS)}.")
     if name == "bitcast_convert_type":  # random bits to a float32, which is exact

@@ -1,4 +1,4 @@
-"""Names and shapes of torchvision's classification networks, from their papers' tables."""
+"""Names and shapes of published classification networks, from their papers' tables."""
 
 import numpy as np
 
@@ -59,6 +59,36 @@ def alexnet(width: int = 64, hidden: int = 4096, classes: int = 1000):
     """{name: shape} of AlexNet."""
     convolutions = [(place, outputs * width // 64, kernel) for place, outputs, kernel in ALEXNET]
     return _plain(convolutions, hidden, 6, (1, 4, 6), classes)
+
+
+# repeats, kernel, expansion and channels of the blocks of EfficientNet-Lite0, 1 and 2
+LITE = {
+    variant: tuple(zip(repeats, (3, 3, 5, 3, 5, 5, 3), (1, *[6] * 6), channels))
+    for variant, repeats, channels in (
+        (0, (1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
+        (1, (1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320)),
+        (2, (1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
+    )
+}
+
+
+def efficientnet_lite(stages=LITE[0], stem: int = 32, head: int = 1280, classes: int = 1000):
+    """{name: shape} of an EfficientNet-Lite, as the PyTorch packages name them."""
+    shapes = {"_conv_stem.weight": (stem, 3, 3, 3)} | _norm("_bn0", stem)
+    inputs, index = stem, 0
+    for repeats, kernel, expansion, outputs in stages:
+        for _ in range(repeats):
+            name, hidden = f"_blocks.{index}", expansion * inputs
+            if expansion > 1:
+                shapes[f"{name}._expand_conv.weight"] = (hidden, inputs, 1, 1)
+                shapes |= _norm(f"{name}._bn0", hidden)
+            shapes[f"{name}._depthwise_conv.weight"] = (hidden, 1, kernel, kernel)
+            shapes |= _norm(f"{name}._bn1", hidden)
+            shapes[f"{name}._project_conv.weight"] = (outputs, hidden, 1, 1)
+            shapes |= _norm(f"{name}._bn2", outputs)
+            inputs, index = outputs, index + 1
+    shapes |= {"_conv_head.weight": (head, inputs, 1, 1)} | _norm("_bn1", head)
+    return shapes | {"_fc.weight": (classes, head), "_fc.bias": (classes,)}
 
 
 def arrays(shapes: dict[str, tuple[int, ...]], dtype=np.float32) -> dict[str, np.ndarray]:

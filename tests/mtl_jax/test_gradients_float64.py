@@ -71,6 +71,7 @@ OPERATIONS = {
     "dilated": lambda x: layers.Conv(24, dilation=6)(x),
     # More kernel than image, whose gradient has a form of its own.
     "large_kernel": lambda x: layers.Conv(32, 5)(x[:, ::8, ::8]),
+    "depthwise": lambda x: layers.DepthwiseConv(5, stride=2)(layers.DepthwiseConv(3)(x)),
     "transposed": lambda x: transposed.ConvTranspose(8, 8, 4, padding=2, output_padding=0)(x),
 }
 
@@ -89,7 +90,7 @@ class Chain(nn.Module):
 
 # The smallest at which a rule that compared recomputed pixels went wrong.
 SHAPE = (6, 64, 96)
-OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
+OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "depthwise", "transposed")
 
 
 @pytest.mark.parametrize(

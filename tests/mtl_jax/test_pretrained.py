@@ -17,24 +17,29 @@ from flax import linen as nn
 from mtl_jax import architectures, checkpoints, encoders, tasks
 from mtl_jax.configs import common
 from mtl_jax.configs import fcn as fcn_configs
-from mtl_jax.encoders import alexnet, resnet, vgg
+from mtl_jax.encoders import alexnet, efficientnet_lite, resnet, vgg
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import load as pretrained
 from mtl_jax.weights.load import PretrainedError
 
-SIZES = {  # parameters that torchvision's documentation gives
+SIZES = {  # parameters, as torchvision's documentation and the packages' files have them
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "vgg16": 138_357_544,
     "alexnet": 61_100_840,
+    "efficientnet_lite0": 4_652_008,
+    "efficientnet_lite1": 5_416_680,
+    "efficientnet_lite2": 6_092_072,
 }
 
 
 def shapes_of(name: str, width: int = 64) -> dict[str, tuple[int, ...]]:
     if name.startswith("resnet"):
         return networks.resnet(int(name.removeprefix("resnet")), width)
+    if name.startswith("efficientnet_lite"):
+        return networks.efficientnet_lite(networks.LITE[int(name[-1])])
     return {"vgg16": networks.vgg16, "alexnet": networks.alexnet}[name](width)
 
 
@@ -42,6 +47,8 @@ def encoder_of(name: str, width: int = 64):
     """(config.model.encoder, its module)."""
     if name.startswith("resnet"):
         return common.resnet(int(name.removeprefix("resnet")), "FFT", width=width), resnet
+    if name.startswith("efficientnet_lite"):
+        return common.efficientnet_lite(int(name[-1])), efficientnet_lite
     protocol = {"vgg16": "pascal_vgg", "alexnet": "pascal_alexnet"}[name]
     config = fcn_configs.get_config(protocol).model.encoder
     config.width = width
@@ -49,8 +56,8 @@ def encoder_of(name: str, width: int = 64):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_names_and_shapes_are_torchvisions(name):
-    """At full size, both ways: our encoder is torchvision's network without its classifier."""
+def test_names_and_shapes_are_the_published(name):
+    """At full size, both ways: our encoder is the published network without its classifier."""
     expected = shapes_of(name)
     sizes = {n: int(np.prod(s)) for n, s in expected.items() if "running" not in n and s}
     assert sum(sizes.values()) == SIZES[name]
@@ -64,7 +71,7 @@ def test_names_and_shapes_are_torchvisions(name):
         *layer, last = [key.key for key in path[1:]]
         shape = leaf.shape if last != "kernel" else tuple(leaf.shape[i] for i in (3, 2, 0, 1))
         found[f"{module.torchvision_name('/'.join(['encoder', *layer]))}.{leaves[last]}"] = shape
-    kept = ("fc.", "classifier.")
+    kept = getattr(module, "CLASSIFIER", ("fc.", "classifier."))
     assert found == {n: s for n, s in expected.items() if s and not n.startswith(kept)}
 
 

@@ -90,3 +90,17 @@ def test_refuses_a_header_that_is_no_object(tmp_path, text):
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     with pytest.raises(SafetensorsError, match="header is no JSON"):
         safetensors_files.read(path)
+
+
+def test_writes_what_it_reads(tmp_path):
+    path = tmp_path / "a.safetensors"
+    safetensors_files.write(path, ARRAYS, {"about": "é"})
+    found = safetensors_files.read(path)
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    assert length % 8 == 0
+    assert json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"] == {"about": "é"}
+    with pytest.raises(SafetensorsError, match=r"cannot be written: the tensor 'c' is of complex"):
+        safetensors_files.write(path, {"c": np.zeros(2, np.complex64)})
