@@ -130,7 +130,7 @@ def test_architectures_with_branches_take_it(architecture):
     [
         ({"strides": (8, 4)}, r"decoder\.strides=\(8, 4\); expected rising strides"),
         ({"strides": ()}, r"decoder\.strides=\(\); expected rising strides"),
-        ({"channels": 0}, r"decoder\.channels=0; expected at least 1"),
+        ({"channels": 0}, r"decoder\.channels=0; expected a whole number from 1"),
         ({"name": "bottom_up"}, r"decoder\.name='bottom_up'; expected deeplabv3plus or top_d"),
     ],
 )
