@@ -103,12 +103,12 @@ class Network:
         predictions = dict(self._apply(batch))
         joint = {name: predictions.pop(name) for name in self._joint}
         maps, raw = jax.device_get((self._postprocess(predictions), joint))
-        return [
-            self._finished(  # type: ignore[call-arg]
-                *({name: value[i] for name, value in x.items()} for x in (maps, raw)), image
-            )
-            for i, image in enumerate(images)
-        ]
+        finished = []
+        for i, image in enumerate(images):
+            its_maps = {name: value[i] for name, value in maps.items()}
+            its_raw = {name: value[i] for name, value in raw.items()}
+            finished.append(self._finished(its_maps, its_raw, image))
+        return finished
 
     def _finished(
         self, maps: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray], image: np.ndarray
