@@ -50,7 +50,7 @@ ALLOWED = {
     "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
     " tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs",
-    "mtl_jax.prediction": "checkpoints pictures runs system tasks views",
+    "mtl_jax.prediction": "checkpoints options pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",

@@ -52,8 +52,8 @@ def test_all_of_them_are_measured(run):
 
 def test_all_of_them_are_drawn(run):
     pictures = run.writer.images[3]
-    # The photograph, and target and prediction of five tasks, 4 pixels apart.
-    assert next(iter(pictures.values())).shape[2] == 11 * (128 + 4) - 4
+    # Target, prediction and error beside each other, 10 pixels apart.
+    assert next(iter(pictures.values())).shape[2] == 3 * 320 + 2 * 10
 
 
 def test_parts_of_a_body_change_sides_in_a_mirror(streets_dir):

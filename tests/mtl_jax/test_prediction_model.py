@@ -250,6 +250,7 @@ def test_what_a_run_started_from_need_not_exist_any_more(tmp_path):
     child = begun(tmp_path / "child", PARTS_ONLY, **start)
     grandchild = {"model__pretrained": str(tmp_path / "child"), "model__pretrained_scope": "all"}
     third = begun(tmp_path / "third", {}, **grandchild)
+    fourth = begun(tmp_path / "fourth", {}, **start)
     encoder = start | {"model__pretrained_scope": "encoder"}
     other = begun(tmp_path / "other", PARTS_ONLY, **encoder)
     for name in ("parent", "child"):
@@ -257,6 +258,7 @@ def test_what_a_run_started_from_need_not_exist_any_more(tmp_path):
     child = (workdir.Workdir(tmp_path / "child_moved"), *child[1:])
     assert learned.read(*child) == {"parts", "semseg"}
     assert learned.read(*third) == {"parts", "semseg"}
+    assert learned.read(*fourth) == {"semseg"}
     assert learned.read(*other) == {"parts"}
 
 

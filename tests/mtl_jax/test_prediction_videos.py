@@ -281,16 +281,28 @@ def test_frames_that_are_missing_are_said(tmp_path):
     assert len(_read(tmp_path / "out" / "a_overlay.mp4")[0]) == found
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
-def test_a_length_in_the_header_tells_of_missing_frames(tmp_path, name, codec):
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [("a.mkv", "libx264", False), ("a.webm", "libvpx-vp9", False), ("a.mkv", "libx264", True)],
+)
+def test_a_length_in_the_header_tells_of_missing_frames(tmp_path, name, codec, sound):
+    """Sound that lasts longer than the pictures tells nothing about them."""
     path = tmp_path / name
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, 25, options={"g": "5"})
         stream.width, stream.height = 64, 48
+        if sound:
+            audio = container.add_stream("aac", rate=8000)
+            silence = np.zeros((1, 5 * 8000), np.float32)
+            samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            samples.rate = 8000
+            encoded = [*audio.encode(samples), *audio.encode()]
         for i in range(60):
             frame = av.VideoFrame.from_ndarray(_frame(i), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+        if sound:
+            container.mux(encoded)
     for share, missing in ((1, False), (2 / 3, True)):
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
         with videos.VideoReader(path) as reader:
