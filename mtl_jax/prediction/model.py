@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax import checkpoints, system, views
-from mtl_jax.options import keep_order, of_saved
+from mtl_jax.options import of_saved
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
@@ -163,9 +163,7 @@ def load(path: str | os.PathLike, *, checkpoint: str = "", **options: Any) -> Mo
     """
     directory = workdir.Workdir(path)
     seeds.check_single(directory)
-    saved = workdir.from_json(directory.read_config())
-    config = of_saved(saved)
-    keep_order(config, saved)
+    config = of_saved(workdir.from_json(directory.read_config()))
     if checkpoint:
         config.eval.checkpoint = checkpoint
     unknown = [name for name in options if name not in config.predict]
