@@ -13,6 +13,7 @@ from test_export import ALL, NO_VIEWS, VIEWS, parts_of
 from toy_predictions import photograph, read, save
 
 from mtl_jax import architectures, checkpoints, export, prediction, system, tasks
+from mtl_jax.configs import branched
 from mtl_jax.prediction import Model, PredictionError, Settings
 from mtl_jax.runs import learned, workdir
 from mtl_jax.train_state import TrainState
@@ -161,7 +162,7 @@ def test_figures_are_those_of_predict(tmp_path):
         )
     maps = found.predict(image)
     alone = found.draw(image, {"depth": maps["depth"]})
-    assert alone.shape[1] == 120
+    assert alone.shape[1] == 2 * 120 + 10
     with pytest.raises(PredictionError, match="kind='both'; expected one of overlay, side_by_side"):
         found.draw(image, kind="both")
     with pytest.raises(
@@ -179,9 +180,10 @@ def test_figures_are_those_of_predict(tmp_path):
 
 def run(folder, monkeypatch, **changes):
     """A work directory with the toy network in it, and its system."""
-    config = mixed_systems.config(**changes)
-    parts = mixed_systems.build(config)
-    monkeypatch.setattr(system, "build", lambda config, specs: mixed_systems.build(config))
+    config, toy = branched.get_config(), mixed_systems.config(**changes)
+    config.tasks = toy.tasks
+    parts = mixed_systems.build(toy)
+    monkeypatch.setattr(system, "build", lambda config, specs: parts)
     variables = parts.init(jax.random.key(5), (8, 8))
     directory = workdir.Workdir(folder)
     directory.create()
