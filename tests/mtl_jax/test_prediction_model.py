@@ -213,10 +213,8 @@ def test_load_gives_what_the_run_has_learned(tmp_path, monkeypatch):
     expected = parts.predict(variables, image[None])
     for name, value in found.predict(image).items():
         np.testing.assert_array_equal(value, expected[name][0].argmax(-1))
-    assert str(found) == "Model(parts, semseg; step 7)"
-    with pytest.raises(
-        PredictionError, match="no option 'tiles'; expected checkpoint or one of batch"
-    ):
+    assert str(found) == f"Model({', '.join(parts.tasks)}; step 7)"
+    with pytest.raises(PredictionError, match=r"no option 'tiles'; expected .* one of .*max_size"):
         prediction.load(directory.path, tiles=3)
     with pytest.raises(workdir.WorkdirError, match="holds no run"):
         prediction.load(tmp_path / "nothing")
