@@ -257,9 +257,11 @@ def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> F
         (towards_shared,) = pullback(weighting.by_task(weights * share))
         (towards_own,) = pullback(weighting.by_task(share))
         own = split.own_leaves([towards_own] * len(weights))
-        return (split.shared_leaves(towards_shared), own), stats, losses, labelled, weights
+        return (split.shared_leaves(towards_shared), own), stats, losses, labelled, ()
 
-    (shared, own), batch_stats, losses, labelled, weights = parts.mean(state.batch_stats, of_part)
+    (shared, own), batch_stats, losses, labelled, _ = parts.mean(state.batch_stats, of_part)
+    # Of the batch: the mean over parts would count those without a label as weights of 0.
+    weights = weighting.between(state.weighting, weighting.stack(losses), weighting.stack(labelled))
     shrink = weighting.shrink(sum(jnp.sum(jnp.square(leaf)) for leaf in shared))
     combined = [shrink * leaf for leaf in shared], weights * shrink, {}, state.weighting
     return _joined(state, weighting, split, combined, own, (batch_stats, losses, labelled))

@@ -213,9 +213,11 @@ def _place(leaf, found: list, first: dict[int, int]) -> int:
 
 
 def _shapes(variables: dict[str, Any], image_shape: tuple[int, int]):
-    """Shapes of parameters, batch_stats, an image and a key."""
+    """Shapes of parameters, batch_stats, two images and a key.
+
+    Two, as some networks refuse to train on one: a statistic over the batch would be of one value.
+    """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(variables))
-    # Two, as an ASPP does not train on one image, whose pooled features have no variance.
     image = jax.ShapeDtypeStruct((2, *image_shape, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return shapes["params"], shapes["batch_stats"], image, key

@@ -127,6 +127,19 @@ def test_a_network_without_a_cut_is_refused(network, module):
         cut_of(network(channels))
 
 
+class Wary(Network):
+    """As an ASPP that normalises its pooled branch over the batch."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        assert image.shape[0] > 1 or not train, "a statistic over one value"
+        return super().__call__(image, train=train)
+
+
+def test_a_network_that_needs_two_images_to_train_is_read_with_two():
+    assert cut_of(Wary({name: task.channels for name, task in all_tasks().items()}))._which
+
+
 def test_what_two_heads_are_given_is_one_feature():
     channels = {name: task.channels for name, task in all_tasks().items()}
     cut = cut_of(Network(channels))

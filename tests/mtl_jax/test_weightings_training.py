@@ -245,6 +245,20 @@ def test_between_two_solutions_the_last_weights_are_used(options):
     assert np.abs(np.subtract(kept[3], kept[0])).max() > 1e-4
 
 
+def test_micro_batches_between_two_solutions():
+    """A task that only one of them has a label of keeps its whole weight, in its head too."""
+    one, two = (
+        Trainer(section("mgda", update_every=2, heads="weighted"), accumulate=n) for n in (1, 2)
+    )
+    ragged = batch(1, TASKS)
+    ragged["depth"][0] = 5.0
+    for data in (in_pairs(batch(0)), ragged):
+        found, expected = two.step(data), one.step(data)
+        assert_close(found["weights"], expected["weights"])
+    assert expected["weights"]["depth"] > 0
+    assert_close(two.params(), one.params())
+
+
 def test_max_norm_shortens_the_step_between_solutions_too():
     trainer = Trainer(section("nash_mtl", update_every=2, max_norm=0.01))
     for seed in range(2):

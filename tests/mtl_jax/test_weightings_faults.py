@@ -1,0 +1,126 @@
+"""What public versions of the methods do wrong, and these are not to."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from mtl_jax import weightings
+from mtl_jax.configs import common
+from mtl_jax.runs import results, step_log, workdir
+
+J = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
+NAMES = weightings.names()
+LOSS_METHODS = [name for name in NAMES if not weightings.kind(name).needs_gradients]
+
+
+def solved(name: str, rows: np.ndarray, losses=None, **options):
+    """Weights and state after one step."""
+    tasks = tuple(f"task{k}" for k in range(len(rows)))
+    method = weightings.make(name, tasks, **options)
+    params, state = method.init(jax.random.key(0))
+    losses = jnp.ones(len(rows)) if losses is None else jnp.float32(losses)
+    gram = jnp.float32(rows @ rows.T)
+    known = jnp.ones(len(rows), bool)
+    weights, _, state = method.solve(params, state, gram, losses, known, jax.random.key(1))
+    return np.asarray(weights, np.float64), method.diagnostics(state)
+
+
+@pytest.mark.parametrize("name", LOSS_METHODS)
+def test_logged_weights_are_the_derivatives_by_the_losses(name):
+    method = weightings.make(name, ("a", "b", "c"))
+    params, state = method.init(jax.random.key(0))
+    labelled, key = jnp.array([True, True, False]), jax.random.key(3)
+
+    def total(losses):
+        return method.total(params, state, losses, labelled, key)
+
+    gradient, weights = jax.grad(total, has_aux=True)(jnp.array([1.2, 0.3, 0.0]))
+    np.testing.assert_allclose(gradient[:2], weights[:2], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "options"),
+    [("cagrad", 0, {}), ("upgrad", 0, {}), ("fairgrad", 1, {"alpha": 1.0}), ("imtl_g", 0, {})],
+)
+def test_gradients_of_1e_4_have_the_weights_of_gradients_of_1(name, power, options):
+    """No absolute epsilon: elsewhere CAGrad returns 0 there, and UPGrad the mean."""
+    small, _ = solved(name, 1e-4 * J, **options)
+    large, _ = solved(name, J, **options)
+    np.testing.assert_allclose(small, large * 1e4**power, rtol=1e-4)
+
+
+def test_nash_solves_its_equation_for_lengths_10000_apart():
+    rows = np.array([[1.0, 0.3, -0.2], [-20.0, 90.0, 10.0], [3e3, 2e3, -9e3]])
+    weights, found = solved("nash_mtl", rows, max_norm=0.0)
+    np.testing.assert_allclose(rows @ rows.T @ weights * weights, 1.0, atol=1e-3)
+    assert found["unconverged"] == 0
+
+
+def test_imtl_g_does_not_turn_the_step_against_all_tasks():
+    rows = np.array([[10.0, 0, 0], [6.0, 8, 0], [0.6, 0.38, 0.1]])
+    weights, found = solved("imtl_g", rows)
+    assert np.max(rows @ (weights @ rows)) > 0
+    assert found["guarded"] == 1
+    assert solved("imtl_g", J)[1]["guarded"] == 0
+
+
+def test_a_short_gradient_keeps_its_task_in_aligned_mtl():
+    """1e-4 of the longest, which an eigendecomposition of M in float32 cannot tell from 0."""
+    rows = np.array([[1e-4, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
+    weights, found = solved("aligned_mtl", rows)
+    assert found["rank"] == 3
+    np.testing.assert_allclose(weights * np.diag(rows), 1e-4, rtol=1e-3)
+
+
+def test_a_single_task_has_a_weight_of_one():
+    for name in NAMES:
+        if issubclass(weightings.kind(name), weightings.GramWeighting):
+            # CAGrad's own scale is 1 only so.
+            options = {"rescale": 2} if "rescale" in weightings.declared(name) else {}
+            weights, _ = solved(name, np.array([[1.0, 0.0]]), **options)
+            np.testing.assert_allclose(weights, 1.0, rtol=1e-5, err_msg=name)
+
+
+def test_a_converged_task_does_not_stop_the_others():
+    weights, _ = solved("mgda", np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(weights, [0.2, 0.8, 0.0], atol=1e-5)
+
+
+def test_ascents_are_counted():
+    """MGDA applied to scaled losses descends for all; three conflicting tasks of PCGrad may not."""
+    assert solved("mgda", J)[1]["ascents"] == 0
+    rows = np.array([[1.0, 0.0], [-0.9, 0.3], [-0.9, -0.3]])
+    weights, found = solved("pcgrad", rows)
+    assert found["ascents"] == int(np.min(rows @ (weights @ rows)) < 0)
+
+
+def test_log_losses_make_units_irrelevant():
+    rows, losses = J, np.array([2.0, 0.5])
+    first, _ = solved("fairgrad", rows, losses, log_losses=True)
+    units = np.array([1000.0, 0.01])
+    second, _ = solved("fairgrad", rows * units[:, None], losses * units, log_losses=True)
+    np.testing.assert_allclose(second * units, first, rtol=1e-4)
+
+
+def test_what_has_not_converged_is_said_aloud(tmp_path, capsys):
+    config = common.base()
+    config.weighting.name = "nash_mtl"
+    directory = workdir.Workdir(tmp_path)
+    directory.create()
+    run = types.SimpleNamespace(
+        config=config, writer=tiny.Writer(), total_steps=4, steps_per_epoch=2
+    )
+    log = step_log.StepLog(run, results.Results(directory, config))
+    scalar = np.float32(1.0)
+    for step, count in ((1, 0.0), (2, 1.0), (3, 1.0)):
+        logs = {"losses": {"a": scalar}, "weights": {"a": scalar}, "learned": {}, "total": scalar}
+        logs |= {"gradient_norm": scalar, "learning_rate": scalar, "updates": {}}
+        log.add(step, logs | {"diagnostics": {"residual": 0.5, "unconverged": count}})
+        log.flush()
+        said = capsys.readouterr()
+        assert ("no solution" in said.out + said.err) == (step == 2)
+    assert run.writer.scalars[3]["train/weighting/unconverged"] == 1.0
