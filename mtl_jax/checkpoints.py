@@ -100,16 +100,17 @@ class Checkpoints:
         steps = sorted(manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                items, info = _restore(manager, step, expected)
+                items, info = _restore(manager, step, _as_saved(manager, step, expected))
             except _Damaged as error:
                 report(f"Checkpoint {manager.directory / str(step)} is damaged: {error}.")
                 continue
             for newer in (other for other in steps if other > step):
                 # The run will come to these steps again and save them anew.
                 report(f"It was moved to {_move_aside(manager, newer)}; going on from {step}.")
-            variables = items["variables"]
+            variables, weighting = items["variables"], items["rest"].weighting
             state = dataclasses.replace(
                 items["rest"],
+                weighting=weighting if jax.tree.leaves(weighting) else like.weighting,
                 params={**items["rest"].params, "model": variables["params"]},
                 batch_stats=variables["batch_stats"],
             )
@@ -234,6 +235,17 @@ def _restore(manager: ocp.CheckpointManager, step: int, like: dict[str, Any]):
             if facts != meta["arrays"][name][path]:
                 raise _Damaged(f"array {path} is not the one that was saved (checksums differ)")
     return items, meta["info"]
+
+
+def _as_saved(manager: ocp.CheckpointManager, step: int, expected: dict[str, Any]):
+    """`expected`, without the weighting's memory if the checkpoint has none.
+
+    In older versions, methods that count their ascents now remembered nothing; they begin to count.
+    """
+    saved = _read_meta(manager, step)["arrays"]["rest"]
+    if any(path.split("/")[0] == "weighting" for path in saved):
+        return expected
+    return {**expected, "rest": dataclasses.replace(expected["rest"], weighting={})}
 
 
 def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

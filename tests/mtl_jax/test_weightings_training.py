@@ -3,6 +3,7 @@
 The network is tiny and trained by plain SGD, so that an update is −rate · gradient.
 """
 
+import dataclasses
 import itertools
 import json
 import types
@@ -213,6 +214,19 @@ def test_a_checkpoint_in_the_middle_changes_no_bit(trainers, name, tmp_path):
         trainer.state, _ = store.restore_latest(like, report=pytest.fail)
     assert_same_bits([trainer.step(batch(seed)) for seed in (3, 4)], whole[3:])
     assert_same_bits(trainer.params(), end)
+
+
+def test_a_checkpoint_of_a_version_that_remembered_nothing_goes_on(trainers, tmp_path):
+    trainer = trainers("pcgrad")
+    trainer.step(batch(0))
+    old = dataclasses.replace(trainer.state, weighting={})
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save_latest(old, {})
+        store.wait()
+        like = trainer.reset().state
+        found, _ = store.restore_latest(like, report=pytest.fail)
+    assert_same_bits(found.params, old.params)
+    assert_same_bits(found.weighting, like.weighting)
 
 
 @pytest.mark.parametrize("options", [{}, {"log_losses": True}, {"heads": "weighted"}], ids=str)
