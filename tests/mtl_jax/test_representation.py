@@ -162,3 +162,26 @@ def test_networks_of_the_configs(config, features):
         return
     which = [place for place in cut_of(model)._which if place is not None]
     assert features is None or len(set(which)) == features
+
+
+class Pair(nn.Module):
+    """A block that two of the three tasks use."""
+
+    channels: dict[str, int]
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        x = nn.Conv(6, (3, 3), name="encoder")(image)
+        y = nn.Conv(5, (1, 1), name="between")(x)
+        final = {
+            task: nn.Conv(count, (1, 1), name=f"head_{task}")(x if task == "parts" else y)
+            for task, count in self.channels.items()
+        }
+        return architectures.Predictions(final=final)
+
+
+def test_what_two_of_three_tasks_use_is_shared():
+    cut = cut_of(Pair({name: task.channels for name, task in all_tasks().items()}))
+    assert cut._own == {"head_semseg", "head_depth", "head_parts"}
+    assert cut._which == [0, 0, 1]

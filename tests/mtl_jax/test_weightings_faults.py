@@ -124,3 +124,12 @@ def test_what_has_not_converged_is_said_aloud(tmp_path, capsys):
         said = capsys.readouterr()
         assert ("no solution" in said.out + said.err) == (step == 2)
     assert run.writer.scalars[3]["train/weighting/unconverged"] == 1.0
+
+
+def test_what_has_no_label_is_left_out_whatever_its_row_says():
+    rows = np.array([[1.0, 0.0], [0.0, 2.0], [np.nan, 5.0]])
+    method = weightings.make("mgda", ("a", "b", "c"))
+    params, state = method.init(jax.random.key(0))
+    gram, labelled = jnp.float32(rows @ rows.T), jnp.array([True, True, False])
+    weights, *_ = method.solve(params, state, gram, jnp.ones(3), labelled, jax.random.key(1))
+    np.testing.assert_allclose(weights, [0.8, 0.2, 0.0], atol=1e-5)
