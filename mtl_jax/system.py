@@ -25,7 +25,7 @@ class System:
       model: the architecture.
       tasks: {name: Task}.
       weighting: how the losses are balanced.
-      image_mean, image_std: per channel, for pixels in [0, 1].
+      image_mean, image_std: per channel, for pixels in [0, 1]; () for ImageNet's.
       deep_supervision: average each task's loss over the auxiliary and the final predictions.
       freezing: what training leaves as it is.
     """
@@ -40,8 +40,8 @@ class System:
 
     def normalize(self, image: jax.Array) -> jax.Array:
         """uint8 [B, H, W, 3] ─► float32, (x / 255 − mean) / std."""
-        mean = jnp.asarray(self.image_mean, jnp.float32)
-        std = jnp.asarray(self.image_std, jnp.float32)
+        mean = jnp.asarray(self.image_mean or encoders.IMAGENET_MEAN, jnp.float32)
+        std = jnp.asarray(self.image_std or encoders.IMAGENET_STD, jnp.float32)
         return (image.astype(jnp.float32) / 255.0 - mean) / std
 
     def init(self, key: jax.Array, image_shape: tuple[int, int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mtl_jax.errors import ConfigError
 def _per_channel(check_one):
     """Three values, or none at all."""
     check = each(check_one, length=3)
-    return lambda value: check(value) if len(value) else None
+    return lambda value: None if value == () else check(value)
 
 
 COMMON = {

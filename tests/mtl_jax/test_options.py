@@ -40,7 +40,7 @@ def test_every_part_declares_options_whose_defaults_pass_their_checks(part, name
 
 class TestFill:
     def test_completes_from_the_modules_that_are_named(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         options.fill(config)
         assert config.weighting == ConfigDict({"name": "fixed", "weights": {}})
         assert config.optimizer.beta2 == 0.999
@@ -54,7 +54,7 @@ class TestFill:
         assert again == config
 
     def test_an_option_of_another_method_is_refused_and_whose_it_is_said(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         config.weighting.temperature = 3.0
         with pytest.raises(
             ConfigError, match=r"weighting.temperature is an option of dwa.*weights"
@@ -68,7 +68,7 @@ class TestFill:
             ("eval.tta.scale", "scales"),
             ("tasks.depth.los", "loss"),
         ):
-            config = branched.get_config()
+            config = branched.get_config("streets_scratch")
             *path, last = key.split(".")
             owner = config
             for step in path:
@@ -80,7 +80,7 @@ class TestFill:
                 options.fill(config)
 
     def test_impossible_values_are_refused_with_what_was_expected(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         config.train.batch_size = 0
         with pytest.raises(
             ConfigError, match=r"config.train.batch_size=0; expected a whole number"
@@ -88,7 +88,7 @@ class TestFill:
             options.fill(config)
 
     def test_an_integer_for_a_real_number_becomes_one(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         with config.ignore_type():
             config.schedule.learning_rate = 1
         options.fill(config)
@@ -99,7 +99,7 @@ class TestFill:
             options.fill(common.base())
 
     def test_a_locked_config_stays_locked(self):
-        config = branched.get_config().lock()
+        config = branched.get_config("streets_scratch").lock()
         options.fill(config)
         assert config.is_locked
         assert config.weighting.is_locked
@@ -120,13 +120,13 @@ class TestSaved:
         assert found == config
 
     def test_what_no_part_has_is_refused_all_the_same(self):
-        old = branched.get_config().to_dict()
+        old = branched.get_config("streets_scratch").to_dict()
         old["weighting"]["temprature"] = 2.0
         with pytest.raises(ConfigError, match=r"temprature is unknown"):
             options.of_saved(old)
 
     def test_a_run_keeps_the_order_that_it_was_built_in(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         options.fill(config)
         options.keep_order(config, {"tasks": {}, "task_order": []})
         assert config.task_order == ("semseg", "depth")
@@ -136,14 +136,14 @@ class TestSaved:
 
 class TestOrder:
     def test_is_that_in_which_tasks_were_written(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         config.tasks = ConfigDict({"zebra": {"type": "depth"}, "ant": {"type": "normals"}})
         assert options.task_order(config) == ("zebra", "ant")
         config.tasks.bee = ConfigDict({"type": "normals"})
         assert options.task_order(config.copy_and_resolve_references()) == ("zebra", "ant", "bee")
 
     def test_can_be_chosen(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         with config.ignore_type():
             config.task_order = ["depth"]
         options.fill(config)
@@ -162,7 +162,7 @@ class TestResolve:
         assert config.weighting == ConfigDict({"name": "dwa", "temperature": 3.0})
 
     def test_outer_parts_are_chosen_first(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         changes = ["model.encoder.name=vgg", "model.encoder.width=8", "model.architecture=fcn"]
         options.resolve(config, [f"--config.{change}" for change in changes])
         assert config.model.encoder == ConfigDict({"name": "vgg", "width": 8})
@@ -170,14 +170,14 @@ class TestResolve:
         assert config.model.tail.name == "corrected"
 
     def test_a_task_can_be_added(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         changes = ["tasks.material.type=segmentation", "tasks.material.num_classes=4"]
         options.resolve(config, [f"--config.{change}" for change in changes])
         assert config.tasks.material.num_classes == 4
         assert config.task_order == ("semseg", "depth", "material")
 
     def test_names_that_choose_nothing_are_values_like_others(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         options.resolve(config, ["--config.name=mine"])
         assert config.name == "mine"
         config = common.base()
@@ -187,12 +187,12 @@ class TestResolve:
         assert config.model.tail.name == "thesis"
 
     def test_an_unknown_module_is_one_message_with_the_nearest(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         with pytest.raises(ConfigError, match=r"weighting.name='dwe': .* Did you mean 'dwa'"):
             options.resolve(config, ["--config.weighting.name=dwe"])
 
     def test_an_impossible_override_is_refused(self):
-        config = branched.get_config()
+        config = branched.get_config("streets_scratch")
         with pytest.raises(ConfigError, match=r"flip=2.0; expected a number of at least 0"):
             options.resolve(config, ["--config.data.augment.flip=2"])
 
@@ -213,7 +213,7 @@ def test_every_option_is_described():
 
 
 def test_open_sections():
-    config = branched.get_config()
+    config = branched.get_config("streets_scratch")
     for key, expected in (
         ("tasks", True),
         ("weighting.weights", True),

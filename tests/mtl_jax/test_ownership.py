@@ -13,7 +13,7 @@ from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
 
 
 def config(**changes) -> ConfigDict:
-    found = branched.get_config()
+    found = branched.get_config("streets_scratch")
     found.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     options.fill(found)
     return found
