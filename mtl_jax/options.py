@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax import _options, _sections, architectures, overrides, tasks, weightings
+from mtl_jax import _options, _sections, architectures, encoders, overrides, tasks, weightings
 from mtl_jax._options import Each, Option, Part, text, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import rules, schedules
@@ -103,6 +103,10 @@ def of_saved(saved: Mapping[str, Any]) -> ConfigDict:
     """
     config = ConfigDict(saved)
     fill(config, saved=True)
+    # Older versions wrote out what () means now.
+    for key, expected in encoders.expected_statistics(config.model).items():
+        if config.model[key] == expected:
+            config.model[key] = ()
     return config
 
 

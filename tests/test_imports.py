@@ -24,7 +24,8 @@ ALLOWED = {
     "mtl_jax._discovery": "",
     "mtl_jax._options": "_discovery",
     "mtl_jax._sections": "_options",
-    "mtl_jax.options": "_options _sections architectures optimizers overrides tasks weightings",
+    "mtl_jax.options": "_options _sections architectures encoders optimizers overrides"
+    " tasks weightings",
     "mtl_jax._segments": "",
     "mtl_jax.clustering": "",
     "mtl_jax.layers": "",

@@ -25,16 +25,21 @@ def image_statistics(config) -> tuple[tuple[float, ...], tuple[float, ...]]:
       config: `config.model`. Its `image_mean` and `image_std` are taken, or where they are () what
         the published weights of its encoder expect, or ImageNet's.
     """
+    expected = expected_statistics(config)
+    mean, std = (tuple(config[key]) or expected[key] for key in expected)
+    return mean, std
+
+
+def expected_statistics(config) -> dict[str, tuple[float, ...]]:
+    """What `image_mean` and `image_std` of `config.model` are where they are ()."""
     module = None
     if "encoder" in config:
         name = config["encoder"].get("name") or PART.default
         module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
-    expected = {
+    return {
         "image_mean": getattr(module, "IMAGE_MEAN", IMAGENET_MEAN),
         "image_std": getattr(module, "IMAGE_STD", IMAGENET_STD),
     }
-    mean, std = (tuple(config[key]) or expected[key] for key in expected)
-    return mean, std
 
 
 PART = _options.Part(

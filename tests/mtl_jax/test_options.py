@@ -11,6 +11,7 @@ from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
 from mtl_jax.configs import branched, common, mtan, uncertainty
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import rules, schedules
+from mtl_jax.runs import workdir
 
 PACKAGES = (architectures, encoders, tasks, weightings, rules, schedules)
 PARTS = [
@@ -118,6 +119,15 @@ class TestSaved:
         assert found.task_order == ("depth", "semseg")
         config.task_order = ("depth", "semseg")
         assert found == config
+
+    def test_statistics_that_are_the_encoders_count_as_unset(self):
+        config = branched.get_config("streets_scratch")
+        options.fill(config)
+        old = json.loads(json.dumps(config.to_dict()))
+        old["model"]["image_mean"] = [0.485, 0.456, 0.406]
+        old["model"]["image_std"] = [0.5, 0.5, 0.5]
+        found = options.of_saved(workdir.from_json(old))
+        assert (found.model.image_mean, found.model.image_std) == ((), (0.5, 0.5, 0.5))
 
     def test_what_no_part_has_is_refused_all_the_same(self):
         old = branched.get_config("streets_scratch").to_dict()
