@@ -232,7 +232,8 @@ def test_images_that_form_no_batch_are_refused_beforehand(builder, mixed, monkey
     evaluate(mixed, batch_size=1).check_sizes()
     evaluate(mixed, batch_size=2, image_size=(8, 8)).check_sizes()
     stream = evaluate(builder, batch_size=3)
-    monkeypatch.setattr(stream._records, "read", None)  # one size: there is nothing to look at
+    monkeypatch.setattr(stream._records, "_size", (20, 28))  # as of a data set of one size,
+    monkeypatch.setattr(stream._records, "read", None)  # where there is nothing to look at
     stream.check_sizes()
 
 

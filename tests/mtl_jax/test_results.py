@@ -67,7 +67,10 @@ def test_a_damaged_line_is_named_and_moves_nothing(tmp_path, damage, version):
     lines[1] = damage + b" second"
     lines[2] = damage + b" third"
     file.write_bytes(b"\n".join(lines) + b"\n")
-    info = {"evaluation": written["best"]} if version == "this" else {}
+    info = {}
+    if version == "this":  # the checkpoint tells it by itself
+        info = {"evaluation": written["best"]}
+        (tmp_path / "results.json").unlink()
     found, said = start(tmp_path, step=5, best=(3, info))
     (line,) = said
     assert f"{file} is damaged in line 2, 3" in line
