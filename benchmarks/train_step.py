@@ -59,7 +59,13 @@ def label_specs(tasks) -> dict[str, dict]:
         return labels.classes(names, ((0, 0, 0),) * len(names))
 
     semantics = classes("semseg", 19)
+    others = {  # maps of classes that go by a name of the config's own
+        key: classes(key, 19)
+        for name, task in tasks.items()
+        if (key := task.get("key") or name) and task.type == "segmentation"
+    }
     specs = {
+        **others,
         "image": labels.image(),
         "semseg": semantics,
         "parts": classes("parts", 7),

@@ -9,7 +9,7 @@ from conftest import FAST_COMPILATION, TINY
 from mtl_jax import system
 from mtl_jax.commands import assembly
 from mtl_jax.configs import branched, common
-from mtl_jax.runs import loop, workdir
+from mtl_jax.runs import loop, plan, results, selection, step_log, workdir
 
 
 def config(data_dir: str, **overrides):
@@ -46,6 +46,21 @@ class Writer:
 
     def flush(self):
         pass
+
+
+def step_log_of(config, directory):
+    """(log of four steps, results, writer) of a run in that work directory."""
+    writer = Writer()
+    found = results.Results(directory, config, selection.Selection("loss", "min", {}))
+    log = step_log.StepLog(
+        config,
+        plan.Plan(2, 4, evaluate_every=0, save_every=0, log_every=1),
+        stream=None,
+        schedule=lambda step: 0.1,
+        writer=writer,
+        results=found,
+    )
+    return log, found, writer
 
 
 def run(config, directory, *, devices: int = 1) -> loop.Run:

@@ -123,14 +123,16 @@ def changed(model_config, **changes):
 @pytest.mark.parametrize(
     ("model_config", "message"),
     [
-        (changed(JOINT(), dtype="float16"), "config.model.dtype='float16'; expected 'float32' or"),
+        (
+            changed(JOINT(), dtype="float16"),
+            "config.model.dtype='float16'; expected",
+        ),
         (changed(JOINT(), architecture="jiont"), "Did you mean 'joint'"),
         (JOINT(aspp=False, skip=False, se=True), "no place for squeeze-and-excitation"),
         (
             changed(BRANCHED(), aspp={"rates": (3,), "chanels": 8}),
             "aspp.chanels is unknown. Did you",
         ),
-        (changed(BRANCHED(), decoder={"channels": 8}), "config.model.decoder lacks skip_channels"),
     ],
 )
 def test_impossible_options(model_config, message):

@@ -1,7 +1,5 @@
 """What public versions of the methods do wrong, and these are not to."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ import tiny
 
 from mtl_jax import weightings
 from mtl_jax.configs import common
-from mtl_jax.runs import results, step_log, workdir
+from mtl_jax.runs import workdir
 
 J = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 NAMES = weightings.names()
@@ -111,10 +109,7 @@ def test_what_has_not_converged_is_said_aloud(tmp_path, capsys):
     config.weighting.name = "nash_mtl"
     directory = workdir.Workdir(tmp_path)
     directory.create()
-    run = types.SimpleNamespace(
-        config=config, writer=tiny.Writer(), total_steps=4, steps_per_epoch=2
-    )
-    log = step_log.StepLog(run, results.Results(directory, config))
+    log, _, writer = tiny.step_log_of(config, directory)
     scalar = np.float32(1.0)
     for step, count in ((1, 0.0), (2, 1.0), (3, 1.0)):
         logs = {"losses": {"a": scalar}, "weights": {"a": scalar}, "learned": {}, "total": scalar}
@@ -123,7 +118,7 @@ def test_what_has_not_converged_is_said_aloud(tmp_path, capsys):
         log.flush()
         said = capsys.readouterr()
         assert ("no solution" in said.out + said.err) == (step == 2)
-    assert run.writer.scalars[3]["train/weighting/unconverged"] == 1.0
+    assert writer.scalars[3]["train/weighting/unconverged"] == 1.0
 
 
 def test_what_has_no_label_is_left_out_whatever_its_row_says():

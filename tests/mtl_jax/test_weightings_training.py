@@ -6,7 +6,6 @@ The network is tiny and trained by plain SGD, so that an update is −rate · gr
 import dataclasses
 import itertools
 import json
-import types
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from weighting_systems import TASKS, B, Trainer, batch, gradients, section
 
 from mtl_jax import _discovery, checkpoints, weightings
 from mtl_jax.configs import common
-from mtl_jax.runs import results, step_log, workdir
+from mtl_jax.runs import results, selection, workdir
 
 NAMES = _discovery.names(weightings)
 RATE = 0.1
@@ -366,17 +365,18 @@ def test_weights_and_learned_values_reach_the_writer_and_results(trainers, tmp_p
     config = common.base()
     directory = workdir.Workdir(tmp_path)
     directory.create()
-    run = types.SimpleNamespace(
-        config=config, writer=tiny.Writer(), total_steps=4, steps_per_epoch=2
-    )
-    found = results.Results(directory, config)
-    log = step_log.StepLog(run, found)
+    log, found, writer = tiny.step_log_of(config, directory)
     logs = some_steps(trainers("uncertainty"))
     for step in (1, 2):
         log.add(step, logs[step - 1])
     log.flush()
-    scalars = run.writer.scalars[2]
-    again = results.Results(directory, config, info=json.loads(json.dumps(found.info())))
+    scalars = writer.scalars[2]
+    again = results.Results(
+        directory,
+        config,
+        selection.Selection("loss", "min", {}),
+        info=json.loads(json.dumps(found.info())),
+    )
     for written in (found.write(final=True), again.write(final=True)):
         assert set(written["weighting"]) == {"weight", "log_variance"}
         for task in TASKS:
