@@ -113,12 +113,17 @@ class Cut:
         """Finds the cut.
 
         Raises:
-          ConfigError: the network has none: something shared is also reached on another way, or is
-            made from what is a task's own.
+          ConfigError: the network has none: all of it is shared, or something shared is also
+            reached on another way, or is made from what is a task's own.
         """
         self._system = system
         params, *inputs = _shapes(variables, image_shape)
         self._own = split.own_modules(params)
+        if not self._own:
+            raise ConfigError(
+                "config.weighting.representation=True needs a network with modules of single "
+                f"tasks; of {type(system.model).__name__} all is shared. Use representation=False."
+            )
         order: list[int] = []
 
         def seen(params, batch_stats, image, key):

@@ -22,7 +22,7 @@ from conftest import TRAINING_COMPILATION
 from flax import linen as nn
 from golden_networks import flat, perturbed
 
-from mtl_jax import _discovery, architectures, layers, parallel, system, training
+from mtl_jax import _discovery, architectures, layers, parallel, sharing, system, training
 from mtl_jax.layers import _convolution, pooling, transposed
 from mtl_jax.weightings import fixed
 
@@ -163,7 +163,7 @@ def test_train_step(architecture):
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[0]
 
     def loss(params, batch):
-        losses, _, _ = training.task_losses(parts, params, stats, batch, key)
+        losses, _, _ = sharing.task_losses(parts, params, stats, batch, key)
         return sum(losses.values())
 
     assert_no_farther_than_plain(found, loss, params, batch)

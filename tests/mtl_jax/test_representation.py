@@ -148,20 +148,24 @@ def test_what_two_heads_are_given_is_one_feature():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "features"), [(branched, 2), (joint, None), (mtan, None)], ids=["b", "j", "m"]
+    ("found", "expected"),
+    [
+        (branched.get_config("streets_scratch"), 2),  # the last features and the skip
+        (branched.get_config("streets"), 5),  # of all strides, whether or not they are read
+        (joint.get_config(), "of Joint all is shared"),
+        (mtan.get_config(), "MTAN uses the shared"),
+    ],
+    ids=["branched", "top_down", "joint", "mtan"],
 )
-def test_networks_of_the_configs(config, features):
-    found = config.get_config()
+def test_networks_of_the_configs(found, expected):
     options.fill(found)
-    tasks = all_tasks()
     model = architectures.build(found.model, {"semseg": 3, "depth": 1, "parts": 2})
-    del tasks
-    if config is mtan:
-        with pytest.raises(ConfigError, match="MTAN uses the shared"):
+    if isinstance(expected, str):
+        with pytest.raises(ConfigError, match=expected):
             cut_of(model)
         return
     which = [place for place in cut_of(model)._which if place is not None]
-    assert features is None or len(set(which)) == features
+    assert len(set(which)) == expected
 
 
 class Pair(nn.Module):
