@@ -1,8 +1,8 @@
 """Position tables of vision transformers, resampled to another grid.
 
 Three rules are in use and none can stand in for another: the wrong one moves a network's features
-by 0.02 to 2 standard deviations. All are separable cubic interpolations of the square grid, and
-none changes a table whose grid fits.
+by 0.02 to 2 standard deviations. All are separable cubic interpolations, and none changes a table
+whose grid fits.
 
   'aa'      kernel a = −½, antialiased where the grid shrinks: today's timm, DINOv2 with registers
             (the same as `jax.image.resize(..., 'cubic')`);
@@ -21,11 +21,14 @@ from mtl_jax.errors import UsageError
 RULES = ("aa", "plain", "offset")
 
 
-def resample(table: jax.Array, size: tuple[int, int], rule: str) -> jax.Array:
+def resample(
+    table: jax.Array, grid: tuple[int, int], size: tuple[int, int], rule: str
+) -> jax.Array:
     """A table of positions for another grid.
 
     Args:
-      table: [M·M, C], row-major over a square grid.
+      table: [M·N, C], row-major over its grid.
+      grid: (M, N), the rows and columns that the table is of.
       size: (h, w) of the new grid.
       rule: one of `RULES`.
 
@@ -33,20 +36,22 @@ def resample(table: jax.Array, size: tuple[int, int], rule: str) -> jax.Array:
       [h·w, C] float32.
 
     Raises:
-      UsageError: the table is not of a square grid, or there is no such rule.
+      UsageError: the table is not of that grid, or there is no such rule.
     """
-    side = round(len(table) ** 0.5)
-    if side * side != len(table):
-        raise UsageError(f"A table of {len(table)} positions is not of a square grid.")
+    if len(table) != grid[0] * grid[1]:
+        raise UsageError(f"Expected {grid[0]}×{grid[1]} positions, found {len(table)}.")
     if rule not in RULES:
         raise UsageError(f"Position rule {rule!r}; expected one of {', '.join(RULES)}.")
     table = table.astype(jnp.float32)
-    if size == (side, side):
+    if tuple(size) == tuple(grid):
         return table
-    rows, columns = (jnp.asarray(matrix(side, n, rule), jnp.float32) for n in size)
-    grid = table.reshape(side, side, -1)
-    grid = jnp.einsum("hi,wj,ijc->hwc", rows, columns, grid, precision=jax.lax.Precision.HIGHEST)
-    return grid.reshape(size[0] * size[1], -1)
+    rows, columns = (
+        jnp.asarray(matrix(old, new, rule), jnp.float32)
+        for old, new in zip(grid, size, strict=True)
+    )
+    table = table.reshape(*grid, -1)
+    table = jnp.einsum("hi,wj,ijc->hwc", rows, columns, table, precision=jax.lax.Precision.HIGHEST)
+    return table.reshape(size[0] * size[1], -1)
 
 
 def matrix(n_in: int, n_out: int, rule: str) -> np.ndarray:

@@ -25,7 +25,10 @@ def leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
     kind = path.rsplit("/", 1)[-1]
     if kind == "kernel":
         return u * math.sqrt(6.0 / math.prod(shape[:-1]))
-    return {"bias": 0.2 * u, "scale": 1 + 0.2 * u, "mean": 0.2 * u, "var": 1 + 0.5 * u}[kind]
+    if kind in ("scale", "gamma"):
+        return 1 + 0.2 * u
+    # Otherwise tokens, and tables of positions.
+    return {"bias": 0.2 * u, "mean": 0.2 * u, "var": 1 + 0.5 * u}.get(kind, 0.5 * u)
 
 
 def fill(variables):

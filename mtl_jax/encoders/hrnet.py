@@ -1,0 +1,109 @@
+"""HRNet-18 "small v2" (Wang et al. 2020): four resolutions side by side.
+
+It is the network that multi-task papers call HRNet-18; the full HRNet-W18 has
+9.6 million parameters. Parameters are named as in timm's `hrnet_w18_small_v2`:
+`stage3.1.fuse_layers.0.2.0.weight` is `stage3_1/fuse_layers_0_2_0/conv/kernel`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import layers
+from mtl_jax.encoders._pyramid import Pyramid
+from mtl_jax.layers.residual import ConvNorm, Residual
+
+WIDTHS = (18, 36, 72, 144)
+MODULES = {2: 1, 3: 3, 4: 2}  # stage: how many
+UNITS = 2  # basic blocks of a branch
+# Of every block: running statistics, and kernels before training.
+_LIKE = {"momentum": 0.99, "kernel_init": "kaiming_normal_fan_out"}
+
+
+OPTIONS = {}
+
+
+def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """The network; it has no options."""
+    del options
+    return HRNet(dtype=dtype)
+
+
+class Module(nn.Module):
+    """Branches of their own, then every scale from all of them."""
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, maps: list[jax.Array], *, train: bool) -> list[jax.Array]:
+        maps = list(maps)
+        for branch, width in enumerate(WIDTHS[: len(maps)]):
+            for unit in range(UNITS):
+                name = f"branches_{branch}_{unit}"
+                maps[branch] = Residual(width, **_LIKE, dtype=self.dtype, name=name)(
+                    maps[branch], train=train
+                )
+        return [self._fused(maps, target, train) for target in range(len(maps))]
+
+    def _fused(self, maps, target: int, train: bool) -> jax.Array:
+        """ReLU of the sum of all maps, brought to the target's scale and width."""
+        total = 0.0
+        for source, x in enumerate(maps):
+            name = f"fuse_layers_{target}_{source}"
+            if source > target:
+                x = ConvNorm(
+                    WIDTHS[target], 1, linear=True, **_LIKE, dtype=self.dtype, name=f"{name}_0"
+                )(x, train=train)
+                x = layers.resize_bilinear(x, maps[target].shape[1:3])
+            for step in range(target - source):
+                last = step == target - source - 1
+                x = ConvNorm(
+                    WIDTHS[target] if last else WIDTHS[source],
+                    stride=2,
+                    linear=last,
+                    **_LIKE,
+                    dtype=self.dtype,
+                    name=f"{name}_{step}",
+                )(x, train=train)
+            total = total + x
+        return nn.relu(total)
+
+
+class HRNet(nn.Module):
+    """Stem, one residual layer, then three stages of two, three and four resolutions."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> Pyramid:
+        """[B, ⌈H/s⌉, ⌈W/s⌉, c] at strides s = 4, 8, 16, 32 with 18, 36, 72, 144 channels."""
+        x = image
+        for index in (1, 2):
+            x = ConvNorm(64, stride=2, **_LIKE, dtype=self.dtype, name=f"stem{index}")(
+                x, train=train
+            )
+        for index in (0, 1):
+            x = Residual(256, bottleneck=True, **_LIKE, dtype=self.dtype, name=f"layer1_{index}")(
+                x, train=train
+            )
+        maps = [x]
+        for stage, modules in MODULES.items():
+            maps = self._transition(maps, stage, train)
+            for index in range(modules):
+                maps = Module(self.dtype, name=f"stage{stage}_{index}")(maps, train=train)
+        return Pyramid(dict(zip((4, 8, 16, 32), maps, strict=True)), skip=maps[0])
+
+    def _transition(self, maps, stage: int, train: bool) -> list[jax.Array]:
+        """Adds a scale, made from the lowest; the first time the width of the other changes too."""
+        name = f"transition{stage - 1}"
+        lowest = ConvNorm(
+            WIDTHS[stage - 1], stride=2, **_LIKE, dtype=self.dtype, name=f"{name}_{stage - 1}"
+        )(maps[-1], train=train)
+        if stage == 2:
+            maps = [
+                ConvNorm(WIDTHS[0], **_LIKE, dtype=self.dtype, name=f"{name}_0")(
+                    maps[0], train=train
+                )
+            ]
+        return [*maps, lowest]

@@ -1,0 +1,45 @@
+"""Swin and HRNet against public PyTorch implementations in float64: golden_encoders/README.md."""
+
+import json
+import pathlib
+
+import golden_networks as golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax.encoders import hrnet, swin
+
+FOLDER = pathlib.Path(__file__).parent / "golden_encoders"
+NETWORKS = {"swin": swin.Swin, "hrnet": hrnet.HRNet}
+
+
+def load(name):
+    """(network, {size: [summary of each output]})."""
+    found = json.loads((FOLDER / f"{name}.json").read_text())
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in found["config"].items()}
+    return NETWORKS[name](**config), found["outputs"]
+
+
+def outputs(pyramid):
+    """What the files hold: the features; of tokens the raw taps and the normalised last ones."""
+    if pyramid.tokens is None:
+        return [pyramid.features[stride] for stride in pyramid.strides]
+    return [*pyramid.tokens.raw[:-1], pyramid.tokens.normed[-1]]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs(name):
+    network, expected = load(name)
+    for size, summaries in expected.items():
+        shape = (2, *map(int, size.split("x")), 3)
+        image = jnp.asarray(1.7 * golden.uniform("image", shape), jnp.float32)
+        init = jax.eval_shape(lambda x=image: network.init(jax.random.key(0), x, train=False))
+        found = outputs(network.apply(golden.fill(init), image, train=False))
+        for actual, summary in zip(found, summaries, strict=True):
+            flat = np.asarray(actual, np.float64).reshape(-1)
+            samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
+            atol = 2e-5 * summary["std"]
+            np.testing.assert_allclose(samples, summary["samples"], rtol=0, atol=atol)
+            assert flat.std() == pytest.approx(summary["std"], rel=1e-5)
