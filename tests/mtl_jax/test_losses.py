@@ -128,3 +128,10 @@ def test_nothing_valid_gives_zero_without_gradient(average):
     loss, gradient = jax.value_and_grad(losses.cross_entropy)(logits, labels, mask)
     assert loss == 0
     np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_sum_over_count_has_report_es_small_number():
+    """10⁻⁴ is a ten-thousandth of a lone pixel, and far above float32's rounding."""
+    mask = jnp.zeros((1, 2, 2), bool).at[0, 0, 0].set(True)
+    found = losses.sum_over_count(jnp.full((1, 2, 2), 3.0), mask)
+    assert float(found) == pytest.approx(3.0 / 1.0001, rel=1e-6)

@@ -138,6 +138,16 @@ def test_median_of_one_angle_is_that_angle(angle):
     np.testing.assert_allclose(found["median"], angle, atol=0.01)
 
 
+def test_median_between_two_angles_is_the_lower_one():
+    """Half of the pixels lie exactly below the lower angle; the gap after it has none."""
+    angles = np.radians([10.0, 50.0])
+    directions = np.float32([[np.sin(a), 0, np.cos(a)] for a in angles])[None, None]
+    targets = np.broadcast_to(np.float32([0, 0, 1]), directions.shape)
+    sums = metrics.normals_sums(targets, directions, np.ones((1, 1, 2), bool))
+    found = metrics.normals_metrics(jax.tree.map(np.asarray, sums))
+    np.testing.assert_allclose(found["median"], 10.0, atol=0.02)
+
+
 def test_nan_reaches_loss_and_metrics():
     task, batch = _task(), _batch()
     batch["normals"][0, 0, 0] = np.nan
