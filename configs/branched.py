@@ -62,7 +62,7 @@ def streets(config: ConfigDict) -> None:
     config.optimizer.encoder_scale = 0.5
     config.optimizer.weight_decay = 0.0
     config.schedule.warmup_epochs = 0.16  # 40 steps
-    config.train.epochs = 5.4  # 1,350 steps
+    config.train.epochs = 5.0  # 1,250 steps
     config.train.eval_every_epochs = 3
     # Streets is drawn in a few colours; the jitter is for photographs.
     jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
