@@ -27,7 +27,11 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="an .onnx file with layers block1_conv1 …")
     parser.add_argument("target", type=Path, help="the .safetensors file to write")
     flags = parser.parse_args()
-    vgg16.from_onnx(flags.source, flags.target)
+    changed = vgg16.from_onnx(flags.source, flags.target)
+    if changed:
+        print(f"These are not the original's, but trained further: {', '.join(changed)}.")
+    else:
+        print("All 13 layers begin with the published numbers of the original.")
     print(f"{flags.target}: 13 convolutions. Train with")
     for key, values in (("image_mean", vgg16.IMAGE_MEAN), ("image_std", vgg16.IMAGE_STD)):
         print(f"  --config.model.{key}='({', '.join(f'{value:.7g}' for value in values)})'")

@@ -27,12 +27,21 @@ _PLACES = {
     **{(4, i): (place, 512) for i, place in enumerate((17, 19, 21), 1)},
     **{(5, i): (place, 512) for i, place in enumerate((24, 26, 28), 1)},
 }
+# The first number of each layer's kernel and bias, in the order of `_PLACES`, as a printout of the
+# authors' own imagenet-vgg-verydeep-16.mat shows them.
+_ORIGINAL = {
+    "weight": (0.4800154, 0.16621928, -0.008902963, -0.0023012366, 0.002486315, -0.0103266295)
+    + (0.0024918285, -0.012453815, 0.007116542, -0.0041355654, -0.0006068934, -0.0011261065)
+    + (0.00040788297,),
+    "bias": (0.73429835, -0.30912212, -0.04577766, -0.06418542, -0.074358866, 0.019675018)
+    + (0.035415243, 0.013485669, 0.023680462, 0.03757768, 0.09722325, 0.21327873, 0.18837857),
+}
 _NAME = re.compile(
     r"(?:.*/)?block(\d)_conv(\d)(?:_\d+)?/(convolution/ReadVariableOp|Squeeze)(?::0)?"
 )
 
 
-def from_onnx(source: Path, target: Path) -> None:
+def from_onnx(source: Path, target: Path) -> list[str]:
     """Writes the 13 convolutions of an `.onnx` file as torchvision names them.
 
     The fully connected layers fc6 and fc7, which FCN-32s makes convolutions of, are not part of
@@ -43,6 +52,9 @@ def from_onnx(source: Path, target: Path) -> None:
       target: of the `.safetensors` file, for `config.model.pretrained`; set
         `config.model.image_mean` and `image_std` to `IMAGE_MEAN` and `IMAGE_STD` with it.
 
+    Returns:
+      The layers that are not the original's, as `trained_on` lists them.
+
     Raises:
       PretrainedError: the model has no VGG-16's convolutions, or they are of other shapes.
       OnnxError: it cannot be read.
@@ -51,6 +63,21 @@ def from_onnx(source: Path, target: Path) -> None:
     arrays = convert(onnx_files.read(source), origin=str(source))
     about = {"format": "pt", "image_mean": str(IMAGE_MEAN), "image_std": str(IMAGE_STD)}
     safetensors_files.write(target, arrays, about)
+    return trained_on(arrays)
+
+
+def trained_on(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the arrays of `convert` whose first number is not the original network's.
+
+    Who trained a model on top of VGG-16 may have trained its convolutions too; those are no longer
+    ImageNet's.
+    """
+    return [
+        name
+        for leaf, firsts in _ORIGINAL.items()
+        for (place, _), first in zip(_PLACES.values(), firsts, strict=True)
+        if not np.isclose(arrays[name := f"features.{place}.{leaf}"].flat[0], first, 1e-6, 0)
+    ]
 
 
 def convert(initialisers: Mapping[str, np.ndarray], *, origin: str) -> dict[str, np.ndarray]:

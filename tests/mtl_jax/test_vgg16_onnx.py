@@ -126,3 +126,17 @@ def test_other_models(change, message):
     change(arrays)
     with pytest.raises(published.PretrainedError, match=f"a.onnx has no VGG-16: .*{message}"):
         vgg16.convert(arrays, origin="a.onnx")
+
+
+def test_layers_that_were_trained_further_are_named():
+    arrays = vgg16.convert(vgg(), origin="a.onnx")
+    everything = list(arrays)
+    assert sorted(vgg16.trained_on(arrays)) == sorted(everything)
+    for leaf, firsts in vgg16._ORIGINAL.items():
+        names = [name for name in everything if name.endswith(leaf)]
+        for name, first in zip(names, firsts, strict=True):
+            arrays[name] = arrays[name].copy()
+            arrays[name].flat[0] = first
+    assert vgg16.trained_on(arrays) == []
+    arrays["features.7.bias"].flat[0] += 1e-3
+    assert vgg16.trained_on(arrays) == ["features.7.bias"]
