@@ -25,9 +25,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from input_pipeline import _cores, _images, converted, labels, summary
+from input_pipeline import _cores, _images, _progress, converted, labels, summary
 from input_pipeline.converted import Header
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
@@ -190,7 +189,7 @@ def convert(
         processes = min(_cores.available(), len(todo) // _PER_PROCESS)
     work = _here(job, todo) if processes < 2 else _in_processes(job, todo, processes)
     errors: dict[str, DatasetError] = {}
-    bar = tqdm.tqdm(total=len(items), initial=len(items) - len(todo), desc=description)
+    bar = _progress.bar(total=len(items), initial=len(items) - len(todo), desc=description)
     with bar:
         for target, error in work:
             if error is not None:

@@ -27,14 +27,12 @@ def summarize(builder: "tfds.core.DatasetBuilder") -> dict[str, Any]:
 
 
 def _summarize_split(builder: "tfds.core.DatasetBuilder", split: str) -> dict[str, Any]:
-    import tqdm
-
-    from input_pipeline import pipeline, summary
+    from input_pipeline import _progress, pipeline, summary
 
     specs = builder.label_specs
     stream = pipeline.EvalStream(builder, split=split, keys=tuple(specs), batch_size=1)
     total: summary.Counts = {}
-    for batch in tqdm.tqdm(stream.batches(), total=stream.num_batches, desc=f"reading {split}"):
+    for batch in _progress.bar(stream.batches(), total=stream.num_batches, desc=f"reading {split}"):
         summary.add(total, summary.count({key: batch[key][0] for key in specs}, specs))
     return summary.describe(total, stream.num_examples, specs)
 

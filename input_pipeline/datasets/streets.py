@@ -8,9 +8,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import tqdm
 
-from input_pipeline import builder, labels
+from input_pipeline import _progress, builder, labels
 from input_pipeline._tensorflow import tfds
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.datasets import _voc_classes as voc
@@ -141,6 +140,6 @@ class Builder(builder.LocalBuilder):
         drawn = workers.examples(
             config.seed, _SPLITS.index(split), count, config.height, config.width
         )
-        bar = tqdm.tqdm(drawn, total=count, desc=f"drawing streets, {split}", unit="image")
+        bar = _progress.bar(drawn, total=count, desc=f"drawing streets, {split}", unit="image")
         for index, example in enumerate(bar):
             yield index, {"id": f"{split}_{index:06d}", **example}

@@ -13,7 +13,7 @@ import pytest
 import toy_release
 from PIL import Image
 
-from input_pipeline import conversion, converted, labels
+from input_pipeline import _progress, conversion, converted, labels
 from input_pipeline.errors import DatasetError
 
 job_of = functools.partial(conversion.Job, "toy/1.0.0", specs=toy_release.SPECS)
@@ -272,3 +272,10 @@ def test_a_result_that_was_damaged_or_replaced_is_made_again(tmp_path, contents)
     np.testing.assert_array_equal(
         decoded(converted.read_example(first))["semseg"], toy_release.example(0)["semseg"]
     )
+
+
+def test_a_log_gets_few_lines_of_progress(capsys):
+    with _progress.bar(range(2000), desc="drawing") as bar:
+        for _ in bar:
+            pass
+    assert capsys.readouterr().err.count("drawing") <= 2  # the first and the last
