@@ -38,7 +38,7 @@ def _apply(system: System, model_params, batch_stats, image, key):
         "params": system.freezing.without_gradient(model_params),
         "batch_stats": batch_stats,
     }
-    with system.freezing.running_statistics():
+    with system.freezing.as_frozen():
         predictions, mutated = system.model.apply(
             variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )

@@ -14,8 +14,6 @@ from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
 from mtl_jax.views import TestTimeAugmentation
 
-MULTIPLE_OF = 32  # what every network accepts as the sides of an image
-
 
 @dataclasses.dataclass(frozen=True)
 class System:
@@ -37,6 +35,11 @@ class System:
     image_std: tuple[float, ...]
     deep_supervision: bool
     freezing: Freezing = Freezing()
+
+    @property
+    def sizes(self) -> layers.ImageSizes:
+        """The images that the model takes, as its parts say."""
+        return layers.image_sizes(self.model)
 
     def normalize(self, image: jax.Array) -> jax.Array:
         """uint8 [B, H, W, 3] ─► float32, (x / 255 − mean) / std."""
@@ -61,9 +64,10 @@ class System:
         variables.setdefault("batch_stats", {})
         return variables
 
-    def zeros(self, image_shape: tuple[int, int] = (64, 64)) -> dict[str, Any]:
+    def zeros(self, image_shape: tuple[int, int] | None = None) -> dict[str, Any]:
         """Variables of the names, shapes and types of `init`, without the time that it takes."""
-        image = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
+        size = image_shape or self.sizes.fitting((64, 64))
+        image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
         init = functools.partial(self.model.init, train=False)
         shapes = dict(jax.eval_shape(init, jax.random.key(0), image))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -77,9 +81,10 @@ class System:
     ) -> dict[str, jax.Array]:
         """Final predictions of images of any size: what evaluation, prediction and exports share.
 
-        Images are padded to multiples of `MULTIPLE_OF` at the bottom and right, by repeating their
-        last row and column. All else, views included, is done with padded images, and predictions
-        are cropped at the end. An image that the caller has padded so is predicted alike.
+        Images are padded to a size that the model takes, see `sizes`, at the bottom and right, by
+        repeating their last row and column. All else, views included, is done with padded images,
+        and predictions are cropped at the end. An image that the caller has padded so is predicted
+        alike.
 
         Args:
           variables: the model's.
@@ -88,6 +93,9 @@ class System:
 
         Returns:
           {task: float32 [B, H, W, C]}.
+
+        Raises:
+          UsageError: the model takes one size alone, and an image or a view is larger.
         """
         return self.plain_and_merged(variables, image, views or TestTimeAugmentation())[1]
 
@@ -96,11 +104,12 @@ class System:
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The predictions of the image alone, and those merged over `views`; see `predict`."""
         height, width = image.shape[1:3]
-        padded = layers.pad_to_multiple(image, MULTIPLE_OF)
+        sizes = self.sizes
+        padded = layers.pad_to(image, sizes.padded((height, width)))
 
         def network(view):
             size = view.shape[1:3]
-            view = self.normalize(layers.pad_to_multiple(view, MULTIPLE_OF))
+            view = self.normalize(layers.pad_to(view, sizes.padded(size)))
             final = self.model.apply(variables, view, train=False).final
             return {name: value[:, : size[0], : size[1]] for name, value in final.items()}
 
@@ -135,6 +144,9 @@ def build(config, label_specs: dict[str, dict]) -> System:
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
     model = architectures.build(config.model, channels)
+    crop = tuple(config.data.augment.crop)
+    if any(crop):
+        layers.image_sizes(model).check(crop, where=f"config.data.augment.crop={crop}")
     mean, std = encoders.image_statistics(config.model)
     return System(
         model=model,

@@ -7,6 +7,7 @@ none does, so a new one needs no edit here.
 import functools
 import importlib
 import json
+import math
 import pathlib
 
 import jax
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, architectures, encoders
+from mtl_jax import _discovery, architectures, encoders, layers
 
 CHANNELS = {"semseg": 4, "depth": 1, "normals": 3}
-SIZE = (40, 56)  # not multiples of 32
+# Not multiples of 32. A network that takes certain sizes only is given the next ones.
+SIZE, ODD = (40, 56), (33, 47)
 
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -47,7 +49,9 @@ def config_of(kind: str, name: str):
     return ConfigDict({"architecture" if kind == "architecture" else "name": name})
 
 
-def images(size=SIZE, batch: int = 2) -> jax.Array:
+def images(model, size=SIZE, batch: int = 2) -> jax.Array:
+    """Of a size that the model takes."""
+    size = layers.image_sizes(model).fitting(size)
     return jax.random.normal(jax.random.key(1), (batch, *size, 3), jnp.float32)
 
 
@@ -73,7 +77,7 @@ def initialised(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tupl
     config.dtype = dtype
     model = architectures.build(config, {task: CHANNELS[task] for task in tasks})
     init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images())
+    shapes = jax.eval_shape(init, jax.random.key(0), images(model))
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -90,27 +94,32 @@ def initialised(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tupl
 
 @functools.cache
 def evaluated(name: str, dtype: str):
-    """Final predictions for `images()`, and for the same with another first image."""
+    """Final predictions for `images`, and for the same with another first image."""
     model, variables = initialised(name, dtype)
-    evaluate = jit(functools.partial(model.apply, train=False))
-    other = images().at[0].set(images()[1, ::-1])
-    return evaluate(variables, images()).final, evaluate(variables, other).final
+    evaluate, image = jit(functools.partial(model.apply, train=False)), images(model)
+    other = image.at[0].set(image[1, ::-1])
+    return evaluate(variables, image).final, evaluate(variables, other).final
 
 
 @functools.cache
 def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CHANNELS)):
     """Training outputs, new statistics, gradients."""
     model, variables = initialised(name, dtype, tasks)
+    image = images(model)
 
     def loss(params):
         predictions, new = model.apply(
-            variables | {"params": params}, images(), train=True, mutable=["batch_stats"]
+            variables | {"params": params},
+            image,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(3)},
         )
         outputs = [predictions.final, *predictions.auxiliary]
         # Squared distance from a pattern: a plain mean would be blind after a BatchNorm.
-        pattern = jax.random.normal(jax.random.key(2), (*SIZE, 1))
+        pattern = jax.random.normal(jax.random.key(2), (*image.shape[1:3], 1))
         total = sum(jnp.square(x - pattern).mean() for x in jax.tree.leaves(outputs))
-        return total, (predictions, new["batch_stats"])
+        return total, (predictions, new.get("batch_stats", {}))
 
     gradients, (predictions, stats) = jit(jax.grad(loss, has_aux=True))(variables["params"])
     return predictions, stats, gradients
@@ -121,14 +130,15 @@ class TestArchitectures:
     def test_predictions_are_float32_at_the_inputs_resolution(self, name):
         for dtype in ("float32", "bfloat16"):
             model, variables = initialised(name, dtype)
-            for size in (SIZE, (33, 47)):
+            for size in (SIZE, ODD):
+                image = images(model, size)
                 out = jax.eval_shape(
-                    lambda v, x, m=model: m.apply(v, x, train=False), variables, images(size)
+                    lambda v, x, m=model: m.apply(v, x, train=False), variables, image
                 )
                 for predictions in (out.final, *out.auxiliary):
                     assert set(predictions) <= set(CHANNELS)
                     for task, prediction in predictions.items():
-                        assert prediction.shape == (2, *size, CHANNELS[task])
+                        assert prediction.shape == (*image.shape[:3], CHANNELS[task])
                         assert prediction.dtype == jnp.float32
                 assert set(out.final) == set(CHANNELS)
 
@@ -143,7 +153,8 @@ class TestArchitectures:
         for channels in ({"depth": 1}, {f"task{i}": i + 1 for i in range(4)}):
             model = architectures.build(config, channels)
             out, _ = jax.eval_shape(
-                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False), images()
+                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False),
+                images(model),
             )
             assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
@@ -168,29 +179,36 @@ class TestArchitectures:
 
 @pytest.mark.parametrize("name", slow_where_recorded())
 def test_every_parameter_has_a_gradient(name):
+    unread, met = layers.unread(initialised(name)[0]), set()
     for path, gradient in jax.tree_util.tree_leaves_with_path(stepped(name)[2]):
-        assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
-        assert np.any(gradient), f"{jax.tree_util.keystr(path)} has no gradient"
+        path = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert np.isfinite(gradient).all(), path
+        declared = {end for end in unread if f"/{path}".endswith(f"/{end}")}
+        met |= declared
+        assert np.any(gradient) != bool(declared), f"{path}: has a gradient, or has none unsaid"
+    assert met == set(unread), "declared to be read by nothing, and not there"
 
 
 @pytest.mark.parametrize("name", slow_where_recorded())
 def test_every_running_statistic_moves(name):
     _, before = initialised(name)
     after = stepped(name)[1]
-    assert jax.tree.structure(after) == jax.tree.structure(before["batch_stats"])
-    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before["batch_stats"], after)
+    before = before.get("batch_stats", {})
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, after)
     assert all(jax.tree.leaves(moved)), moved
 
 
 @pytest.mark.parametrize("name", _discovery.names(encoders))
 class TestEncoders:
-    @pytest.mark.parametrize("size", [SIZE, (33, 47)])
+    @pytest.mark.parametrize("size", [SIZE, ODD])
     def test_strides(self, name, size):
         for dtype in (jnp.float32, jnp.bfloat16):
             model = encoders.build(config_of("encoder", name), dtype=dtype)
+            image = images(model, size)
+            size = image.shape[1:3]
             pyramid, _ = jax.eval_shape(
-                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False),
-                images(size),
+                lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False), image
             )
             assert isinstance(pyramid, encoders.Pyramid)
             for stride, features in pyramid.features.items():
@@ -198,6 +216,7 @@ class TestEncoders:
             if pyramid.skip is not None:
                 assert pyramid.skip.shape[1:3] == (-(-size[0] // 4), -(-size[1] // 4))
             if pyramid.tokens is not None:
-                for maps in (pyramid.tokens.maps(normed=n) for n in (False, True)):
-                    assert {x.shape[:3] for x in maps} == {(2, *pyramid.tokens.grid)}
+                tokens = pyramid.tokens
+                shape = (2, tokens.prefix + math.prod(tokens.grid), pyramid.last.shape[-1])
+                assert {x.shape for x in (*tokens.raw, *tokens.normed)} == {shape}
             assert pyramid.last.dtype == dtype

@@ -51,12 +51,12 @@ ALLOWED = {
     "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
     " tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs",
-    "mtl_jax.prediction": "checkpoints options pictures runs system tasks views",
+    "mtl_jax.prediction": "checkpoints layers options pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",
-    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export options"
-    " overrides parallel pictures prediction reporting runs serving studies system views",
+    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export layers"
+    " options overrides parallel pictures prediction reporting runs serving studies system views",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.

@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import checkpoints, export, parallel, prediction, system
+from mtl_jax.layers import transformer
 from mtl_jax.pictures import panels
 from mtl_jax.runs import baselines, loop, rules, seeds
 from mtl_jax.runs.workdir import Workdir
@@ -76,7 +77,7 @@ def check_settings(config: ConfigDict, parts: system.System) -> None:
     Raises:
       ConfigError: a setting of `config.eval` or `config.predict` is impossible.
     """
-    prediction.Settings(**config.predict)
+    prediction.Settings(**config.predict, sizes=parts.sizes)
     export.network(config, parts, list(parts.tasks), "32x32")
     baselines.check_delta_metrics(config.eval.delta_metrics)
     checkpoints.check_kind(config.eval.checkpoint)
@@ -99,6 +100,19 @@ def variables(
 ) -> tuple[dict[str, Any], int]:
     """(variables, step) of the checkpoint that config.eval.checkpoint names."""
     return checkpoints.read_variables(where.checkpoints, config.eval.checkpoint, parts.zeros())
+
+
+def merged(
+    config: ConfigDict, where: Workdir, parts: system.System, variables: dict[str, Any]
+) -> tuple[system.System, dict[str, Any]]:
+    """The same network without low-rank updates, which its layers' matrices have taken in."""
+    encoder = config.model.get("encoder", {})
+    if not encoder.get("lora_rank"):
+        return parts, variables
+    plain = config.copy_and_resolve_references()
+    plain.model.encoder.lora_rank = 0
+    params = transformer.merge_low_rank(variables["params"], encoder.lora_alpha)
+    return system.build(plain, where.read_label_specs()), {**variables, "params": params}
 
 
 def _keys(parts: system.System) -> list[str]:

@@ -33,12 +33,15 @@ def run(
         raise UsageError("export needs --output=<a new folder>.")
     where = workdir.default(path, config)
     parts = assembly.trained(config, where)
-    network = export.network(config, parts, learned.read(where, parts.tasks, config.model), size)
+    chosen = learned.read(where, parts.tasks, config.model)
+    export.network(config, parts, chosen, size)  # refuses a size before anything is read
     from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
     from mtl_jax.serving import saved_model
 
     with export.new_folder(os.path.expanduser(output)) as folder:
         variables, step = assembly.variables(config, where, parts)
+        parts, variables = assembly.merged(config, where, parts, variables)
+        network = export.network(config, parts, chosen, size)
         exported = export.export(network, variables)
         export.write(folder, network, exported, {"config": config.name, "step": step})
         saved_model.write(folder, exported)

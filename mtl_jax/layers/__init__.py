@@ -16,11 +16,12 @@ from mtl_jax.layers.blocks import (
 )
 from mtl_jax.layers.initializers import INITIALIZERS, bias_initializer, initializer
 from mtl_jax.layers.resize import (
-    pad_to_multiple,
+    pad_to,
     resize_bilinear,
     resize_bilinear_align_corners,
     resize_bilinear_tf1,
 )
+from mtl_jax.layers.sizes import ImageSizes, image_sizes, parts, unread
 
 __all__ = [
     "INITIALIZERS",
@@ -29,13 +30,17 @@ __all__ = [
     "ConvBNReLU",
     "Dense",
     "DepthwiseConv",
+    "ImageSizes",
     "SqueezeExcitation",
     "bias_initializer",
+    "image_sizes",
     "initializer",
     "max_pool",
-    "pad_to_multiple",
+    "pad_to",
+    "parts",
     "resize_bilinear",
     "resize_bilinear_align_corners",
     "resize_bilinear_tf1",
     "same_padding",
+    "unread",
 ]

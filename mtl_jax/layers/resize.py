@@ -42,9 +42,9 @@ def resize_bilinear_tf1(x: jax.Array, size: Sequence[int]) -> jax.Array:
     return _resize_linear(x, size, source)
 
 
-def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
-    """Repeats the last row and column of [B, h, w, C] until both sides are multiples."""
-    bottom, right = (-side % multiple for side in x.shape[1:3])
+def pad_to(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Repeats the last row and column of [B, h, w, C] until its size is (H, W)."""
+    bottom, right = (large - small for large, small in zip(size, x.shape[1:3], strict=True))
     return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
 
 

@@ -4,12 +4,17 @@ Tokens are [B, N, C]. Parameters are float32 whatever the compute `dtype`; layer
 are in float32. Names follow the published checkpoints.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
+# The leaves of `Linear`'s low-rank update.
+LOW_RANK = ("lora_a", "lora_b")
 # Cut off at two deviations of the normal distribution that has this deviation.
 _TRUNCATED = initializers.truncated_normal(0.02)
 
@@ -75,6 +80,23 @@ class Linear(nn.Module):
             low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
             y = y + low * (self.lora_alpha / self.lora_rank)
         return y
+
+
+def merge_low_rank(params: Any, alpha: float) -> Any:
+    """The parameters of the same network with `lora_rank=0`: W + (α / r) · A B in W's place.
+
+    Args:
+      params: a tree of dicts.
+      alpha: `lora_alpha` of its layers.
+    """
+    if not isinstance(params, Mapping):
+        return params
+    merged = {name: merge_low_rank(v, alpha) for name, v in params.items() if name not in LOW_RANK}
+    if "lora_a" in params:
+        a, b = params["lora_a"], params["lora_b"]
+        product = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        merged["kernel"] = merged["kernel"] + (alpha / a.shape[-1]) * product
+    return merged
 
 
 class DropPath(nn.Module):

@@ -12,17 +12,21 @@ import optax
 from mtl_jax import _options
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import asynchronous, rules
-from mtl_jax.optimizers.groups import COMMON, group_of, part_of, scale_by_part
+from mtl_jax.optimizers.groups import COMMON, group_of, names_of, part_of, scale_by_part
+from mtl_jax.optimizers.layerwise import scale_by_layer
 from mtl_jax.optimizers.schedules import Schedule, make_schedule
 
 _FROZEN = "frozen"
+_MATRICES = ("kernel", "lora_a", "lora_b")
 
 
 def _decayed(params: Any, *, vectors: bool) -> Any:
-    """A tree of bools: the model's parameters, with or without those that are no matrices."""
+    """A tree of bools: the model's parameters, or of them the layers' matrices alone."""
 
     def is_decayed(path, value) -> bool:
-        return part_of(path) != "weighting" and (vectors or value.ndim > 1)
+        # Tokens and tables of positions have several axes, and are no matrices of a layer.
+        is_matrix = value.ndim > 1 and names_of(path)[-1] in _MATRICES
+        return part_of(path) != "weighting" and (vectors or is_matrix)
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
 
@@ -52,6 +56,8 @@ def make_optimizer(
         "rest": 1.0,
     }
     chain.append(scale_by_part(scales, options["bias_scale"]))
+    if options["layer_decay"] != 1:
+        chain.append(scale_by_layer(options["layer_decay"]))
     chain.append(optax.scale_by_learning_rate(schedule))
     return optax.with_extra_args_support(optax.chain(*chain))
 

@@ -2,7 +2,8 @@
 
 A frozen parameter has no gradient, so that nothing is spent on computing one, and no update, so
 that weight decay does not move it either. A frozen BatchNorm normalises by its running statistics
-in training as in evaluation; these and its scale and bias stay.
+in training as in evaluation; these and its scale and bias stay. Low-rank updates (`lora_rank`) of a
+frozen encoder are what is trained of it; without them nothing is, so no paths are dropped.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from flax import linen as nn
 
 from mtl_jax import layers, optimizers
 from mtl_jax.errors import ConfigError
+from mtl_jax.layers import transformer
 
 ENCODER = "encoder"
 BATCH_NORM_SCOPES = ("", ENCODER, "all")
@@ -32,6 +34,7 @@ class Freezing:
       batch_norms: the paths of the network's BatchNorms, see `optimizers.modules_of`.
       unlabelled: those of which the data set has no labels. Their own layers stay, if they have
         any: without a gradient, weight decay alone would move them, by Adam to zero at full speed.
+      drop_paths: whether the encoder's residual branches are dropped in training, if it has a rate.
     """
 
     parts: tuple[str, ...] = ()
@@ -39,6 +42,7 @@ class Freezing:
     tasks: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     batch_norms: frozenset[tuple[str, ...]] = frozenset()
+    drop_paths: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.batch_norm or self.unlabelled)
@@ -57,7 +61,8 @@ class Freezing:
             if names[0] != "model":
                 return False
             owners = {optimizers.group_of(path, self.tasks)}
-            owners |= {ENCODER} if optimizers.is_encoder(names[1]) else set()
+            if optimizers.is_encoder(names[1]) and names[-1] not in transformer.LOW_RANK:
+                owners.add(ENCODER)
             found.update(owners)
             of_batch_norm = tuple(names[1:-1]) in self.batch_norms
             return bool(owners & still) or (of_batch_norm and self._keeps(names[1]))
@@ -80,15 +85,22 @@ class Freezing:
             model_params,
         )
 
-    def running_statistics(self) -> contextlib.AbstractContextManager:
-        """Within it, `Module.apply(..., train=True)` leaves the frozen BatchNorms as they are."""
-        if not self.batch_norm:
+    def as_frozen(self) -> contextlib.AbstractContextManager:
+        """Within it, `Module.apply(..., train=True)` treats what is frozen as in evaluation.
+
+        That is, frozen BatchNorms are left as they are, and a frozen encoder drops no paths.
+        """
+        if not self.batch_norm and self.drop_paths:
             return contextlib.nullcontext()
 
+        def is_still(module: nn.Module) -> bool:
+            if isinstance(module, layers.BatchNorm):
+                return self._keeps(module.path[0])
+            is_path = isinstance(module, transformer.DropPath)
+            return is_path and not self.drop_paths and optimizers.is_encoder(module.path[0])
+
         def intercept(call, args, kwargs, context):
-            module = context.module
-            called = isinstance(module, layers.BatchNorm) and context.method_name == "__call__"
-            if called and self._keeps(module.path[0]):
+            if context.method_name == "__call__" and is_still(context.module):
                 kwargs = kwargs | {"train": False}
             return call(*args, **kwargs)
 
@@ -126,6 +138,13 @@ def build(
             f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
         )
     norms = optimizers.modules_of(model, layers.BatchNorm) if config.freeze_batch_norm else ()
+    is_still = not {ENCODER, optimizers.COMMON}.isdisjoint(parts)
+    adapted = any(getattr(part, "lora_rank", 0) for part in layers.parts(model))
     return Freezing(
-        parts, config.freeze_batch_norm, tuple(tasks), tuple(unlabelled), frozenset(norms)
+        parts,
+        config.freeze_batch_norm,
+        tuple(tasks),
+        tuple(unlabelled),
+        frozenset(norms),
+        drop_paths=adapted or not is_still,
     )

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from mtl_jax import layers
+
 COMMON = "common"  # the group of all parameters that no single task owns
 
 
@@ -63,7 +65,8 @@ def modules_of(model: nn.Module, kind: type[nn.Module]) -> frozenset[tuple[str, 
 
     init = functools.partial(model.init, train=False)
     with nn.intercept_methods(note):
-        jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
+        size = layers.image_sizes(model).fitting((64, 64))
+        jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
     return frozenset(found)
 
 

@@ -1,5 +1,6 @@
 """A trained network as one object: `mtl_jax.load("runs/branched").predict("photo.jpg")`."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +55,8 @@ class Model:
         """
         self.tasks = dict(parts.tasks if tasks is None else tasks)
         self.unlearned = tuple(name for name in parts.tasks if name not in self.tasks)
-        self.settings, self.step = settings or Settings(), step
+        self.settings = dataclasses.replace(settings or Settings(), sizes=parts.sizes)
+        self.step = step
         self._variables = variables
         self._jitted = jax.jit(functools.partial(self._raw, parts, tta))
         self._network = Network(self.raw, self.tasks, self.settings)
@@ -188,7 +190,7 @@ def of_run(config: Any, directory: workdir.Workdir) -> Model:
       ValueError: `config.predict` or `config.eval.tta` is impossible.
     """
     parts = system.build(config, directory.read_label_specs())
-    settings, tta = Settings(**config.predict), views.build(config.eval.tta)
+    settings, tta = Settings(**config.predict, sizes=parts.sizes), views.build(config.eval.tta)
     tasks = parts.trained_tasks(learned.read(directory, parts.tasks, config.model))
     kind = config.eval.checkpoint
     variables, step = checkpoints.read_variables(directory.checkpoints, kind, parts.zeros())

@@ -15,7 +15,6 @@ from mtl_jax import tasks as all_tasks
 from mtl_jax.pictures.maps import resize_nearest
 from mtl_jax.prediction import tiles
 from mtl_jax.prediction.settings import Settings
-from mtl_jax.system import MULTIPLE_OF
 
 # Images of other sizes than most, that wait for company: so many batches of them at most.
 _WAITING_BATCHES = 4
@@ -78,9 +77,11 @@ class Network:
         """Up to `batch_size` items of one padded size; one alone if it is to be tiled."""
         waiting: dict[tuple[int, int], list[Item]] = {}
         for item in items:
-            shape = self._shape(item.image)
+            size = _shrunk(item.image.shape[:2], self._settings.max_size)
+            is_tiled = self._settings.tile_shape(size) is not None
+            shape = size if is_tiled else self._settings.sizes.padded(size)
             waiting.setdefault(shape, []).append(item)
-            if self._is_tiled(shape) or len(waiting[shape]) == self._settings.batch_size:
+            if is_tiled or len(waiting[shape]) == self._settings.batch_size:
                 yield waiting.pop(shape)
             elif sum(map(len, waiting.values())) >= _WAITING_BATCHES * self._settings.batch_size:
                 yield waiting.pop(next(iter(waiting)))  # those that have waited longest
@@ -88,8 +89,9 @@ class Network:
 
     def _maps(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         small = [shrink(image, self._settings.max_size) for image in images]
-        if self._is_tiled(self._shape(images[0])):
-            maps = [self._maps_of_tiled(image) for image in small]
+        tile = self._settings.tile_shape(small[0].shape[:2])
+        if tile:
+            maps = [self._maps_of_tiled(image, tile) for image in small]
         else:
             maps = self._maps_of_whole(small)
         return [
@@ -99,7 +101,8 @@ class Network:
 
     def _maps_of_whole(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Of images of one padded size."""
-        batch = self._batch([pad(image, self._padded(image.shape[:2])) for image in images])
+        padded = self._settings.sizes.padded
+        batch = self._batch([pad(image, padded(image.shape[:2])) for image in images])
         predictions = dict(self._apply(batch))
         joint = {name: predictions.pop(name) for name in self._joint}
         maps, raw = jax.device_get((self._postprocess(predictions), joint))
@@ -130,16 +133,14 @@ class Network:
             maps |= jax.device_get(self._postprocess_joint(raw, maps))
         return {name: maps[name][0] for name in self._tasks}
 
-    def _maps_of_tiled(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def _maps_of_tiled(self, image: np.ndarray, tile: tuple[int, int]) -> dict[str, np.ndarray]:
         """Of one image; besides maps, no more than a row of tiles is held at a time.
 
         A task that needs no other treats every pixel by itself, so it is post-processed row by row.
         The others are post-processed at the end, on what was blended of the whole image.
         """
-        height, width = image.shape[:2]
-        rows, columns = (min(self._settings.tile, side) for side in self._padded((height, width)))
-        padded = pad(image, (max(height, rows), max(width, columns)))
-        tiling = tiles.plan(padded.shape[:2], (rows, columns), self._settings.tile_overlap)
+        padded = pad(image, tuple(map(max, image.shape[:2], tile)))
+        tiling = tiles.plan(padded.shape[:2], tile, self._settings.overlap(tile))
         maps: dict[str, list[np.ndarray]] = {}
         raw: dict[str, list[np.ndarray]] = {name: [] for name in self._joint}
         for strip in tiling.blend(self._predict_tiles(tiling.cut(padded))):
@@ -178,17 +179,6 @@ class Network:
             needed = [maps[other] for other in self._tasks[name].needs]
             found[name] = self._tasks[name].postprocess(prediction, *needed)[name]
         return found
-
-    def _shape(self, image: np.ndarray) -> tuple[int, int]:
-        """(h, w) of an image once it is shrunk and padded."""
-        return self._padded(_shrunk(image.shape[:2], self._settings.max_size))
-
-    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (-(-side // MULTIPLE_OF) * MULTIPLE_OF for side in size)
-        return height, width
-
-    def _is_tiled(self, shape: tuple[int, int]) -> bool:
-        return 0 < self._settings.tile < max(shape)
 
 
 @contextlib.contextmanager

@@ -85,6 +85,8 @@ class Run:
     def __post_init__(self):
         """Refuses what the run, or its first evaluation, would fail at. Raises ConfigError."""
         train, evaluate, tasks = self.config.train, self.config.eval, self.system.tasks
+        size = self.stream.shapes["image"][:2]
+        self.system.sizes.check(size, where=f"Training images of {size[0]}×{size[1]} pixels")
         key = "config.train.batch_size"
         parallel.check_batch_size(train.batch_size, self.mesh, key=key, accumulate=train.accumulate)
         parallel.check_batch_size(evaluate.batch_size, self.mesh, key="config.eval.batch_size")

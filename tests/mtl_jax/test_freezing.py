@@ -8,10 +8,12 @@ import mixed_systems
 import numpy as np
 import pytest
 import tiny
+from flax import linen as nn
 
 from input_pipeline import labels
 from mtl_jax import system
 from mtl_jax.configs import branched, common, joint
+from mtl_jax.layers import transformer
 from mtl_jax.optimizers import freezing
 
 
@@ -176,3 +178,49 @@ def test_layers_of_a_task_without_labels_stay():
     assert not any(jax.tree.leaves(found.mask(shared)))  # nothing is the task's alone
     both = specs | {"depth": labels.depth((1.0, 80.0)).as_dict()}
     assert not system.build(config, both).freezing
+
+
+class Transformer(nn.Module):
+    """A layer with a low-rank update and a residual branch that may be dropped."""
+
+    lora_rank: int
+    channels: tuple = ()
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        y = Encoder(self.lora_rank, name="encoder")(image, train=train)
+        return transformer.Linear(2, name="head")(y)
+
+
+class Encoder(nn.Module):
+    lora_rank: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        y = transformer.Linear(3, lora_rank=self.lora_rank, name="qkv")(x)
+        return x + transformer.DropPath(0.5, name="drop_path1")(y, train=train)
+
+
+@pytest.mark.parametrize(("rank", "freeze"), [(0, ("encoder",)), (2, ("encoder",)), (0, ())])
+def test_of_a_frozen_encoder_low_rank_updates_are_trained_and_paths_are_dropped_with_them(
+    rank, freeze
+):
+    config = common.base().train
+    config.freeze = freeze
+    model, x = Transformer(rank), np.ones((64, 8, 8, 3), np.float32)
+    variables = model.init(jax.random.key(0), x[:1], train=False)
+    frozen = freezing.build(config, model, ())
+    trained = {
+        path[-1].key
+        for path, still in jax.tree_util.tree_leaves_with_path(
+            frozen.mask({"model": variables["params"]})["model"]["encoder"]
+        )
+        if not still
+    }
+    assert trained == (set() if freeze else {"kernel", "bias"}) | (
+        {"lora_a", "lora_b"} if rank else set()
+    )
+    with frozen.as_frozen():
+        found = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
+    dropped = not np.allclose(found, model.apply(variables, x, train=False))
+    assert dropped == (bool(rank) or not freeze)

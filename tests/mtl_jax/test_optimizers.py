@@ -12,8 +12,9 @@ from flax import linen as nn
 
 from mtl_jax import _discovery, architectures, layers, optimizers
 from mtl_jax.configs import common
+from mtl_jax.errors import ConfigError
 from mtl_jax.layers import transformer
-from mtl_jax.optimizers import freezing
+from mtl_jax.optimizers import freezing, layerwise
 
 
 def schedule(steps_per_epoch=10, epochs=16, **options):
@@ -310,3 +311,60 @@ def test_cosine_and_constant_are_optaxs_and_the_closed_form(epochs):
         )
         for step in (0, 1, total // 2, total - 1):
             np.testing.assert_allclose(schedule(step), form(step), rtol=1e-6, atol=3e-8)
+
+
+def test_layer_decay_counts_blocks_from_the_end():
+    """Decay .8 over 24 blocks: embeddings .8²⁵ = .003778, the last block .8, heads 1."""
+    leaf = {"kernel": jnp.ones(1)}
+    encoder = {f"blocks_{i}": {"attn": {"qkv": leaf}} for i in range(24)}
+    encoder |= {"patch_embed": leaf, "cls_token": jnp.ones(1), "norm": {"scale": jnp.ones(1)}}
+    params = {"model": {"encoder": encoder, "head_depth": leaf}, "weighting": {"s": jnp.ones(1)}}
+    found = layerwise.layer_factors(params, 0.8)
+    encoder = found["model"]["encoder"]
+    assert encoder["patch_embed"]["kernel"] == encoder["cls_token"] == pytest.approx(0.003778, 1e-3)
+    assert encoder["blocks_0"]["attn"]["qkv"]["kernel"] == pytest.approx(0.8**24)
+    assert encoder["blocks_10"]["attn"]["qkv"]["kernel"] == pytest.approx(0.8**14)
+    assert encoder["blocks_23"]["attn"]["qkv"]["kernel"] == pytest.approx(0.8)
+    assert encoder["norm"]["scale"] == found["model"]["head_depth"]["kernel"] == 1
+    assert found["weighting"]["s"] == 1
+
+
+def test_layer_decay_of_swin_counts_over_all_stages():
+    """Of 2 + 3 blocks; a merging goes with the stage that follows it."""
+    leaf = {"kernel": jnp.ones(1)}
+    encoder = {f"layers_{s}": {f"blocks_{b}": leaf for b in range(n)} for s, n in enumerate((2, 3))}
+    encoder["layers_0"]["downsample"] = {"reduction": leaf}
+    encoder |= {"norm0": leaf, "patch_embed": {"norm": leaf}}
+    found = layerwise.layer_factors({"model": {"encoder_a": encoder}}, 0.5)["model"]["encoder_a"]
+    exponents = jax.tree.map(lambda x: -int(np.log2(x)), found)
+    assert exponents["patch_embed"]["norm"]["kernel"] == 6
+    assert [exponents["layers_0"][f"blocks_{i}"]["kernel"] for i in (0, 1)] == [5, 4]
+    assert exponents["layers_0"]["downsample"]["reduction"]["kernel"] == 3
+    assert [exponents["layers_1"][f"blocks_{i}"]["kernel"] for i in (0, 1, 2)] == [3, 2, 1]
+    assert exponents["norm0"]["kernel"] == 0
+
+
+def test_layer_decay_needs_blocks_and_is_a_factor_of_the_rate():
+    optimizer = optimizers.make_optimizer(
+        {"name": "sgd", "weight_decay": 0.0, "layer_decay": 0.5}, lambda step: jnp.float32(0.1)
+    )
+    leaf = {"kernel": jnp.ones(1)}
+    params = {"model": {"encoder": {"patch_embed": leaf, "blocks_0": leaf}}}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    encoder = updates["model"]["encoder"]
+    assert encoder["patch_embed"]["kernel"][0] == pytest.approx(-0.1 / 4)
+    assert encoder["blocks_0"]["kernel"][0] == pytest.approx(-0.1 / 2)
+    with pytest.raises(ConfigError, match=r"layer_decay=0\.5: encoder has no transformer blocks"):
+        optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+
+
+def test_tables_and_tokens_are_not_decayed_either():
+    optimizer = optimizers.make_optimizer(
+        {"name": "sgd", "weight_decay": 0.02, "decay_vectors": False}, lambda step: jnp.float32(0.1)
+    )
+    names = ("kernel", "lora_a", "pos_embed", "cls_token", "relative_position_bias_table")
+    params = {"model": {"encoder": {name: jnp.ones((1, 2, 3)) for name in names}}}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    moved = {name for name, leaf in updates["model"]["encoder"].items() if np.any(leaf)}
+    assert moved == {"kernel", "lora_a"}

@@ -104,3 +104,13 @@ class TestLoRA:
         kernel = params["kernel"] + 8 / 2 * params["lora_a"] @ params["lora_b"]
         found = lora.apply({"params": params}, x)
         np.testing.assert_allclose(found, x @ kernel + params["bias"], rtol=1e-4, atol=1e-5)
+
+    def test_merges_into_the_layer(self):
+        x = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
+        lora = transformer.Linear(4, lora_rank=2, lora_alpha=8)
+        params = {"qkv": random_like(lora.init(jax.random.key(1), x)["params"]), "gamma": x}
+        merged = transformer.merge_low_rank(params, 8)
+        assert set(merged["qkv"]) == {"kernel", "bias"}
+        found = transformer.Linear(4).apply({"params": merged["qkv"]}, x)
+        expected = lora.apply({"params": params["qkv"]}, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -18,10 +18,17 @@ from mtl_jax._options import Option, number, truth
 COMMON = {
     "weight_decay": Option(1e-4, "of the model's parameters, not a weighting's", number(least=0)),
     "decay_vectors": Option(
-        True, "weight decay of biases, normalisations and other vectors too", truth
+        True,
+        "weight decay of biases, normalisations, tokens and tables of positions too",
+        truth,
     ),
     "encoder_scale": Option(
         1.0, "the encoder's learning rate as a multiple of the others'", number(least=0)
+    ),
+    "layer_decay": Option(
+        1.0,
+        "rate of each block of a transformer as a share of the next one's; 1 = all alike",
+        number(above=0, most=1),
     ),
     "bias_scale": Option(
         0.0, "rate of new layers' biases in encoder rates; 0 = as their kernels", number(least=0)
