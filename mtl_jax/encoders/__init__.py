@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mtl_jax import _discovery, _options
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 
-__all__ = ["PART", "Pyramid", "Tokens", "build", "image_statistics", "make"]
+__all__ = ["PART", "Pyramid", "Tokens", "build", "gives", "image_statistics", "make"]
 
 # Of pixels in [0, 1], what torchvision's published weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -46,6 +46,16 @@ PART = _options.Part(
     sys.modules[__name__], "resnet", "the network that turns an image into features"
 )
 _KEY = "config.model.encoder"
+
+
+def gives(name: str) -> frozenset[str]:
+    """What decoders find in the features of an encoder besides the last ones.
+
+    'skip', early features; 'strides', several of them; 'tokens', a transformer's. A module's
+    `GIVES` says so; most give the first two.
+    """
+    module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
+    return getattr(module, "GIVES", frozenset(("skip", "strides")))
 
 
 def build(config: Mapping[str, Any], *, dtype=jnp.float32) -> nn.Module:

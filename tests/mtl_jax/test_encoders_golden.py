@@ -1,4 +1,4 @@
-"""Swin and HRNet against public PyTorch implementations in float64: golden_encoders/README.md."""
+"""Encoders against public PyTorch implementations in float64: golden_encoders/README.md."""
 
 import json
 import pathlib
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax.encoders import hrnet, swin
+from mtl_jax.encoders import hrnet, swin, vit
 
 FOLDER = pathlib.Path(__file__).parent / "golden_encoders"
-NETWORKS = {"swin": swin.Swin, "hrnet": hrnet.HRNet}
+NETWORKS = {"swin": swin.Swin, "hrnet": hrnet.HRNet, "vit": vit.ViT, "vit_registers": vit.ViT}
 
 
 def load(name):
