@@ -14,6 +14,9 @@ import jax.numpy as jnp
 # berHu turns from L1 to L2 at this share of the batch's largest error (report B 4.3).
 BERHU_THRESHOLD = 0.2
 
+# What `sum_over_count` adds to the number of pixels (report E).
+COUNT_OFFSET = 1e-4
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
     """Softmax cross-entropy, the mean over the batch's counting pixels (reports A to D).
@@ -95,7 +98,7 @@ def sum_over_count(values: jax.Array, mask: jax.Array) -> jax.Array:
       mask: [B, H, W] bool.
     """
     count = jnp.sum(mask, dtype=jnp.int32)
-    return jnp.sum(jnp.where(mask, values, 0.0)) / (count + 1e-4)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / (count + COUNT_OFFSET)
 
 
 def mean_per_image(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """What tasks share of a network: its parameters, and where the shared part ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.system import System
 
 Batch = dict[str, jax.Array]
+
+_OWN = object()  # stands for an array of a single task
 
 
 def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
@@ -70,9 +72,14 @@ class Split:
         # Of an array that no prediction depends on, the gradient is 0 whoever owns it.
         self.owners = [int(np.argmax(tasks)) for tasks in table]
 
-    def shared_leaves(self, tree: Any) -> list[Any]:
-        """The arrays that tasks share."""
-        return [leaf for leaf, s in zip(jax.tree.leaves(tree), self.shared, strict=True) if s]
+    def shared_leaves(self, tree: Any) -> Any:
+        """A tree, less what is a task's own: nested as it is, in the same order."""
+        leaves = jax.tree.leaves(tree)
+        marked = jax.tree.unflatten(
+            jax.tree.structure(tree),
+            [leaf if s else _OWN for leaf, s in zip(leaves, self.shared, strict=True)],
+        )
+        return _without_own(marked)
 
     def own_leaves(self, trees: Sequence[Any]) -> list[Any]:
         """The other arrays, each from the tree of the task that owns it."""
@@ -83,9 +90,9 @@ class Split:
             if not s
         ]
 
-    def joined(self, like: Any, shared: list[Any], own: list[Any], factors: jax.Array) -> Any:
+    def joined(self, like: Any, shared: Any, own: list[Any], factors: jax.Array) -> Any:
         """A tree like `like`; a task's own arrays are multiplied by its one of `factors`, [K]."""
-        of_all, of_tasks = iter(shared), iter(own)
+        of_all, of_tasks = iter(jax.tree.leaves(shared)), iter(own)
         leaves = [
             next(of_all) if s else factors[owner] * next(of_tasks)
             for owner, s in zip(self.owners, self.shared, strict=True)
@@ -98,6 +105,16 @@ class Split:
         names = [str(path[0].key) for path in paths]
         shared = {name for name, s in zip(names, self.shared, strict=True) if s}
         return set(names) - shared
+
+
+def _without_own(tree: Any) -> Any:
+    """Nested dicts without the entries that are `_OWN`, and without what is empty then."""
+    if not isinstance(tree, Mapping):
+        return tree
+    found = {key: _without_own(value) for key, value in tree.items()}
+    empty = (key for key, value in found.items() if isinstance(value, Mapping) and not value)
+    dropped = {key for key, value in found.items() if value is _OWN} | set(empty)
+    return {key: value for key, value in found.items() if key not in dropped}
 
 
 class Cut:

@@ -10,7 +10,8 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax import parallel
-from mtl_jax.gradients import MicroBatches, of_batch
+from mtl_jax.gradients import of_batch
+from mtl_jax.micro_batches import MicroBatches
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.sharing import Batch, Split
 from mtl_jax.system import System
@@ -70,9 +71,8 @@ def make_train_step(
       seed: of the randomness inside a step, which is `fold_in(seed, step)`.
       steps_per_epoch: after so many steps the weighting's `end_epoch` is called.
       mesh: from `parallel.make_mesh`.
-      accumulate: number of micro-batches whose gradients are averaged into one update, for each
-        task over those that have a label of it. BatchNorm and each task's mean over valid pixels
-        are then those of a micro-batch.
+      accumulate: number of micro-batches that are gone through one after the other. Losses and
+        gradient are those of the whole batch; BatchNorm's statistics are those of a micro-batch.
 
     Returns:
       (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:

@@ -71,6 +71,14 @@ class Task:
         """Bool scalar: whether any pixel counts. Arguments as of `loss`."""
         return jnp.any(self.mask(targets, valid))
 
+    def denominator(self, targets: Any, valid: jax.Array) -> jax.Array:
+        """Float32 scalar: the number that `loss` divides a sum by, here that of the pixels.
+
+        The loss of a batch is the mean of its parts' losses, weighted by this. Arguments as of
+        `loss`.
+        """
+        return jnp.sum(self.mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
+
     def loss(self, prediction: jax.Array, targets: Any, valid: jax.Array) -> jax.Array:
         """Float32 scalar; 0 without gradient where nothing is valid.
 

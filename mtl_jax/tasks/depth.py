@@ -111,6 +111,13 @@ class Depth(Task):
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
 
+    def denominator(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """Of pixels, or with `averaging` 'image' of images that have any."""
+        if self.averaging == "batch":
+            return super().denominator(targets, valid)
+        known = jnp.any(self.mask(targets, valid), axis=(1, 2))
+        return jnp.sum(known, dtype=jnp.int32).astype(jnp.float32)
+
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:

@@ -74,6 +74,10 @@ class Offsets(Task):
         distance = losses.l1_per_pixel(prediction.astype(jnp.float32), targets["offsets"])
         return losses.sum_over_count(distance, self.mask(targets, valid))
 
+    def denominator(self, targets: Mapping[str, jax.Array], valid: jax.Array) -> jax.Array:
+        """Σ m + 10⁻⁴, as in the loss."""
+        return super().denominator(targets, valid) + losses.COUNT_OFFSET
+
     def metric_sums(
         self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
     ) -> dict[str, jax.Array]:

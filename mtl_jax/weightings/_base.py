@@ -29,10 +29,13 @@ class Weighting:
       tasks: the tasks' names.
       needs_gradients: `combine` makes the gradient, and not the derivative of `total`.
       needs_after: `after_step` wants the losses of the same batch under the new parameters.
+      linear: the weights of `total` do not depend on the losses. Where they do, micro-batches take
+        a forward pass first, as the losses are those of the whole batch.
       needs_scores: `end_epoch` wants the tasks' scores on held-out training data.
     """
 
     tasks: tuple[str, ...]
+    linear: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     needs_after: ClassVar[bool] = False
     needs_scores: ClassVar[bool] = False

@@ -33,6 +33,8 @@ class DynamicWeightAverage(Weighting):
       temperature: T; the larger, the more even.
     """
 
+    linear = True
+
     temperature: float = _options.option(
         2.0, "the larger, the more even", _options.number(least=1e-6)
     )

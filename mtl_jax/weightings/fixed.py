@@ -31,6 +31,8 @@ class Fixed(Weighting):
       weights: {task: number}, or the numbers in the order of `tasks`; none at all means 1 each.
     """
 
+    linear = True
+
     weights: Mapping[str, float] | tuple[float, ...] = _options.option(
         {}, "{task: weight}; none = 1 each", _check
     )

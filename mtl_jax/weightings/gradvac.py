@@ -1,17 +1,23 @@
 """GradVac, gradient vaccine (Wang et al., ICLR 2021, arXiv 2010.05874).
 
 As PCGrad, with a goal φ_ij for the cosine of every pair instead of 0: where it is less, g_i gets as
-much of g_j as makes it φ_ij. The goals are moving averages of the cosines that were met.
+much of g_j as makes it φ_ij. The goals are moving averages of the cosines that were met: one for
+each pair, or, as parts of a network conflict differently, one for each pair in each part of it.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mtl_jax import _options
+from mtl_jax.errors import ConfigError
 from mtl_jax.weightings import _solvers
+from mtl_jax.weightings._base import ascends, inner_products, weighted_sum
 from mtl_jax.weightings._gram import GramWeighting, Weights
+
+_PARTS = ("model", "module", "layer", "array")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,12 @@ class GradVac(GramWeighting):
     >>> weights, _, state = method.solve(params, state, gram, losses, labelled, key)
     >>> print(weights)
     [2.2222 1.5789]
+
+    Attributes:
+      beta: how much of a goal is renewed at a step.
+      groups: each 'module' at the top of the tree of parameters, each 'layer' (the arrays whose
+        names differ in their last part) or each 'array' has inner products, goals and weights of
+        its own; 'model' takes all as one. With groups there are no effective weights of the whole.
     """
 
     every_step = True
@@ -32,6 +44,82 @@ class GradVac(GramWeighting):
     beta: float = _options.option(
         0.5, "how much of a goal is renewed at a step", _options.number(least=0, most=1)
     )
+
+    groups: str = _options.option(
+        "model",
+        "what has goals of its own: all parameters as one, or parts of them",
+        _options.one_of(*_PARTS),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.groups == "model":
+            return
+        for option, expected in (("representation", False), ("heads", "plain")):
+            if getattr(self, option) != expected:
+                raise ConfigError(
+                    f"GradVac.{option}={getattr(self, option)!r} with groups={self.groups!r}; "
+                    f"expected {expected!r}, as groups are of parameters, and each has weights of "
+                    "its own."
+                )
+
+    def init(self, key, like=None):
+        """See `GramWeighting.init`; with groups the goals are [groups, K, K]."""
+        params, state = super().init(key, like)
+        if self.groups != "model":
+            if like is None:
+                raise ValueError(
+                    f"GradVac.init needs `like`, a pytree like one task's gradient of the shared "
+                    f"parameters, to know the groups of groups={self.groups!r}."
+                )
+            goals = state["method"]["goals"]
+            count = max(self._group_of_each(like)) + 1
+            state["method"] = {"goals": jnp.broadcast_to(goals, (count, *goals.shape))}
+        return params, state
+
+    def combine(self, params, state, gradients, losses, labelled, key):
+        """See `GramWeighting.combine`; with groups, every one has a solution of its own."""
+        if self.groups == "model":
+            return super().combine(params, state, gradients, losses, labelled, key)
+        groups = self._group_of_each(gradients[0])
+        leaves = [jax.tree.leaves(gradient) for gradient in gradients]
+        members = [
+            [[leaf for leaf, g in zip(each, groups, strict=True) if g == group] for each in leaves]
+            for group in range(max(groups) + 1)
+        ]
+        without_limit = dataclasses.replace(self, max_norm=0.0)  # which is for the whole
+
+        def solve(gram, goals):
+            own = state | {"method": {"goals": goals}}
+            weights, _, new = without_limit.solve(params, own, gram, losses, labelled, key)
+            return weights, new["method"]["goals"]
+
+        grams = jnp.stack([inner_products(each) for each in members])
+        weights, goals = jax.vmap(solve)(grams, state["method"]["goals"])
+        found = [iter(weighted_sum(w, each)) for w, each in zip(weights, members, strict=True)]
+        found = jax.tree.unflatten(
+            jax.tree.structure(gradients[0]), [next(found[group]) for group in groups]
+        )
+        squared = sum(
+            jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(found)
+        )
+        shrink = self.shrink(squared)
+        found = jax.tree.map(lambda leaf: (shrink * leaf).astype(leaf.dtype), found)
+        record = state["record"]
+        uphill = ascends(gradients, found, labelled)
+        record = record | {"ascents": record["ascents"] + uphill}
+        return found, None, {}, state | {"method": {"goals": goals}, "record": record}
+
+    def _group_of_each(self, tree: Any) -> list[int]:
+        """Which group each array of a pytree belongs to."""
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        names = {
+            "module": [path[:1] for path in paths],
+            "layer": [path[:-1] for path in paths],
+            "array": paths,
+        }[self.groups]
+        order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+        return [order[name] for name in names]
 
     def start(self, key):
         """See `GramWeighting.start`. The state is the goals [K, K], at first 0: PCGrad's."""

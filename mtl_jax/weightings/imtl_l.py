@@ -25,6 +25,8 @@ class IMTLL(Weighting):
     {'depth': '-0.60', 'semseg': '0.20'}
     """
 
+    linear = True
+
     def init(self, key, like=None):
         """See `Weighting.init`."""
         del key, like

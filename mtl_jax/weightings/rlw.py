@@ -24,6 +24,8 @@ class RandomLossWeighting(Weighting):
     1.000 1.000
     """
 
+    linear = True
+
     def draw(self, key: jax.Array) -> jax.Array:
         """[K] standard normal draws."""
         return jax.random.normal(key, (len(self.tasks),), jnp.float32)

@@ -47,6 +47,8 @@ class Uncertainty(Weighting):
       classification: the tasks that the form 'kendall' weights as such.
     """
 
+    linear = True
+
     form: str = _options.option(
         "gaussian", "of a task's term: see docs/weightings.md", _options.one_of(*FORMS)
     )

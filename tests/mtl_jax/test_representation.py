@@ -72,9 +72,32 @@ def test_every_method_that_offers_it_steps_on_several_devices():
     np.testing.assert_allclose(flat(four.params()), flat(one.params()), rtol=1e-4, atol=1e-6)
 
 
-def test_micro_batches_are_refused():
-    with pytest.raises(ConfigError, match=r"representation=True with config\.train\.accumulate=2"):
-        Trainer(section("mgda", representation=True), accumulate=2).step(batch(0))
+def test_micro_batches_have_the_weights_of_the_whole_batch():
+    """Of every method that sees all gradients, also of two devices and between two solutions."""
+    options = {"representation": True, "update_every": 2, "heads": "weighted"}
+    one = Trainer(section("mgda", **options))
+    four = Trainer(section("mgda", **options), accumulate=4, devices=2)
+    ragged = batch(1, ("parts",))
+    ragged["parts"][5, :2] = 1  # of one micro-batch alone
+    for data in (ragged, batch(2), batch(3)):
+        found, expected = four.step(data), one.step(data)
+        for task in TASKS:
+            for kind in ("losses", "weights"):
+                np.testing.assert_allclose(found[kind][task], expected[kind][task], rtol=1e-3)
+    np.testing.assert_allclose(flat(four.params()), flat(one.params()), rtol=1e-3, atol=1e-6)
+
+
+def test_micro_batches_drop_signs_at_their_own_features():
+    """Draws are other ones, one for each coordinate: a feature is one of a certain example."""
+    trainer = Trainer(section("graddrop", representation=True), accumulate=2)
+    before = trainer.params()["model"]
+    logs = trainer.step(batch(0))
+    _, each = gradients({"model": before}, batch(0))
+    head = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before, trainer.params()["model"])[
+        "head_depth"
+    ]
+    np.testing.assert_allclose(flat(head), flat(each["depth"]["head_depth"]), rtol=1e-3, atol=2e-5)
+    assert logs["gradient_norm"] > 0
 
 
 class Refined(nn.Module):

@@ -40,6 +40,20 @@ def test_logged_weights_are_the_derivatives_by_the_losses(name):
     np.testing.assert_allclose(gradient[:2], weights[:2], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", LOSS_METHODS)
+def test_linear_are_those_whose_weights_do_not_depend_on_the_losses(name):
+    method = weightings.make(name, ("a", "b", "c"))
+    params, state = method.init(jax.random.key(0))
+    known = jnp.ones(3, bool)
+    slopes = [
+        jax.grad(lambda x: method.total(params, state, x, known, jax.random.key(3)), has_aux=True)(
+            jnp.array(losses)
+        )[0]
+        for losses in ([1.2, 0.3, 0.7], [0.4, 2.0, 0.1])
+    ]
+    assert np.array_equal(*slopes) == method.linear
+
+
 @pytest.mark.parametrize(
     ("name", "power", "options"),
     [("cagrad", 0, {}), ("upgrad", 0, {}), ("fairgrad", 1, {"alpha": 1.0}), ("imtl_g", 0, {})],
