@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import datasets, mixture, pipeline, transforms
+from input_pipeline import datasets, held_out, mixture, pipeline, transforms
 from input_pipeline.errors import OptionError
+from input_pipeline.held_out import Part
+
+_OTHER_SEED = 2**32  # held-out examples are augmented by other numbers than those beside them
 
 
 def load(data: Any):
@@ -28,7 +31,7 @@ def load(data: Any):
 
 
 def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pipeline.TrainStream:
-    """The training batches of a run.
+    """The training batches of a run, less what is held out.
 
     Args:
       builder: from `load`.
@@ -39,24 +42,61 @@ def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> p
     Raises:
       OptionError: an option of the augmentation or the split is impossible.
     """
+    part = _part(config, held=False) if config.data.held_out else None
+    return _train_stream(builder, config, keys, part, config.seed, **process)
+
+
+def held_out_stream(
+    builder, config: Any, keys: Sequence[str], **process: int
+) -> pipeline.TrainStream:
+    """Batches like those of training, of what is held out. Arguments as of `train_stream`.
+
+    Raises:
+      OptionError: nothing is.
+    """
+    part = _part(config, held=True)
+    return _train_stream(builder, config, keys, part, config.seed + _OTHER_SEED, **process)
+
+
+def _part(config: Any, *, held: bool) -> Part:
+    share = config.data.held_out
+    if not share:
+        raise OptionError(
+            "config.data.held_out=0.0, but training images that are not trained on are asked for, "
+            "by config.weighting.name or config.eval.split. Hold some out, for example with "
+            "--config.data.held_out=0.1."
+        )
+    return Part(share, config.seed, held)
+
+
+def _train_stream(
+    builder, config: Any, keys: Sequence[str], part: Part | None, seed: int, **process: int
+) -> pipeline.TrainStream:
     augment = {name: v for name, v in config.data.augment.items() if not _is_off(name, v)}
     return pipeline.TrainStream(
         builder,
         split=config.data.train_split,
+        part=part,
         keys=keys,
         batch_size=config.train.batch_size,
-        seed=config.seed,
+        seed=seed,
         augmentation=transforms.Augmentation(**augment),
         **process,
     )
 
 
 def eval_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pipeline.EvalStream:
-    """The batches of `config.eval.split`. Arguments and errors as of `train_stream`."""
-    size = tuple(config.eval.image_size)
+    """The batches of `config.eval.split`. Arguments and errors as of `train_stream`.
+
+    The split 'held_out' is what is held out of `config.data.train_split`.
+    """
+    size, split, part = tuple(config.eval.image_size), config.eval.split, None
+    if split == held_out.SPLIT:
+        split, part = config.data.train_split, _part(config, held=True)
     return pipeline.EvalStream(
         builder,
-        split=config.eval.split,
+        split=split,
+        part=part,
         keys=keys,
         batch_size=config.eval.batch_size,
         image_size=size if any(size) else None,

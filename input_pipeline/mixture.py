@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import datasets
+from input_pipeline._order import permutation
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError, OptionError
+from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
-from input_pipeline.records import Records, permutation
+from input_pipeline.records import Records
 
 OPTIONS: dict[str, Any] = {
     "dataset": "",
@@ -132,8 +134,8 @@ class MixedRecords:
 
     describe = Records.describe
 
-    def __init__(self, mixture: Mixture, split: str, keys: Sequence[str]):
-        """Opens a split of every data set.
+    def __init__(self, mixture: Mixture, split: str, keys: Sequence[str], part: Part | None = None):
+        """Opens a split, or that part of it, of every data set.
 
         Raises:
           DatasetError: see `Records`.
@@ -148,7 +150,7 @@ class MixedRecords:
             for source in mixture.sources
         ]
         self._records = [
-            Records(source.builder, source.splits.get(split, split), list(own.values()))
+            Records(source.builder, source.splits.get(split, split), list(own.values()), part)
             for source, own in zip(mixture.sources, self._own_keys)
         ]
         self.name = " + ".join(records.name for records in self._records)

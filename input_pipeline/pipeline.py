@@ -15,6 +15,7 @@ import numpy as np
 from input_pipeline import _cores, transforms
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError, OptionError
+from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
 from input_pipeline.mixture import MixedRecords, Mixture
 from input_pipeline.records import Records
@@ -47,9 +48,9 @@ def _in_numpy(
     }
 
 
-def _open(builder, split: str, keys: Sequence[str]) -> Records | MixedRecords:
+def _open(builder, split: str, keys: Sequence[str], part: Part | None) -> Records | MixedRecords:
     opened = MixedRecords if isinstance(builder, Mixture) else Records
-    return opened(builder, split, keys)
+    return opened(builder, split, keys, part)
 
 
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
@@ -133,6 +134,7 @@ class TrainStream:
         batch_size: int,
         seed: int,
         split: str = "train",
+        part: Part | None = None,
         augmentation: transforms.Augmentation = transforms.Augmentation(),
         process_index: int = 0,
         process_count: int = 1,
@@ -144,7 +146,7 @@ class TrainStream:
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
           seed: not negative. Order and augmentation depend on it and on the step alone.
-          split: see `Records`.
+          split, part: see `Records`.
           augmentation: see `transforms.Augmentation`.
           process_index: of this process.
           process_count: number of processes.
@@ -156,7 +158,7 @@ class TrainStream:
         if seed < 0:
             raise OptionError(f"seed={seed}; expected a number that is not negative.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = _open(builder, split, keys)
+        self._records = _open(builder, split, keys, part)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.labelled_per_epoch = self._records.labelled
@@ -240,6 +242,7 @@ class EvalStream:
         builder: tfds.core.DatasetBuilder | Mixture,
         *,
         split: str,
+        part: Part | None = None,
         keys: Sequence[str],
         batch_size: int,
         image_size: tuple[int, int] | None = None,
@@ -251,7 +254,7 @@ class EvalStream:
 
         Args:
           builder: a prepared data set, or several of them, one after the other.
-          split: see `Records`.
+          split, part: see `Records`.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
           image_size: (height, width) to which everything is padded or cropped, centred, e.g.
@@ -276,7 +279,7 @@ class EvalStream:
         if crop_multiple < 1:
             raise OptionError(f"crop_multiple={crop_multiple}; expected a positive number.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = _open(builder, split, keys)
+        self._records = _open(builder, split, keys, part)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.num_batches = -(-self.num_examples // batch_size)

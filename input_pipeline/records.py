@@ -8,8 +8,10 @@ import numpy as np
 from array_record.python import array_record_data_source
 from PIL import Image
 
+from input_pipeline._order import permutation
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
+from input_pipeline.held_out import Chosen, Part
 from input_pipeline.labels import LabelSpec
 
 
@@ -24,13 +26,20 @@ class Records:
       labelled: {key: examples of an epoch that have it}.
     """
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, keys: Sequence[str]):
+    def __init__(
+        self,
+        builder: tfds.core.DatasetBuilder,
+        split: str,
+        keys: Sequence[str],
+        part: Part | None = None,
+    ):
         """Opens a split.
 
         Args:
           builder: a prepared data set.
           split: e.g. 'train', or a part of it in the notation of TFDS, e.g. 'train[:100]'.
           keys: 'image' and label keys.
+          part: of the split; None = all of it.
 
         Raises:
           DatasetError: there is no such split, it is empty, its files are missing, 'image' is not
@@ -66,6 +75,9 @@ class Records:
             )
         self._size = tuple(builder.info.features["image"].shape[:2])
         self._source = array_record_data_source.ArrayRecordDataSource(files)
+        if part is not None:
+            self._source = Chosen(self._source, part.indices(len(self._source)))
+            self.name += part.words
         self.num_examples = len(self._source)
         self.labelled = dict.fromkeys(self.specs, self.num_examples)
         keys = dict.fromkeys(["id", *self.specs], True)
@@ -112,21 +124,6 @@ class Records:
         """Parses one record: arrays by key, in the dtype and rank of their specs."""
         example = self._features.deserialize_example(record)
         return {key: _conform(example[key], spec) for key, spec in self.specs.items()}
-
-
-def permutation(size: int, seed: int, epoch: int, series: int = 0) -> np.ndarray:
-    """A random order of 0 ... size − 1 that is the same for all time; int64 [size].
-
-    Args:
-      size: of the order.
-      seed: not negative.
-      epoch: not negative.
-      series: another one gives other orders. 1 is what augmentations draw from.
-    """
-    # Sorting raw random numbers, because how NumPy permutes may change between its versions.
-    key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, series], np.uint64)
-    philox = np.random.Philox(key=key, counter=counter)
-    return np.argsort(philox.random_raw(size), kind="stable")
 
 
 def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:

@@ -27,6 +27,11 @@ DATA = {
     "data_dir": Option("", "'' = $TFDS_DATA_DIR or ~/tensorflow_datasets", text),
     "manual_dir": Option("", "where the official files of a data set lie", text),
     "train_split": Option("train", "what is trained on, e.g. 'train[:80%]'", text),
+    "held_out": Option(
+        0.0,
+        "share of these images, drawn by seed, that is not trained on: the split 'held_out'",
+        number(least=0, most=0.5),
+    ),
     "augment": AUGMENT,
 }
 

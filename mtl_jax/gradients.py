@@ -58,7 +58,7 @@ def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
     whole = None if weighting.linear else _losses_beforehand(state, parts)
 
     def of_part(batch_stats, part, key, shares, _):
-        losses, pullback, stats = _linearised(parts, state, batch_stats, part, key)
+        losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
         at = weighting.stack(losses) if whole is None else whole
         slopes, _ = jax.grad(total_of, argnums=1, has_aux=True)(learned, at)
         (gradient,) = pullback(shared_out(weighting.by_task(slopes), shares))
@@ -85,7 +85,7 @@ def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_ke
     weighting: Any = parts.system.weighting
 
     def of_part(batch_stats, part, key, shares, _):
-        losses, pullback, stats = _linearised(parts, state, batch_stats, part, key)
+        losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
         each = [pullback(_one_of(losses, task, shares[task]))[0] for task in weighting.tasks]
         shared = [split.shared_leaves(gradient) for gradient in each]
         return (shared, split.own_leaves(each), shared_out(losses, shares)), stats, ()
@@ -167,7 +167,7 @@ def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> F
     whole = _losses_beforehand(state, parts) if weighting.log_losses else None
 
     def of_part(batch_stats, part, key, shares, _):
-        losses, pullback, stats = _linearised(parts, state, batch_stats, part, key)
+        losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
         at = weighting.stack(losses) if whole is None else whole
         weights = weighting.between(state.weighting, at, known)
         (towards_shared,) = pullback(shared_out(weighting.by_task(weights), shares))
@@ -205,7 +205,7 @@ def _joined(
     return Found(gradient, batch_stats, memory, losses, parts.labelled, logs)
 
 
-def _linearised(parts: MicroBatches, state: TrainState, batch_stats, part, key):
+def linearised(parts: MicroBatches, state: TrainState, batch_stats, part, key):
     """Losses of a part, their pullback to the model's parameters, new batch_stats."""
 
     def losses_of(model_params):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mtl_jax import parallel
+from mtl_jax import held_out, parallel
 from mtl_jax.gradients import of_batch
 from mtl_jax.micro_batches import MicroBatches
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
@@ -75,10 +75,12 @@ def make_train_step(
         gradient are those of the whole batch; BatchNorm's statistics are those of a micro-batch.
 
     Returns:
-      (state, batch) ─► (state, logs). The given state is donated. `logs` holds float32 scalars:
-      `losses` and `weights` per task, `learned` (the weighting's parameters, as this step used
-      them), `diagnostics` of the weighting, `total`, `gradient_norm`, `learning_rate`, and
-      `updates`, those made so far by each group that is updated asynchronously.
+      (state, batch) ─► (state, logs). A batch for a weighting that `needs_held_out` has held-out
+      examples beside it, see `mtl_jax.held_out.beside`. The given state is donated. `logs` holds
+      float32 scalars: `losses` and `weights` per task, `learned` (the weighting's parameters, as
+      this step used them), `diagnostics` of the weighting, `total`, `gradient_norm`,
+      `learning_rate`, and `updates`, those made so far by each group that is updated
+      asynchronously.
     """
 
     weighting = system.weighting
@@ -91,7 +93,14 @@ def make_train_step(
 
     def step_fn(state: TrainState, batch: Batch):
         key, weighting_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        others: Batch = {}
+        if weighting.needs_held_out:
+            batch, others = held_out.apart(batch)
         parts = MicroBatches(system, batch, key, accumulate, mesh)
+        if others:
+            there = MicroBatches(system, others, jax.random.fold_in(key, 1), accumulate, mesh)
+            rate = schedule(state.step)
+            state = held_out.look_ahead(state, parts, there, rate, weighting_key)
         found = of_batch(state, parts, weighting_key)
         losses, labelled = found.losses, found.labelled
         updates, opt_state = optimizer.update(

@@ -45,12 +45,14 @@ ALLOWED = {
     "mtl_jax.sharing": "system weightings",
     "mtl_jax.micro_batches": "sharing system",
     "mtl_jax.gradients": "micro_batches sharing train_state",
-    "mtl_jax.training": "gradients micro_batches optimizers parallel sharing system train_state",
+    "mtl_jax.held_out": "gradients micro_batches train_state",
+    "mtl_jax.training": "gradients held_out micro_batches optimizers parallel sharing system"
+    " train_state",
     "mtl_jax.evaluation": "metrics parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
-    "mtl_jax.runs": "_options checkpoints evaluation metrics optimizers options parallel system"
-    " tasks train_state training views weightings weights",
+    "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
+    " system tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs",
     "mtl_jax.prediction": "checkpoints layers options pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",

@@ -110,7 +110,7 @@ def one_weighting_of_each_kind() -> list[str]:
     for name in weightings.names():
         method = weightings.kind(name)
         is_gram = issubclass(method, weightings.GramWeighting)
-        if not method.needs_scores:
+        if not (method.needs_scores or method.needs_held_out):
             found.setdefault((method.needs_gradients, is_gram, method.needs_after), name)
     return ["fixed", *found.values()]
 

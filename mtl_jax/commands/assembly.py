@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtl_jax import checkpoints, export, parallel, prediction, system
 from mtl_jax.layers import transformer
 from mtl_jax.pictures import panels
-from mtl_jax.runs import baselines, loop, rules, seeds
+from mtl_jax.runs import baselines, held_out, loop, rules, seeds
 from mtl_jax.runs.workdir import Workdir
 
 
@@ -22,10 +22,14 @@ def dataset(config: ConfigDict) -> tuple[Any, dict[str, dict]]:
 
 
 def train_stream(builder: Any, config: ConfigDict, parts: system.System):
-    """This process's part of the training batches."""
+    """This process's part of the training batches, with held-out ones beside where needed."""
     from input_pipeline import from_config
 
-    return from_config.train_stream(builder, config, _keys(parts), **_process())
+    stream = from_config.train_stream(builder, config, _keys(parts), **_process())
+    if not parts.weighting.needs_held_out:
+        return stream
+    others = from_config.held_out_stream(builder, config, _keys(parts), **_process())
+    return held_out.Beside(stream, others)
 
 
 def eval_stream(builder: Any, config: ConfigDict, parts: system.System):
@@ -68,7 +72,17 @@ def run(
         writer=writer,
         draw=functools.partial(panels.draw, tasks=parts.tasks),
         eval_keys=set(evaluated.specs),
+        held_out_batches=_held_out_batches(builder, config, parts),
     )
+
+
+def _held_out_batches(builder: Any, config: ConfigDict, parts: system.System):
+    """What makes an iterator over the held-out images, for a weighting that scores them."""
+    if not parts.weighting.needs_scores:
+        return None
+    config = config.copy_and_resolve_references()
+    config.eval.split = held_out.SPLIT
+    return eval_stream(builder, config, parts).batches
 
 
 def check_settings(config: ConfigDict, parts: system.System) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, training, views
-from mtl_jax.errors import ConfigError
 from mtl_jax.runs import _signals, plan, progress, selection
 from mtl_jax.runs.evaluations import Evaluations
+from mtl_jax.runs.held_out import Scores, references
 from mtl_jax.runs.results import Results
 from mtl_jax.runs.step_log import StepLog, Writer
 from mtl_jax.runs.workdir import Workdir, WorkdirError
@@ -66,6 +66,8 @@ class Run:
       draw: makes {name: [H, W, 3] uint8} pictures of the first `count` examples of a batch and
         its outputs.
       eval_keys: the labels that the evaluation split has; all that the tasks have by default.
+      held_out_batches: makes a fresh iterator over the held-out images; needed by a weighting that
+        `needs_scores`.
 
     And, made from these: `plan`, what happens at which step; `optimizer` and `schedule`;
     `selection`, which evaluation is the best.
@@ -81,9 +83,15 @@ class Run:
     writer: Writer
     draw: Callable[..., dict[str, np.ndarray]]
     eval_keys: Collection[str] | None = None
+    held_out_batches: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
 
     def __post_init__(self):
-        """Refuses what the run, or its first evaluation, would fail at. Raises ConfigError."""
+        """Refuses what the run, or its first evaluation, would fail at.
+
+        Raises:
+          ConfigError: the config asks for what cannot be.
+          BaselineError: the weighting's single-task runs are not there or cannot be compared with.
+        """
         train, evaluate, tasks = self.config.train, self.config.eval, self.system.tasks
         size = self.stream.shapes["image"][:2]
         self.system.sizes.check(size, where=f"Training images of {size[0]}×{size[1]} pixels")
@@ -105,13 +113,10 @@ class Run:
         )
         if self.system.freezing.parts:
             self._check_frozen_parts()
+        self._references = {}
         if self.system.weighting.needs_scores:
-            raise ConfigError(
-                f"config.weighting.name={self.config.weighting.name}: this method wants every "
-                "task's score on held-out training images after each epoch, which this loop does "
-                "not measure. Use it as a library (docs/weightings.md), or "
-                "fairgrad with max_norm=1, which it is without scores."
-            )
+            directories = self.config.weighting.baselines
+            self._references = references(directories, self.config, tasks)
         known = evaluation.metric_names(
             tasks, [n for n, t in tasks.items() if t.key in (self.eval_keys or [t.key])]
         )
@@ -248,7 +253,7 @@ class Run:
             writer=self.writer,
             results=results,
         )
-        evaluations = self._evaluations(store, results)
+        evaluations, scores = self._evaluations(store, results), self._scores()
         batches = self.stream.batches(step)
         if self.plan.evaluates(step) and not results.has_evaluation(step):
             evaluations.evaluate(step, state)  # killed after saving, before evaluating
@@ -259,6 +264,10 @@ class Run:
             step += 1
             self._profile.after(step, state)
             log.add(step, logs)
+            if scores and scores.due(step):
+                log.flush()
+                state = scores.told(state)
+                log.restart_clock()
             stopping = stop.requested(step, self.plan.log_every)
             save = stopping or self.plan.saves(step)
             if save or self.plan.logs(step):
@@ -273,6 +282,20 @@ class Run:
                 evaluations.evaluate(step, state)
             if save:
                 log.restart_clock()
+
+    def _scores(self) -> Scores | None:
+        """What scores the model on held-out images, for a weighting that needs it."""
+        if not self.system.weighting.needs_scores:
+            return None
+        assert self.held_out_batches is not None  # `assembly.run` opens them
+        return Scores(
+            system=self.system,
+            evaluator=evaluation.Evaluator(self.system, self.mesh, self._tta),
+            batches=self.held_out_batches,
+            references=self._references,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            mesh=self.mesh,
+        )
 
     def _evaluations(self, store, results: Results) -> Evaluations:
         return Evaluations(

@@ -31,7 +31,9 @@ class Weighting:
       needs_after: `after_step` wants the losses of the same batch under the new parameters.
       linear: the weights of `total` do not depend on the losses. Where they do, micro-batches take
         a forward pass first, as the losses are those of the whole batch.
-      needs_scores: `end_epoch` wants the tasks' scores on held-out training data.
+      needs_scores: `end_epoch` wants the tasks' scores on held-out training data. Such a method has
+        the option `baselines`, the directories of the single-task runs to compare with.
+      needs_held_out: `look_ahead` is called before every step, with a batch of held-out examples.
     """
 
     tasks: tuple[str, ...]
@@ -39,6 +41,7 @@ class Weighting:
     needs_gradients: ClassVar[bool] = False
     needs_after: ClassVar[bool] = False
     needs_scores: ClassVar[bool] = False
+    needs_held_out: ClassVar[bool] = False
 
     def __post_init__(self):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -90,6 +93,25 @@ class Weighting:
         """
         raise NotImplementedError
 
+    def held_out_weights(self) -> jax.Array:
+        """[K]: by which held-out losses are added up before `look_ahead`; here 1 each."""
+        return jnp.ones(len(self.tasks), jnp.float32)
+
+    def look_ahead(self, state: Any, slopes: jax.Array, labelled: jax.Array) -> Any:
+        """Called before every step by a train step, for a method that `needs_held_out`.
+
+        Args:
+          state: of the method.
+          slopes: [K], the derivatives of the held-out loss after a step of plain gradient descent
+            by the weights of this step.
+          labelled: [K] bool; all False where none of the held-out examples has a label.
+
+        Returns:
+          The new state, from which the weights of this step are made.
+        """
+        del slopes, labelled
+        return state
+
     def after_step(
         self, state: Any, before: jax.Array, after: jax.Array | None, labelled: jax.Array
     ) -> Any:
@@ -114,7 +136,7 @@ class Weighting:
         labelled: jax.Array,
         scores: jax.Array | None = None,
     ) -> Any:
-        """Called after the last step of an epoch.
+        """Called after the last step of an epoch, and of a method that `needs_scores` once more.
 
         Args:
           state: of the method.
@@ -122,7 +144,7 @@ class Weighting:
             there was none.
           labelled: [K] bool, whether there was any.
           scores: [K], by how many per cent each task is worse than its single-task baseline on
-            held-out training data; None where nothing was evaluated.
+            held-out training data, in the second call, which says nothing else; None in the first.
 
         Returns:
           The new state.

@@ -27,6 +27,10 @@ class PIVRG(GramWeighting):
     >>> weights, _, state = method.solve(params, state, gram, losses, labelled, key)
     >>> print(weights)
     [0.4714 0.3195]
+
+    Attributes:
+      baselines: with what the training loop of this project compares; in another one `end_epoch` is
+        told the scores.
     """
 
     needs_scores = True
@@ -36,6 +40,11 @@ class PIVRG(GramWeighting):
     )
     min_temperature: float = _options.option(
         10.0, "least temperature of the preferences", _options.number(above=0)
+    )
+    baselines: tuple[str, ...] = _options.option(
+        (),
+        "work directories of single-task runs, evaluated on the split 'held_out'",
+        _options.each(_options.text),
     )
     max_norm: float = _options.option(
         1.0, "longest combined gradient of the shared parameters; 0 = off", _options.number(least=0)

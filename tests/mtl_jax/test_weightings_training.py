@@ -139,6 +139,8 @@ def some_steps(trainer, change=lambda data: data) -> list:
 
 def family(name: str) -> str:
     method = weightings.kind(name)
+    if method.needs_held_out:
+        return "held out"
     if issubclass(method, weightings.GramWeighting):
         return "gram"
     return "gradients" if method.needs_gradients else "losses"

@@ -9,7 +9,16 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from input_pipeline import labels
-from mtl_jax import architectures, optimizers, parallel, system, tasks, training, weightings
+from mtl_jax import (
+    architectures,
+    held_out,
+    optimizers,
+    parallel,
+    system,
+    tasks,
+    training,
+    weightings,
+)
 from mtl_jax.configs import common
 from mtl_jax.sharing import task_losses
 
@@ -128,12 +137,19 @@ class Trainer:
 
     def step(self, data: dict[str, np.ndarray]) -> dict:
         """One update; the logs as NumPy."""
+        if self.system.weighting.needs_held_out:
+            data = held_out.beside(data, batch(held_out_seed(int(self.state.step)), ("parts",)))
         self.state, logs = self._step(self.state, parallel.put_batch(self.mesh, data))
         return jax.tree.map(np.asarray, logs)
 
     def params(self) -> dict:
         """The parameters as NumPy."""
         return jax.tree.map(np.asarray, self.state.params)
+
+
+def held_out_seed(step: int) -> int:
+    """Of the batch that a step has beside its own; it has no labels of parts."""
+    return 1000 + step
 
 
 def gradients(params: dict, data: dict[str, np.ndarray]) -> tuple[dict, dict]:
