@@ -9,9 +9,21 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, _options
+from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 
-__all__ = ["PART", "Pyramid", "Tokens", "build", "gives", "image_statistics", "make"]
+__all__ = [
+    "PART",
+    "Published",
+    "Pyramid",
+    "Source",
+    "Tokens",
+    "build",
+    "gives",
+    "image_statistics",
+    "make",
+    "published",
+]
 
 # Of pixels in [0, 1], what torchvision's published weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -40,6 +52,16 @@ def expected_statistics(config) -> dict[str, tuple[float, ...]]:
         "image_mean": getattr(module, "IMAGE_MEAN", IMAGENET_MEAN),
         "image_std": getattr(module, "IMAGE_STD", IMAGENET_STD),
     }
+
+
+def published() -> dict[str, Published]:
+    """{encoder: what its module says of published weights}, of those that have any."""
+    package = sys.modules[__name__]
+    modules = {
+        name: _discovery.load(package, name, key=f"{_KEY}.name")
+        for name in _discovery.names(package)
+    }
+    return {name: m.PUBLISHED for name, m in modules.items() if hasattr(m, "PUBLISHED")}
 
 
 PART = _options.Part(

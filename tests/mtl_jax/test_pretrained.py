@@ -64,15 +64,13 @@ def test_names_and_shapes_are_the_published(name):
     config, module = encoder_of(name)
     init = functools.partial(encoders.build(config).init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
-    leaves = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-    leaves |= {"mean": "running_mean", "var": "running_var"}
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         *layer, last = [key.key for key in path[1:]]
         shape = leaf.shape if last != "kernel" else tuple(leaf.shape[i] for i in (3, 2, 0, 1))
-        found[f"{module.torchvision_name('/'.join(['encoder', *layer]))}.{leaves[last]}"] = shape
-    kept = getattr(module, "CLASSIFIER", ("fc.", "classifier."))
-    assert found == {n: s for n, s in expected.items() if s and not n.startswith(kept)}
+        found[module.PUBLISHED.name("/".join(["encoder", *layer, last]))] = shape
+    unused = module.PUBLISHED.unused
+    assert found == {n: s for n, s in expected.items() if s and not n.startswith(unused)}
 
 
 def joint_config(depth: int = 18, **options):
@@ -155,7 +153,7 @@ def test_every_array_of_a_resnet_is_in_its_place(tmp_path, file, dtype):
     encoder = sum("/encoder/" in name for name in found)
     assert f"Loaded {encoder} of {len(found)} arrays from {tmp_path / file}." in said
     assert "2 of the file are not used, its classifier: fc.weight, fc.bias" in said
-    assert "20 of the file are not used, batch counters" in said
+    assert "20 of the file are not used, not learned: bn1.num_batches_tracked, " in said
     assert f"{len(found) - encoder} keep their initial value, being outside the encoder" in said
 
 

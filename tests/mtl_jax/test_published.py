@@ -1,5 +1,6 @@
 """Fetching published weights by a name: what is asked of the hub, what is checked, what is said."""
 
+import dataclasses
 import hashlib
 import sys
 import types
@@ -11,7 +12,7 @@ import pytest
 import test_safetensors_files as safetensors
 from test_pretrained import joint_config, load, save
 
-from mtl_jax.weights import load as pretrained
+from mtl_jax.encoders import resnet
 from mtl_jax.weights import published
 from mtl_jax.weights.load import PretrainedError
 
@@ -32,7 +33,8 @@ class Hub:
         module = types.ModuleType("huggingface_hub")
         module.hf_hub_download = self.download
         monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-        monkeypatch.setattr(pretrained, "_PUBLISHED_WIDTH", 8)  # that of this hub's networks
+        ours = dataclasses.replace(resnet.PUBLISHED, options={"width": 8})  # this hub's networks
+        monkeypatch.setattr(resnet, "PUBLISHED", ours)
 
     def download(self, repo, file, *, revision):
         self.asked.append((repo, file, revision))
@@ -61,10 +63,10 @@ def test_checks_a_known_checksum_of_a_known_revision(tmp_path, monkeypatch, arra
     hub = Hub(tmp_path, monkeypatch, arrays)
     with pytest.raises(PretrainedError, match="expected 694f673df6520a31"):
         load(joint_config(), name)
-    network = published.NETWORKS["resnet18"]
-    assert hub.asked == [("timm/resnet18.tv_in1k", "model.safetensors", network.revision)]
-    good = published.Network(network.file, network.repo, network.revision, hub.sha256)
-    monkeypatch.setitem(published.NETWORKS, "resnet18", good)
+    source = published.sources()["resnet18"]
+    assert hub.asked == [("timm/resnet18.tv_in1k", "model.safetensors", source.revision)]
+    good = dataclasses.replace(source, sha256=hub.sha256)
+    monkeypatch.setitem(published.sources(), "resnet18", good)
     load(joint_config(), "resnet18")
 
 
