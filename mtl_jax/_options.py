@@ -12,7 +12,6 @@ Where the options are the fields of a frozen dataclass, `option` declares them t
 """
 
 import dataclasses
-import difflib
 import json
 import numbers
 import types
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, did_you_mean
 
 Check = Callable[[Any], str | None]
 
@@ -267,9 +266,7 @@ def _unknown(name: str, options: Iterable[str], owners: Collection[str], key: st
     known = ", ".join(options) or "none"
     if owners:
         return f"{key}.{name} is an option of {', '.join(owners)}. Here there are: {known}."
-    near = difflib.get_close_matches(name, list(options), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{key}.{name} is unknown.{hint} Known: {known}."
+    return f"{key}.{name} is unknown.{did_you_mean(name, options)} Known: {known}."
 
 
 # Checks: value ─► None, or what was expected.

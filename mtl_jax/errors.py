@@ -18,7 +18,20 @@ class ConfigError(UsageError):
     """
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """' Did you mean 'x'?' of the nearest known word; '' if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The known word that is nearest; '' if none is near.
+
+    Args:
+      word: as it was given.
+      known: all that there are.
+      cutoff: how near it has to be, from 0, anything, to 1, the same.
+    """
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
+
+
+def did_you_mean(
+    word: str, known: Iterable[str], *, form: str = "{!r}", cutoff: float = 0.6
+) -> str:
+    """' Did you mean 'x'?' of the nearest known word; '' if none is near. `form` shows the word."""
+    near = nearest(word, known, cutoff=cutoff)
+    return f" Did you mean {form.format(near)}?" if near else ""

@@ -5,13 +5,12 @@ of tasks or of data sets; whoever reads such a section checks what is in it.
 """
 
 import ast
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, nearest
 
 PREFIX = "--config."
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -76,12 +75,12 @@ def _check_may_grow(config: ConfigDict, owner: ConfigDict, path: list[str], name
     may_be = [section.rpartition(".")[2] for section in OPEN if _parent(section) == ".".join(path)]
     # The same name in another section, a similar one here, a similar one there, or all there is.
     everywhere = {key.rpartition(".")[2]: key for key in keys(config)}
-    here = difflib.get_close_matches(name, [*owner, *may_be], n=1)
-    there = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8)
+    here = nearest(name, [*owner, *may_be])
+    there = nearest(name, everywhere, cutoff=0.8)
     if name in everywhere or (there and not here):
-        hint = f"Did you mean {everywhere[there[0]]!r}?"
+        hint = f"Did you mean {everywhere[there]!r}?"
     elif here:
-        hint = f"Did you mean {'.'.join([*path, here[0]])!r}?"
+        hint = f"Did you mean {'.'.join([*path, here])!r}?"
     else:
         hint = f"{where} has {', '.join(owner)}."
     raise ConfigError(f"{PREFIX}{'.'.join([*path, name])}: {where} has no key {name!r}. {hint}")

@@ -7,7 +7,6 @@ is a `release.ReleaseBuilder`. A module whose configurations are not listed befo
 """
 
 import contextlib
-import difflib
 import fcntl
 import functools
 import importlib
@@ -21,7 +20,7 @@ from collections.abc import Iterator
 from input_pipeline import integrity, provenance
 from input_pipeline._messages import say
 from input_pipeline._tensorflow import tfds
-from input_pipeline.errors import DatasetError
+from input_pipeline.errors import DatasetError, did_you_mean
 
 __all__ = ["DatasetError", "fingerprint", "load", "names", "prepare"]
 
@@ -193,8 +192,7 @@ def _own_dir(builder: tfds.core.DatasetBuilder) -> str:
 
 
 def _unknown(what: str, name: str, available: list[str]) -> str:
-    near = difflib.get_close_matches(name, available, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, available)
     return f"There is no {what} {name!r}.{hint} Available: {', '.join(available) or 'none'}."
 
 

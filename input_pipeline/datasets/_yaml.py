@@ -4,7 +4,6 @@ The file may come from anywhere: its size, depth and aliases are bounded, and a 
 more than a line of it.
 """
 
-import difflib
 import math
 import os
 import reprlib
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from input_pipeline.errors import DatasetError
+from input_pipeline.errors import DatasetError, did_you_mean
 
 _MOST_BYTES = 256 * 1024
 _MOST_ALIASES = 100
@@ -102,8 +101,7 @@ class Section:
         self._values = values
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(str(name)[:100], known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(str(name)[:100], known)
                 raise DatasetError(
                     f"{file}: {where}{str(name)[:100]} is not known.{hint} Known: "
                     f"{', '.join(known)}."

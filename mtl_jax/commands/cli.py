@@ -1,7 +1,6 @@
 """The command line of `main.py` and `mtl`: flags, which command they start, the exit status."""
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 
 import mtl_jax
 from mtl_jax import overrides
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import UsageError, did_you_mean
 
 COMMANDS = {
     "train": "train, or go on with, the run in --workdir; what is done without a command",
@@ -203,12 +202,11 @@ def _parse(flags: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
         return given
     name = unknown[0].partition("=")[0]
     known = [option for action in flags._actions for option in action.option_strings]
-    near = difflib.get_close_matches(name, known, n=1)
+    hint = did_you_mean(name, known, form="{}")
     if "." in name:
-        near = [f"--config.{name.lstrip('-')}"]
-    hint = f"Did you mean {near[0]}?" if near else f"`{flags.prog} --help` lists the flags."
+        hint = f" Did you mean --config.{name.lstrip('-')}?"
     what = "flag" if name.startswith("-") else "argument"
-    raise UsageError(f"Unknown {what} {name}. {hint}")
+    raise UsageError(f"Unknown {what} {name}.{hint or f' `{flags.prog} --help` lists the flags.'}")
 
 
 def _command(given: argparse.Namespace) -> str:
@@ -216,10 +214,9 @@ def _command(given: argparse.Namespace) -> str:
     said = [name for name in (given.command, given.mode, given.sweep and "sweep") if name]
     for name in said:
         if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"There is no command {name!r}.{hint} Expected one of {', '.join(COMMANDS)}."
+                f"There is no command {name!r}.{did_you_mean(name, COMMANDS)} Expected one of "
+                f"{', '.join(COMMANDS)}."
             )
     if given.sweep and (given.config or set(said) != {"sweep"}):
         raise UsageError("--sweep takes neither --config nor --mode; its rows say both.")

@@ -1,6 +1,5 @@
 """The config that is asked for: by a name, by a file, or of the run in a work directory."""
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -12,7 +11,7 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, configs
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, did_you_mean
 from mtl_jax.runs import workdir
 
 SHIPPED = Path(next(iter(configs.__path__))).resolve()
@@ -91,8 +90,7 @@ def _module(name: str) -> ModuleType:
 
 def _unknown(name: str) -> str:
     available = names()
-    near = difflib.get_close_matches(name, available, n=1)
-    hint = f" Did you mean --config={near[0]}?" if near else ""
+    hint = did_you_mean(name, available, form="--config={}")
     return (
         f"There is no config {name!r}.{hint} This project's are {', '.join(available)}, with "
         "'<name>:<protocol>' for one of their protocols; a file of one's own ends in .py."

@@ -1,11 +1,10 @@
 """Runs the rows of a study, each in a process of its own, or lists them with their cost."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commands import config as configuration
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import UsageError, did_you_mean
 from mtl_jax.runs import workdir
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.studies import sweeps
@@ -72,10 +71,8 @@ def file(name: str) -> Path:
         if not path.stem.startswith("_")
     }
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise SweepError(
-            f"--sweep={name}: there is no such study.{hint} Known: {', '.join(known)}; a file of "
-            "one's own ends in .py."
+            f"--sweep={name}: there is no such study.{did_you_mean(name, known)} Known: "
+            f"{', '.join(known)}; a file of one's own ends in .py."
         )
     return known[name]

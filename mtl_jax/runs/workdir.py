@@ -4,7 +4,6 @@ Writes are atomic, but for the lines that are appended to training.jsonl.
 """
 
 import contextlib
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, did_you_mean
 from mtl_jax.runs import _locks, checks, files, rules
 from mtl_jax.runs.files import WorkdirError as WorkdirError
 from mtl_jax.runs.files import flatten, from_json, to_json, write_json, write_text
@@ -292,6 +291,5 @@ class Workdir:
         if not found:
             return "Train one first, or give the directory of one."
         shown = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
-        near = difflib.get_close_matches(self.path.name, found, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        return f"{hint}{self.path.parent} has {shown}."
+        hint = did_you_mean(self.path.name, found, cutoff=0.5)
+        return f"{hint} {self.path.parent} has {shown}.".lstrip()
