@@ -46,6 +46,7 @@ def test_published_rows_say_where_they_are_from():
     assert all("| recalled | recalled: " in line for line in text.splitlines()[3:])
 
 
+TYPES = {"semseg": "segmentation", "depth": "depth"}
 METRICS = {
     "semseg/miou": 0.5,
     "semseg/pixel_accuracy": 0.8,
@@ -67,6 +68,10 @@ def finished(directory, row: str, factor: float, seed: int, *, unconverged=None)
     }
     results = {"finished": True, "steps": 50, "train_seconds": 10.0, "mean_of_last_10": found}
     (home / "results.json").write_text(json.dumps(results))
+    config: dict = {section: {} for section in ("data", "model", "train", "eval")}
+    config |= {section: {"name": "x"} for section in ("weighting", "optimizer", "schedule")}
+    config |= {"tasks": {name: {"type": TYPES[name]} for name in tasks}}
+    (home / "config.json").write_text(json.dumps(config))
     logged = {"step": 50, "train_seconds": 10.0}
     if unconverged is not None:
         logged |= {"weighting/unconverged": unconverged, "weighting/ascents": 0.0}
@@ -104,7 +109,7 @@ def test_delta_of_all_protocols():
     base = dict(METRICS)
     found = {name: 1.1 * value for name, value in METRICS.items()}
     # +10 % of two metrics where more is better, and of two where less is.
-    assert balancing.deltas(found, base) == pytest.approx(
+    assert balancing.deltas(found, base, TYPES) == pytest.approx(
         {"one_metric_per_task": 0.0, "mean_within_tasks": 0.0, "mean_over_metrics": 0.0}
     )
 

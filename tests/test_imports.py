@@ -53,7 +53,7 @@ ALLOWED = {
     "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
     " system tasks train_state training views weightings weights",
-    "mtl_jax.studies": "metrics options runs",
+    "mtl_jax.studies": "metrics options runs tasks",
     "mtl_jax.prediction": "checkpoints layers options pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",

@@ -21,10 +21,11 @@ from mtl_jax.metrics.instances import instance_metrics as instance_metrics
 from mtl_jax.metrics.instances import instance_sums as instance_sums
 from mtl_jax.metrics.instances import offset_metrics as offset_metrics
 from mtl_jax.metrics.instances import offset_sums as offset_sums
+from mtl_jax.metrics.names import is_member as is_member
+from mtl_jax.metrics.names import is_variant as is_variant
 from mtl_jax.metrics.normals import normals_metrics as normals_metrics
 from mtl_jax.metrics.normals import normals_sums as normals_sums
 from mtl_jax.metrics.relative import DELTA_PROTOCOLS as DELTA_PROTOCOLS
-from mtl_jax.metrics.relative import TABLED as TABLED
 from mtl_jax.metrics.relative import delta_m as delta_m
 from mtl_jax.metrics.segmentation import confusion_matrix as confusion_matrix
 from mtl_jax.metrics.segmentation import iou_from_confusion as iou_from_confusion

@@ -8,19 +8,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-# What the tables of multi-task papers compare, by metric: which direction is better.
-TABLED = {
-    "miou": "max",
-    "pixel_accuracy": "max",
-    "abs": "min",
-    "rel": "min",
-    "mean": "min",
-    "median": "min",
-    "within_11.25": "max",
-    "within_22.5": "max",
-    "within_30": "max",
-}
-
 
 def delta_m(
     protocol: str,

@@ -192,19 +192,20 @@ def _published(run: Run, metric: str) -> list[float]:
 
 
 def classes(run: Run) -> list[Block]:
-    """IoU by class and the confusion matrix of one run."""
+    """Metrics by class and the confusion matrix of one run."""
     (part, *others) = run.each
     found: list[Block] = []
     best = part.workdir.read_best_evaluation()
     if others:
         found.append(Text(f"Classes and pictures are of {part.name}."))
     for task, counts in best.get("confusion", {}).items() if part.tasks else ():
-        names = part.tasks[task].class_names  # type: ignore[attr-defined]
-        metrics = part.values(BEST).mean
-        iou = {name: metrics.get(f"{task}/iou/{name}", np.nan) for name in names}
-        iou = dict(sorted(iou.items(), key=lambda item: -np.nan_to_num(item[1], nan=-1.0)))
-        svg = charts.bars(iou, x_label="IoU")
-        found.append(Figure(file_name(run.name, "iou", task), svg, f"{task}: IoU by class"))
+        names = part.tasks[task].class_names
+        for metric, title in part.tasks[task].by_class.items():
+            values = part.values(BEST).mean
+            each = {name: values.get(f"{task}/{metric}/{name}", np.nan) for name in names}
+            each = dict(sorted(each.items(), key=lambda item: -np.nan_to_num(item[1], nan=-1.0)))
+            svg, place = charts.bars(each, x_label=title), file_name(run.name, metric, task)
+            found.append(Figure(place, svg, f"{task}: {title} by class"))
         svg = charts.confusion(np.asarray(counts), names)
         title = f"{task}: confusion matrix, fractions of each true class"
         found.append(Figure(file_name(run.name, "confusion", task), svg, title, large=True))

@@ -269,12 +269,18 @@ def stored_evaluations(study: Study) -> list[Table]:
 
 
 def classes(study: Study) -> list[Table]:
-    """IoU by class, of the best evaluation; a table for each task that has classes."""
+    """Metrics by class, of the best evaluation; a table for each task that has such."""
     tables = []
     found = {run.name: run.values(BEST) for run in study.runs}
-    names = dict.fromkeys(m for values in found.values() for m in values.mean if "/iou/" in m)
-    for task in dict.fromkeys(name.partition("/")[0] for name in names):
-        own = [name for name in names if name.startswith(f"{task}/iou/")]
+    names = dict.fromkeys(m for v in found.values() for m in v.mean if metrics.is_member(m))
+    titles = {
+        f"{name}/{metric}/": f"{name}: {title}"
+        for run in study.runs
+        for name, task in run.tasks.items()
+        for metric, title in task.by_class.items()
+    }
+    for family, title in titles.items():
+        own = [name for name in names if name.startswith(family)]
         having = {run: v for run, v in found.items() if any(name in v.mean for name in own)}
         rows = []
         for metric in own:
@@ -284,17 +290,17 @@ def classes(study: Study) -> list[Table]:
             for run, value in values.items():
                 text = NONE if value is None else f"{value:.3f}"
                 cells.append(Strong(text) if run in champion else text)
-            rows.append([metric.removeprefix(f"{task}/iou/"), *cells])
-        caption = f"{task}: IoU by class, best evaluation"
-        tables.append(Table(["class", *having], rows, caption))
+            rows.append([metric.removeprefix(family), *cells])
+        caption = f"{title} by class, best evaluation"
+        tables += [Table(["class", *having], rows, caption)] if rows else []
     return tables
 
 
 def all_metrics(run: Run) -> list[Table]:
-    """Every metric of one run but the IoU of single classes, by the reports that can differ."""
+    """Every metric of one run but those of single classes, by the reports that can differ."""
     values = {report: run.values(report) for report in _reports([run])}
     values = {report: found for report, found in values.items() if found.mean}
-    names = dict.fromkeys(m for v in values.values() for m in v.mean if "/iou/" not in m)
+    names = dict.fromkeys(m for v in values.values() for m in v.mean if not metrics.is_member(m))
     rows = [
         [name, *(plus_minus(v.mean.get(name), v.std.get(name)) for v in values.values())]
         for name in names

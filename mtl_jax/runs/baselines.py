@@ -88,7 +88,7 @@ def directions(
 
     Returns:
       (one of each task: `chosen`, by default each task's headline; several of each task: what the
-      field's tables have, `metrics.TABLED`, or the headline where they have none of its metrics).
+      field's tables have, `Task.tabled`, or the headline where none of these was measured).
 
     Raises:
       ConfigError: `chosen` has another form.
@@ -99,7 +99,7 @@ def directions(
             continue
         metric, direction = task.headline
         headlines[f"{name}/{metric}"] = direction
-        tabled = {f"{name}/{m}": d for m, d in metrics.TABLED.items() if f"{name}/{m}" in found}
+        tabled = {f"{name}/{m}": d for m, d in task.tabled.items() if f"{name}/{m}" in found}
         several |= tabled or {f"{name}/{metric}": direction}
     return check_delta_metrics(chosen) or headlines, several
 

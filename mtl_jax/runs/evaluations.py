@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mtl_jax.evaluation import Evaluator
+from mtl_jax.metrics.names import is_member
 from mtl_jax.runs import files, image_metrics, progress
 from mtl_jax.runs.results import Results
 from mtl_jax.runs.step_log import Writer
@@ -91,4 +92,4 @@ class Evaluations:
 
 def _tag(metric: str) -> str:
     """TensorBoard groups by what is before the first stroke: single classes would hide the rest."""
-    return f"eval_by_class/{metric}" if "/iou/" in metric else f"eval/{metric}"
+    return f"eval_by_class/{metric}" if is_member(metric) else f"eval/{metric}"

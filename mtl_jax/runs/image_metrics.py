@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mtl_jax.evaluation import Images
+from mtl_jax.tasks import Task
 
 WORST = "worst"  # pictures are called worst_<task>_<rank>
 
@@ -21,7 +22,7 @@ class ImageMetrics:
 
     def __init__(
         self,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         draw: Callable[[dict, dict], dict[str, np.ndarray]],
         *,
         keep: int,
@@ -53,8 +54,8 @@ class ImageMetrics:
                 found = task.metrics(jax.tree.map(lambda x, i=i: x[i], sums))
                 value = found[task.headline[0]] if images.finite[name][i] else np.nan
                 self._values[name].append(value)
-            if isinstance(sums, Mapping) and "confusion" in sums:
-                counts = sums["confusion"].sum(axis=0)[:-1]  # the last row, of other ids, is empty
+            counts = task.confusion(jax.tree.map(lambda x: x.sum(axis=0), sums))
+            if counts is not None:
                 self._confusion[name] = self._confusion.get(name, 0) + counts
 
     def on_batch(self, batch: dict[str, np.ndarray], outputs: dict[str, Any]) -> None:

@@ -10,11 +10,8 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax.errors import ConfigError
+from mtl_jax.metrics.names import is_member, is_variant
 from mtl_jax.runs.words import duration
-
-# Metrics beside those of the same name without it: too many for a line.
-_VARIANTS = ("_per_image", "_thesis")
-
 
 # The progress line that the terminal's cursor stands on.
 _unfinished = ""
@@ -68,7 +65,7 @@ def evaluation(
     say(f"evaluation at step {step}{found}")
     lines: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        if value == value and not ("iou/" in name or name.endswith(_VARIANTS)):
+        if value == value and not (is_member(name) or is_variant(name)):
             task, _, metric = name.rpartition("/")
             lines.setdefault(task, []).append(f"{metric} {value:.4g}")
     width = max(map(len, lines), default=0)

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
+from mtl_jax.metrics.names import is_member
 from mtl_jax.runs.words import plus_minus
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
@@ -119,7 +120,7 @@ def table(summary: Mapping[str, Any]) -> str:
     """The results of `aggregate` as text: a row for each metric but the IoU of single classes."""
     columns = [(summary[report]["metrics"], summary[report]["std"]) for report in ("best", "last")]
     columns.append((summary["mean_of_last_10"], summary["mean_of_last_10_std"]))
-    names = [name for name in columns[0][0] if "/iou/" not in name]
+    names = [name for name in columns[0][0] if not is_member(name)]
     width = max(map(len, ["metric", *names]))
     seeds = ", ".join(map(str, summary["seeds"]))
     lines = [

@@ -68,7 +68,7 @@ def build(evaluate: Any, headlines: Mapping[str, str], known: Collection[str]) -
         )
     if metric not in known:
         hint = did_you_mean(metric, known)
-        shown = ", ".join(sorted(name for name in known if "iou/" not in name))
+        shown = ", ".join(sorted(name for name in known if not metrics.is_member(name)))
         raise ConfigError(
             f"config.eval.selection={metric!r} is no metric of this run on "
             f"{evaluate.split!r}.{hint} Expected one of: {shown or 'none, as nothing is labelled'}."

@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import metrics
-from mtl_jax.metrics.relative import DELTA_PROTOCOLS, TABLED
+from mtl_jax import metrics, tasks
+from mtl_jax.metrics import DELTA_PROTOCOLS
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.sweeps import SweepError
 
 ALONE, FIXED = "only_", "fixed_"
-HEADLINES = {"miou": "max", "rel": "min", "mean": "min"}  # one metric of each kind of task
 REPORT = "mean_of_last_10"
 PUBLISHED = Path(__file__).resolve().parent / "published_balancing.csv"
 BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
@@ -57,12 +56,18 @@ def mean_ranks(
     return {name: float(np.mean(found)) for name, found in ranks.items()}
 
 
-def tabled(found: Mapping[str, float]) -> dict[str, str]:
-    """{'<task>/<metric>': direction} of what the field's tables compare, if it was measured."""
+def tabled(found: Mapping[str, float], types: Mapping[str, str]) -> dict[str, str]:
+    """{'<task>/<metric>': direction} of what the field's tables compare, if it was measured.
+
+    Args:
+      found: {'<task>/<metric>': value}.
+      types: {task: its type}.
+    """
     return {
-        name: TABLED[name.partition("/")[2]]
-        for name in found
-        if name.partition("/")[2] in TABLED and math.isfinite(found[name])
+        f"{task}/{metric}": direction
+        for task, type_name in types.items()
+        for metric, direction in tasks.tabled(type_name).items()
+        if math.isfinite(found.get(f"{task}/{metric}", math.nan))
     }
 
 
@@ -70,7 +75,8 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     """What a finished row left, of one seed.
 
     Returns:
-      {'metrics', 'seconds_per_step', 'unconverged' and 'ascents': shares of the steps, or None}.
+      {'metrics', 'types': {task: its type}, 'seconds_per_step', 'unconverged' and 'ascents': shares
+      of the steps, or None}.
 
     Raises:
       SweepError: the row is not finished.
@@ -87,6 +93,7 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     }
     return {
         "metrics": results[REPORT],
+        "types": {name: task["type"] for name, task in home.read_config()["tasks"].items()},
         "seconds_per_step": results["train_seconds"] / results["steps"],
     } | shares
 
@@ -101,10 +108,17 @@ def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[st
     return found
 
 
-def deltas(found: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    """{protocol: Δm} by all protocols, of the metrics that both have."""
-    several = {name: way for name, way in tabled(found).items() if name in tabled(base)}
-    single = {n: way for n, way in several.items() if n.partition("/")[2] in HEADLINES}
+def deltas(
+    found: Mapping[str, float], base: Mapping[str, float], types: Mapping[str, str]
+) -> dict[str, float]:
+    """{protocol: Δm} by all protocols, of the metrics that both have; arguments as of `tabled`.
+
+    Where a protocol takes one metric of each task, it is the first that is tabled.
+    """
+    both = tabled(base, types)
+    several = {name: way for name, way in tabled(found, types).items() if name in both}
+    first = {name.partition("/")[0]: name for name in reversed(several)}
+    single = {name: several[name] for name in first.values()}
     return {
         protocol: metrics.delta_m(
             protocol, found, base, single if protocol == "one_metric_per_task" else several
@@ -122,7 +136,10 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
     found = {name: [read(directory, name, seed) for seed in seeds] for name in methods}
     bases = [baselines(directory, alone, seed) for seed in seeds]
     changes = {
-        name: [deltas(run["metrics"], base) for run, base in zip(runs, bases, strict=True)]
+        name: [
+            deltas(run["metrics"], base, run["types"])
+            for run, base in zip(runs, bases, strict=True)
+        ]
         for name, runs in found.items()
     }
     over_all = {n: float(np.mean([c["mean_over_metrics"] for c in changes[n]])) for n in methods}
@@ -131,7 +148,7 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
     if grid:  # of the grid the best one alone is a row, and says that it was chosen
         kept.append(min(grid, key=over_all.__getitem__))
     means = {n: _means([run["metrics"] for run in found[n]]) for n in kept}
-    common = tabled(means[kept[0]])
+    common = tabled(means[kept[0]], found[kept[0]][0]["types"])
     ranks = mean_ranks(means, common)
     lines = [
         "| weighting | "

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mtl_jax import _discovery, _options
 from mtl_jax._options import Option, text
 from mtl_jax.errors import ConfigError
+from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
 COMMON = {"key": Option(None, "the batch's key of its labels; None: the task's name", text)}
@@ -27,6 +28,18 @@ def headline(type_name: str) -> tuple[str, str]:
       ConfigError: there is no such type.
     """
     return _discovery.load(sys.modules[__name__], type_name, key="type").HEADLINE
+
+
+def tabled(type_name: str) -> dict[str, str]:
+    """{metric: 'max' or 'min'} of what the field's tables compare of a task of that type.
+
+    The metric that stands for the task comes first.
+
+    Raises:
+      ConfigError: there is no such type.
+    """
+    module = _discovery.load(sys.modules[__name__], type_name, key="type")
+    return dict(getattr(module, "TABLED", [module.HEADLINE]))
 
 
 def postprocess_all(
@@ -79,7 +92,10 @@ def build(config_tasks: Any, label_specs: Mapping[str, Mapping[str, Any]]) -> di
             sys.modules[__name__], options.pop(PART.by), key=f"{key}.{PART.by}"
         )
         options = ConfigDict(options)
-        tasks[name] = module.build(name, options, label_specs.get(options.key or name))
+        options.key = options.key or name
+        spec = label_specs.get(options.key)
+        _specs.expect_kind(name, options.key, spec, module.KINDS)
+        tasks[name] = module.build(name, options, spec)
     return {name: _join(task, tasks) for name, task in tasks.items()}
 
 

@@ -1,5 +1,8 @@
 """What every task type is derived from."""
 
+import io
+import math
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +29,12 @@ class Task:
       classification: whether its loss is a cross-entropy, the negative log-likelihood of a class,
         and not a regression; the weighting by Kendall et al. weighs the two differently.
       needs: the tasks without whose maps this one cannot be post-processed.
+      class_names: of a map of classes; () of others.
+      by_class: {metric: its title}, of which `metrics` has '<metric>/<class>' for each class. More
+        is better.
+      absent: the label that means "unknown"; a batch without `key` has no other.
+      label_dtype: that `labels` come in.
+      label_channels: of a label; () of one number per pixel.
     """
 
     name: str
@@ -34,38 +43,60 @@ class Task:
     headline: tuple[str, str]
     classification: bool
     needs: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    by_class: Mapping[str, str] = types.MappingProxyType({})
+    absent: float = 0.0
+    label_dtype: DTypeLike = jnp.float32
+    label_channels: tuple[int, ...] = ()
+
+    @property
+    def tabled(self) -> Mapping[str, str]:
+        """{metric: 'max' or 'min'} of what the field's tables compare, and with them Δm.
+
+        The metric that stands for the task comes first. By default it is the headline alone.
+        """
+        return dict([self.headline])
 
     def join(self, tasks: "Mapping[str, Task]") -> "Task":
         """The task, once all are built; a task that `needs` others may look something up there."""
         del tasks
         return self
 
-    def labels(
-        self,
-        batch: Mapping[str, jax.Array],
-        absent: float,
-        dtype: DTypeLike,
-        channels: tuple[int, ...] = (),
-    ) -> jax.Array:
-        """`batch[key]`, [B, H, W, *channels]; all `absent` if the batch has no such labels.
+    def labels(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """`batch[key]`, [B, H, W, *label_channels]; all `absent` if the batch has no such labels.
 
         Raises:
           ValueError: they have another shape.
         """
-        shape = (*batch["image"].shape[:3], *channels)
+        shape = (*batch["image"].shape[:3], *self.label_channels)
         if self.key not in batch:
-            return jnp.full(shape, absent, dtype)
+            return jnp.full(shape, self.absent, self.label_dtype)
         found = batch[self.key]
         _specs.expect_shape(self.name, f"batch[{self.key!r}]", found.shape, shape)
-        return found.astype(dtype)
-
-    def mask(self, targets: Any, valid: jax.Array) -> jax.Array:
-        """[B, H, W] bool, the pixels that count. Arguments as of `loss`."""
-        raise NotImplementedError
+        return found.astype(self.label_dtype)
 
     def targets(self, batch: Mapping[str, jax.Array]) -> Any:
-        """What the loss and the metrics compare with; nothing valid if the batch lacks `key`."""
-        raise NotImplementedError
+        """What the loss and the metrics compare with, by default the `labels`.
+
+        Nothing of it is valid if the batch lacks `key`.
+        """
+        return self.labels(batch)
+
+    def mask(self, targets: Any, valid: jax.Array) -> jax.Array:
+        """[B, H, W] bool, the pixels that count, by default whose label is not `absent`.
+
+        A NaN that is not the absent label itself counts: it reaches loss and metrics, which become
+        NaN. Arguments as of `loss`.
+        """
+        known = ~jnp.isnan(targets) if math.isnan(self.absent) else targets != self.absent
+        if self.label_channels:
+            known = jnp.any(known, axis=-1)
+        return known & valid[:, None, None]
+
+    def check(self, prediction: jax.Array, labels: jax.Array) -> None:
+        """Raises ValueError if a prediction is not [B, H, W, channels] of labels [B, H, W, ...]."""
+        shape = (*labels.shape[:3], self.channels)
+        _specs.expect_shape(self.name, "prediction", prediction.shape, shape)
 
     def labelled(self, targets: Any, valid: jax.Array) -> jax.Array:
         """Bool scalar: whether any pixel counts. Arguments as of `loss`."""
@@ -94,8 +125,16 @@ class Task:
         raise NotImplementedError
 
     def metrics(self, sums: Any) -> dict[str, float]:
-        """Metrics by name, without the task's, of the summed-up split. NaN: nothing was valid."""
+        """Metrics by name, without the task's, of the summed-up split. NaN: nothing was valid.
+
+        What a name is like says where the metric is shown, see `mtl_jax.metrics.names`.
+        """
         raise NotImplementedError
+
+    def confusion(self, sums: Any) -> np.ndarray | None:
+        """[C, C] pixels of the true class (row) that were taken for a class; None by default."""
+        del sums
+        return None
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """[B, H, W, ...] maps by name; the one called like the task is its picture and its file.
@@ -121,16 +160,23 @@ class Task:
         raise NotImplementedError
 
     def from_average(self, average: jax.Array) -> jax.Array:
-        """[B, H, W, C]: the prediction that `postprocess` turns into what [B, H, W, K] says."""
-        raise NotImplementedError
+        """[B, H, W, C]: the prediction that `postprocess` turns into what [B, H, W, K] says.
+
+        By default the average itself.
+        """
+        return average
 
     def visualize(self, value: Any) -> np.ndarray:
         """[H, W, 3] uint8, from one example of its map or of its target."""
         raise NotImplementedError
 
     def panel(self, image: np.ndarray, value: np.ndarray) -> maps.Panel:
-        """One map laid over its [H, W, 3] uint8 image, with what explains the colours."""
-        raise NotImplementedError
+        """One map laid over its [H, W, 3] uint8 image, with what explains the colours.
+
+        By default what `visualize` draws over the photograph without its colours.
+        """
+        picture = maps.lay_over(image, self.visualize(value))
+        return maps.Panel(self.name, picture, opacity=maps.OPACITY)
 
     def error_panel(self, value: np.ndarray, target: Any) -> maps.Panel | None:
         """How far one map is from its target, for pictures of validation; None by default."""
@@ -140,14 +186,17 @@ class Task:
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """(file contents, suffix such as '.png', remark) of one map.
 
-        The remark is '' or says what the file could not hold.
+        The remark is '' or says what the file could not hold. By default float32 .npy.
         """
-        raise NotImplementedError
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(value, np.float32))
+        return buffer.getvalue(), ".npy", ""
 
     def describe(self) -> dict[str, Any]:
         """JSON-able facts for programs that read its map and know nothing of this project.
 
         `kind` is what the values mean, `file` the form in which `encode` writes them, one of those
-        that serving/run_saved_model.py lists; further keys as the kind needs them.
+        that serving/run_saved_model.py lists; further keys as the kind needs them. By default the
+        class's name, and 'npy'.
         """
-        raise NotImplementedError
+        return {"kind": type(self).__name__.lower(), "file": "npy"}

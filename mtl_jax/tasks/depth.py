@@ -5,7 +5,6 @@ for whichever quantity the labels hold.
 """
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,6 @@ from mtl_jax import losses, metrics
 from mtl_jax._options import Option, number, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
 LOSSES = {"l1": losses.l1, "l2": losses.l2, "berhu": losses.berhu}
@@ -39,6 +37,7 @@ OPTIONS = {
 }
 # Reports A and B choose by it, as the depth half of their multitask score.
 HEADLINE = ("si_log_rmse", "min")
+TABLED = {"rel": "min", "abs": "min"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +97,15 @@ class Depth(Task):
 
     channels = 1
     headline = HEADLINE
+    tabled = TABLED
     classification = False
 
-    def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """[B, H, W] float32 depth; all `invalid` if the batch has no such labels."""
-        return self.labels(batch, self.invalid, jnp.float32)
+    @property
+    def absent(self) -> float:
+        return self.invalid
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         mask = self.mask(targets, valid)
         error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
@@ -121,7 +121,7 @@ class Depth(Task):
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         mask = self.mask(targets, valid)
         return metrics.depth_sums(targets, self.postprocess(prediction)[self.name], mask)
 
@@ -165,9 +165,7 @@ class Depth(Task):
     def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
         """Metric depth as a 16-bit PNG in millimetres, anything else as float32 .npy."""
         if not self._metric:
-            buffer = io.BytesIO()
-            np.save(buffer, np.asarray(value, np.float32))
-            return buffer.getvalue(), ".npy", ""
+            return super().encode(value)
         contents, clipped = visualization.encode_depth_png(value)
         limit = visualization.MAX_DEPTH_MILLIMETRES / 1000
         remark = (
@@ -195,29 +193,20 @@ class Depth(Task):
         logarithmic = self.kind == "depth" and low > 0
         return visualization.DepthScale(low, high, self.unit, logarithmic)
 
-    def _check(self, prediction, targets):
-        _specs.expect_shape(self.name, "prediction", prediction.shape, (*targets.shape, 1))
-
-    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        known = ~jnp.isnan(targets) if math.isnan(self.invalid) else targets != self.invalid
-        return known & valid[:, None, None]
-
 
 def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Depth:
     """Builds the task `name`.
 
     Args:
       name: of the task.
-      options: `config.tasks.<name>`: `key` and `OPTIONS`. What they say about range, mean and
+      options: `config.tasks.<name>`: `key`, set, and `OPTIONS`. What they say about range, mean and
         stddev goes before what `spec` says.
       spec: the data set's LabelSpec of the task's key as a dict, or None if it has no such key.
 
     Raises:
       ConfigError: a fact that the normalisation needs is missing.
     """
-    key = options.key or name
-    _specs.expect_kind(name, key, spec, KINDS)
-    spec = spec or {"kind": "depth", "unit": "m"}
+    key, spec = options.key, spec or {"kind": "depth", "unit": "m"}
     facts = {
         "range": options.range or spec.get("valid_range"),
         "mean": spec.get("mean") if options.mean is None else options.mean,

@@ -1,7 +1,6 @@
 """Instances: the offset of every pixel from the centroid of the instance that it belongs to."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from mtl_jax._segments import Segments
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import instances as instance_drawing
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
 OPTIONS = {
@@ -29,6 +27,7 @@ OPTIONS = {
         clustering.MIN_VOTES, "of a centre, see mtl_jax.clustering.vote", number(above=0)
     ),
 }
+KINDS = ("instances",)
 HEADLINE = ("rms", "min")
 
 
@@ -47,6 +46,7 @@ class Offsets(Task):
     channels = 2
     headline = HEADLINE
     classification = False
+    label_dtype = jnp.int32
 
     def targets(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Offsets from the centroids of what each image shows of its instances (report E).
@@ -58,7 +58,7 @@ class Offsets(Task):
           [B, H, W, 2] float32, (row, column) of the pixel minus those of the instance's centroid,
           0 outside the mask. All of it is empty if the batch has no such labels.
         """
-        ids = self.labels(batch, 0, jnp.int32)
+        ids = self.labels(batch)
         if self.key not in batch:
             return _targets(ids, jnp.zeros((*ids.shape, 2), jnp.float32))
         return _targets(ids, centroid_offsets(ids))
@@ -70,7 +70,7 @@ class Offsets(Task):
         self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
     ) -> jax.Array:
         """Σ |m·ŷ − y| over both channels / (Σ m + 10⁻⁴), over the global batch (report E)."""
-        self._check(prediction, targets)
+        self.check(prediction, targets["offsets"])
         distance = losses.l1_per_pixel(prediction.astype(jnp.float32), targets["offsets"])
         return losses.sum_over_count(distance, self.mask(targets, valid))
 
@@ -81,7 +81,7 @@ class Offsets(Task):
     def metric_sums(
         self, prediction: jax.Array, targets: Mapping[str, jax.Array], valid: jax.Array
     ) -> dict[str, jax.Array]:
-        self._check(prediction, targets)
+        self.check(prediction, targets["offsets"])
         offsets, mask = prediction.astype(jnp.float32), self.mask(targets, valid)
         return metrics.offset_sums(targets["offsets"], offsets, mask, valid)
 
@@ -98,9 +98,6 @@ class Offsets(Task):
         offsets = prediction.astype(jnp.float32) / zoom
         return offsets * jnp.float32([1, -1]) if mirrored else offsets
 
-    def from_average(self, average: jax.Array) -> jax.Array:
-        return average
-
     def visualize(self, value: Any) -> np.ndarray:
         """Colours of the directions and lengths; black outside the instances of a target."""
         if isinstance(value, Mapping):
@@ -113,18 +110,8 @@ class Offsets(Task):
         picture = visualization.blend(visualization.grey(image), self.visualize(value))
         return visualization.Panel(self.name, picture)
 
-    def encode(self, value: np.ndarray) -> tuple[bytes, str, str]:
-        """float32 .npy [H, W, 2]."""
-        buffer = io.BytesIO()
-        np.save(buffer, np.asarray(value, np.float32))
-        return buffer.getvalue(), ".npy", ""
-
     def describe(self) -> dict[str, Any]:
         return {"kind": "offsets", "unit": "px", "axes": ["down", "right"], "file": "npy"}
-
-    def _check(self, prediction, targets):
-        expected = targets["offsets"].shape
-        _specs.expect_shape(self.name, "prediction", prediction.shape, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,14 +130,14 @@ class Instances(Offsets):
     min_votes: float = clustering.MIN_VOTES
     class_ids: tuple[int, ...] = ()
 
-    def join(self, tasks: Mapping[str, Any]) -> "Instances":
+    def join(self, tasks: Mapping[str, Task]) -> "Instances":
         """Looks up the ids of `classes`.
 
         Raises:
           ConfigError: there are no `classes`, or the other task has none such.
         """
         semantics = tasks[self.needs[0]]
-        names = getattr(semantics, "class_names", ())
+        names = semantics.class_names
         ids = {name: i for i, name in enumerate(names)} | {i: i for i in range(len(names))}
         unknown = [str(c) for c in self.classes if c not in ids]
         if unknown or not self.classes:
@@ -257,8 +244,7 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Offsets | 
     Raises:
       ConfigError: the key holds something else than instance ids.
     """
-    key = options.key or name
-    _specs.expect_kind(name, key, spec, ("instances",))
+    key = options.key
     if options.semantics is None:
         if options.classes is not None:
             raise ConfigError(

@@ -12,7 +12,6 @@ from mtl_jax import losses, metrics
 from mtl_jax._options import Option, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
 LOSSES = {
@@ -25,7 +24,15 @@ OPTIONS = {"loss": Option("cosine", "of normalised predictions", one_of(*LOSSES)
 # Shorter predictions are not brought to unit length in the loss: their gradient, which is inversely
 # proportional to their length, would overflow where a network starts at zero.
 LEAST_LENGTH = 1e-3
+KINDS = ("normals",)
 HEADLINE = ("mean", "min")
+TABLED = {
+    "mean": "min",
+    "median": "min",
+    "within_11.25": "max",
+    "within_22.5": "max",
+    "within_30": "max",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +52,9 @@ class Normals(Task):
     loss_name: str
 
     channels = 3
+    label_channels = (3,)
     headline = HEADLINE
+    tabled = TABLED
     classification = False
 
     def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -53,14 +62,10 @@ class Normals(Task):
 
         Labels are normalised once more, as interpolation and half precision shorten them.
         """
-        return unit_vectors(self.labels(batch, 0.0, jnp.float32, (3,)))
-
-    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        """A NaN is not zero: it reaches loss and metrics, which become NaN."""
-        return jnp.any(targets != 0, axis=-1) & valid[:, None, None]
+        return unit_vectors(self.labels(batch))
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         prediction = prediction.astype(jnp.float32)
         squared = jnp.sum(jnp.square(prediction), axis=-1, keepdims=True)
         direction = prediction * jax.lax.rsqrt(jnp.maximum(squared, LEAST_LENGTH**2))
@@ -70,7 +75,7 @@ class Normals(Task):
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         predicted = self.postprocess(prediction)[self.name]
         return metrics.normals_sums(targets, predicted, self.mask(targets, valid))
 
@@ -83,14 +88,13 @@ class Normals(Task):
         return {self.name: unit_vectors(prediction)}
 
     def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
-        """[B, h, w, 3] unit vectors; in a mirror image right is left."""
+        """[B, h, w, 3] unit vectors; in a mirror image right is left.
+
+        The direction of their mean vector is the mean direction.
+        """
         del zoom
         direction = self.postprocess(prediction)[self.name]
         return direction * jnp.float32([-1, 1, 1]) if mirrored else direction
-
-    def from_average(self, average: jax.Array) -> jax.Array:
-        """The mean vector, whose direction is the mean direction."""
-        return average
 
     def visualize(self, value: np.ndarray) -> np.ndarray:
         unknown = ~np.asarray(value).any(axis=-1)
@@ -120,9 +124,6 @@ class Normals(Task):
     def describe(self) -> dict[str, Any]:
         return {"kind": "normals", "axes": ["right", "down", "ahead"], "file": "normals_png"}
 
-    def _check(self, prediction, targets):
-        _specs.expect_shape(self.name, "prediction", prediction.shape, targets.shape)
-
 
 def unit_vectors(vectors: jax.Array) -> jax.Array:
     """[..., 3] ─► float32 of length 1 in the same direction; zero vectors stay zero."""
@@ -145,8 +146,7 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Normals:
     Raises:
       ConfigError: the key holds something else than normals.
     """
-    key = options.key or name
-    _specs.expect_kind(name, key, spec, ("normals",))
+    key = options.key
     if spec is not None and spec.get("invalid") not in (None, 0.0):
         raise ConfigError(
             f"config.tasks.{name}: expected the zero vector to mean 'unknown' in the data set's "

@@ -1,6 +1,7 @@
 """Semantic segmentation, or any other map of class ids such as human parts."""
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,6 @@ from mtl_jax._options import Option, each, one_of, text, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.pictures import palettes
-from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
 LOSSES = {"cross_entropy": losses.cross_entropy}
@@ -26,7 +26,9 @@ OPTIONS = {
         None, "names: adds the metric miou_evaluated, the mean IoU over them alone", each(text)
     ),
 }
+KINDS = ("classes",)
 HEADLINE = ("miou", "max")
+TABLED = {"miou": "max", "pixel_accuracy": "max"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Segmentation(Task):
 
     name: str
     key: str
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = dataclasses.field()  # needed, though the base class has ()
     palette: tuple[tuple[int, int, int], ...]
     ignore: int
     loss_name: str
@@ -54,25 +56,28 @@ class Segmentation(Task):
     evaluated_ids: tuple[int, ...] = ()
 
     headline = HEADLINE
+    tabled = TABLED
+    by_class = types.MappingProxyType({"iou": "IoU"})
     classification = True
+    label_dtype = jnp.int32
 
     @property
     def channels(self) -> int:
         return len(self.class_names)
 
-    def targets(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """[B, H, W] int32 class ids; all `ignore` if the batch has no such labels."""
-        return self.labels(batch, self.ignore, jnp.int32)
+    @property
+    def absent(self) -> int:
+        return self.ignore
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         mask = self.mask(targets, valid)
         return LOSSES[self.loss_name](prediction, targets, mask)
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
     ) -> dict[str, jax.Array]:
-        self._check(prediction, targets)
+        self.check(prediction, targets)
         mask = self.mask(targets, valid)
         labels = self.postprocess(prediction)[self.name]
         return metrics.segmentation_sums(targets, labels, mask, self.channels)
@@ -84,6 +89,9 @@ class Segmentation(Task):
         if self.evaluated_ids:
             found["miou_evaluated"] = metrics.miou_of_classes(confusion, self.evaluated_ids)
         return found | metrics.segmentation_variants(sums)
+
+    def confusion(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        return sums["confusion"][:-1]  # the last row, of other ids, is empty
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """{task: [B, H, W] int32}, the most likely class; the lowest id of several such."""
@@ -140,13 +148,6 @@ class Segmentation(Task):
             "file": "palette_png",
         }
 
-    def _check(self, prediction, targets):
-        expected = (*targets.shape, self.channels)
-        _specs.expect_shape(self.name, "prediction", prediction.shape, expected)
-
-    def mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        return (targets != self.ignore) & valid[:, None, None]
-
 
 def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Segmentation:
     """Builds the task `name`.
@@ -159,9 +160,7 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Segmentati
     Raises:
       ConfigError: the classes are unknown or contradictory.
     """
-    key = options.key or name
-    _specs.expect_kind(name, key, spec, ("classes",))
-    num_classes = options.num_classes
+    key, num_classes = options.key, options.num_classes
     if spec is None:
         if num_classes is None:
             raise ConfigError(
