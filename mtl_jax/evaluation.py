@@ -201,7 +201,7 @@ class PredictionSaver:
     gives it (class ids, metres) and `<task>/target` as the batch holds it, where it does.
     """
 
-    def __init__(self, folder: Path, stream: Any, tasks: dict[str, Any]):
+    def __init__(self, folder: Path, stream: Any, tasks: Mapping[str, Task]):
         """Creates the folder.
 
         Args:

@@ -26,7 +26,7 @@ from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import workdir
 from mtl_jax.system import System
-from mtl_jax.tasks import postprocess_all
+from mtl_jax.tasks import Task, postprocess_all
 
 PLATFORMS = ("cpu", "cuda")
 ARTIFACTS = "jax_export"
@@ -51,7 +51,7 @@ class Network:
     """
 
     parts: System
-    tasks: Mapping[str, Any]
+    tasks: Mapping[str, Task]
     tta: test_time_augmentation.TestTimeAugmentation
     size: tuple[int, int]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from flax import linen as nn
 from mtl_jax import architectures, encoders, layers, options, tasks, weightings
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
+from mtl_jax.tasks import Task
 from mtl_jax.views import TestTimeAugmentation
 
 
@@ -29,7 +30,7 @@ class System:
     """
 
     model: nn.Module
-    tasks: dict[str, Any]
+    tasks: Mapping[str, Task]
     weighting: weightings.Weighting
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
@@ -120,7 +121,7 @@ class System:
             for predictions in (plain, merged)
         )
 
-    def trained_tasks(self, learned: Collection[str]) -> dict[str, Any]:
+    def trained_tasks(self, learned: Collection[str]) -> dict[str, Task]:
         """{name: Task} of those that can be predicted: `learned`, and so is what they need."""
         return {
             name: task

@@ -18,6 +18,7 @@ from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item, Network
 from mtl_jax.prediction.settings import FIGURES, Settings
 from mtl_jax.runs import learned, seeds, workdir
+from mtl_jax.tasks import Task
 
 # What `Model` takes for an image.
 ImageLike = str | os.PathLike | np.ndarray | Image.Image
@@ -38,7 +39,7 @@ class Model:
         parts: system.System,
         variables: Mapping[str, Any],
         *,
-        tasks: Mapping[str, Any] | None = None,
+        tasks: Mapping[str, Task] | None = None,
         settings: Settings | None = None,
         tta: views.TestTimeAugmentation | None = None,
         step: int = 0,

@@ -15,6 +15,7 @@ from mtl_jax import tasks as all_tasks
 from mtl_jax.pictures.maps import resize_nearest
 from mtl_jax.prediction import tiles
 from mtl_jax.prediction.settings import Settings
+from mtl_jax.tasks import Task
 
 # Images of other sizes than most, that wait for company: so many batches of them at most.
 _WAITING_BATCHES = 4
@@ -43,7 +44,7 @@ class Network:
     def __init__(
         self,
         apply_fn: Callable[[np.ndarray], Mapping[str, jax.Array]],
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         settings: Settings,
     ):
         """Compiles nothing yet; the first image does.

@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from mtl_jax.pictures import maps as visualization
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item
 from mtl_jax.prediction.settings import FIGURES, Settings
+from mtl_jax.tasks import Task
 
 
 def prepare_folder(folder: Path, files: Iterable[Path]) -> None:
@@ -52,7 +52,7 @@ def suffixes(tasks: Iterable[str]) -> list[str]:
 
 
 def encode(
-    tasks: Mapping[str, Any], item: Item, maps: Mapping[str, np.ndarray], settings: Settings
+    tasks: Mapping[str, Task], item: Item, maps: Mapping[str, np.ndarray], settings: Settings
 ) -> tuple[dict[str, bytes], list[str]]:
     """Encodes all that is written for one photograph.
 

@@ -19,6 +19,7 @@ from mtl_jax.prediction import inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Item, Network, naming
 from mtl_jax.prediction.settings import FIGURES, Settings
+from mtl_jax.tasks import Task
 
 _END = object()
 # Of names that a file system does not take, though the one that the input comes from does.
@@ -27,7 +28,7 @@ _NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 def predict_files(
     apply_fn: Callable[[np.ndarray], Mapping[str, jax.Array]],
-    tasks: Mapping[str, Any],
+    tasks: Mapping[str, Task],
     files: Sequence[Path],
     output_dir: str | os.PathLike,
     settings: Settings | None = None,
@@ -98,7 +99,7 @@ class _Run:
     def __init__(
         self,
         network: Network,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         folder: Path,
         settings: Settings,
         threads: int,

@@ -7,6 +7,7 @@ from mtl_jax import metrics
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs.rules import evaluated_with
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.tasks import Task
 
 _ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
@@ -77,7 +78,7 @@ def read(directories: Iterable[Workdir], like: Mapping[str, Any], report: str) -
 
 
 def directions(
-    found: Mapping[str, float], tasks: Mapping[str, Any], chosen: Sequence[str]
+    found: Mapping[str, float], tasks: Mapping[str, Task], chosen: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which metrics Δm compares, as {'<task>/<metric>': 'max' or 'min'}.
 
@@ -125,7 +126,7 @@ def check_delta_metrics(chosen: Sequence[str]) -> dict[str, str]:
 def delta_m(
     found: Mapping[str, float],
     baselines: Mapping[str, float],
-    tasks: Mapping[str, Any],
+    tasks: Mapping[str, Task],
     chosen: Sequence[str] = (),
 ) -> dict[str, float]:
     """Δm by every protocol, {protocol: percent}. Arguments as of `directions`.
@@ -150,7 +151,7 @@ def compare(
     own: Workdir,
     baselines: Sequence[Workdir],
     config: Mapping[str, Any],
-    tasks: Mapping[str, Any],
+    tasks: Mapping[str, Task],
     *,
     report: Callable[[str], None],
 ) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from mtl_jax.runs import files, image_metrics, progress
 from mtl_jax.runs.results import Results
 from mtl_jax.runs.step_log import Writer
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 
 
@@ -35,7 +36,7 @@ class Evaluations:
     """
 
     config: Any
-    tasks: Mapping[str, Any]
+    tasks: Mapping[str, Task]
     evaluator: Evaluator
     batches: Callable[[], Iterable[dict[str, np.ndarray]]]
     ids: Callable[[int], Sequence[str]]

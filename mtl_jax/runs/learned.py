@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.tasks import Task
 from mtl_jax.weights import published
 
 _FILES = (".pth", ".pt", ".safetensors")  # published weights, which hold no task
 
 
-def decide(tasks: Mapping[str, Any], label_specs: Mapping[str, dict], model: Any) -> list[str]:
+def decide(tasks: Mapping[str, Task], label_specs: Mapping[str, dict], model: Any) -> list[str]:
     """Names of the tasks that a run learns, or has learned by where it starts from.
 
     Args:
@@ -32,7 +33,7 @@ def decide(tasks: Mapping[str, Any], label_specs: Mapping[str, dict], model: Any
     return sorted(names)
 
 
-def read(directory: Workdir, tasks: Mapping[str, Any], model: Any) -> set[str]:
+def read(directory: Workdir, tasks: Mapping[str, Task], model: Any) -> set[str]:
     """Names of the tasks that the run of a work directory has learned.
 
     Directories of before version 0.3 do not say. There it is the tasks with labels in the run's
