@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import metrics, parallel
+from mtl_jax import _files, metrics, parallel
 from mtl_jax.errors import UsageError
 from mtl_jax.system import System
 from mtl_jax.tasks import Task, needed_maps, postprocess_all
@@ -225,9 +225,8 @@ class PredictionSaver:
                 if task.key in batch:
                     arrays[f"{task_name}/target"] = batch[task.key][row]
             path = self._folder / f"{name.replace('/', '_')}.npz"
-            temporary = path.with_name(f".{path.name}")
-            np.savez_compressed(temporary, **arrays)
-            temporary.replace(path)
+            with _files.replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)
 
 
 def _drain(totals, sums):

@@ -2,12 +2,12 @@
 
 import io
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from mtl_jax import _files
 from mtl_jax.pictures import figures
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.prediction.errors import PredictionError
@@ -33,11 +33,8 @@ def prepare_folder(folder: Path, files: Iterable[Path]) -> None:
             f"--output={folder} holds the input {inside[0].name}, and may overwrite it or be "
             "read as input next time. Choose another folder."
         )
-    probe = folder / f".writable_{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        _files.make_folder(folder)
     except OSError as error:
         raise PredictionError(
             f"--output={folder} cannot be written ({error.strerror}). "
@@ -85,15 +82,3 @@ def encode_npz(maps: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{f"{name}/prediction": value for name, value in maps.items()})
     return buffer.getvalue()
-
-
-def write(path: Path, contents: bytes) -> Path:
-    """Writes a file whole or not at all."""
-    # A short name: that of a file may be as long as there can be.
-    temporary = path.with_name(f".{os.getpid()}_{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(contents)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tqdm
 
+from mtl_jax import _files
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
@@ -133,7 +134,7 @@ class _Run:
         written = []
         for file, data in contents.items():
             try:
-                written.append(outputs.write(self._folder / file, data))
+                written.append(_files.write(self._folder / file, data, durable=False))
             except OSError as error:
                 if error.errno not in _NAME_ERRORS:
                     raise  # a full disk, for one, stops everything
@@ -196,7 +197,9 @@ class _Run:
                         writer.write(drawn[kind], item.time)
                 if npz is not None:
                     arrays.mkdir(exist_ok=True)
-                    self.written.append(outputs.write(arrays / f"{item.name}.npz", npz))
+                    self.written.append(
+                        _files.write(arrays / f"{item.name}.npz", npz, durable=False)
+                    )
                 progress.update()
         self.written += paths.values()
 

@@ -1,7 +1,6 @@
 """Videos as streams of frames, by PyAV, which is an extra: `pip install -e '.[video]'`."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax import _files
 from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
 
@@ -137,26 +137,27 @@ class VideoWriter:
         """
         self._path, self._rate, self._time_base = path, rate, time_base
         self._av = _import_av(path)
-        # A short name: that of a file may be as long as there can be.
-        self._temporary = path.with_name(f".{os.getpid()}_{id(self)}.tmp")
+        self._exit = contextlib.ExitStack()
         self._container: Any = None
         self._stream: Any = None
         self._last = -1
 
     def __enter__(self):
+        replacing = _files.replacing(self._path, durable=False)
+        self._temporary = self._exit.enter_context(replacing)
+        self._exit.push(self._close)
         return self
 
-    def __exit__(self, kind, *_):
-        try:
-            with self._os_errors():
-                if kind is None:
-                    self._container.mux(self._stream.encode())
-                if self._container is not None:
-                    self._container.close()
+    def __exit__(self, *error):
+        return self._exit.__exit__(*error)
+
+    def _close(self, kind, *_) -> None:
+        """Ends the file, before it takes its place."""
+        with self._os_errors():
             if kind is None:
-                os.replace(self._temporary, self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+                self._container.mux(self._stream.encode())
+            if self._container is not None:
+                self._container.close()
 
     def write(self, picture: np.ndarray, time: Fraction) -> None:
         """Appends a frame.

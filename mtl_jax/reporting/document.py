@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mtl_jax import _files
 from mtl_jax.reporting.style import CSS, INK_DARK, INK_LIGHT, PAPER_DARK, PAPER_LIGHT
 from mtl_jax.runs.workdir import write_text
 
@@ -125,7 +126,7 @@ def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
             svg = block.svg.replace(INK, "currentColor").replace("<style", _COLOURS + "<style", 1)
             write_text(folder / FIGURES / f"{block.name}.svg", svg)
         elif isinstance(block, Picture):
-            (folder / PICTURES / f"{block.name}.jpg").write_bytes(block.jpeg)
+            _files.write(folder / PICTURES / f"{block.name}.jpg", block.jpeg)
     for file, text in zip(files, (markdown(blocks), as_html(blocks)), strict=True):
         write_text(file, text)
     return list(files)

@@ -1,13 +1,13 @@
 """JSON on disk: whole or not there, and a damaged file is one message that names it."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax import _files
 from mtl_jax.errors import UsageError
 
 DAMAGED = ".damaged"  # lines that could not be read are kept in <file>.damaged
@@ -140,15 +140,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes under a temporary name, then renames: the file is whole or the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _files.write(path, text.encode())
 
 
 def number(value: float | None) -> float:

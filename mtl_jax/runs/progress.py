@@ -11,6 +11,7 @@ from PIL import Image
 
 from mtl_jax.errors import ConfigError
 from mtl_jax.metrics.names import is_member, is_variant
+from mtl_jax.runs.files import write_text
 from mtl_jax.runs.words import duration
 
 # The progress line that the terminal's cursor stands on.
@@ -37,7 +38,7 @@ def parameter_overview(variables: dict[str, Any], path: Path) -> None:
 
     if jax.process_index() == 0:
         table = overview.get_parameter_overview(variables["params"], include_stats=False)
-        path.write_text(table + "\n")
+        write_text(path, table + "\n")
     parts = {
         name: sum(x.size for x in jax.tree.leaves(tree))
         for name, tree in variables["params"].items()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax import _files
 from mtl_jax.errors import ConfigError, did_you_mean
 from mtl_jax.runs import _locks, checks, files, rules
 from mtl_jax.runs.files import WorkdirError as WorkdirError
@@ -70,11 +71,8 @@ class Workdir:
 
     def create(self) -> None:
         """Creates the directory and checks that it can be written. Raises WorkdirError."""
-        probe = self.path / f".writable_{os.getpid()}"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            _files.make_folder(self.path)
         except OSError as error:
             raise WorkdirError(
                 f"--workdir={self.path} cannot be written ({error.strerror}). "

@@ -13,6 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax import _files
+
 _DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -99,7 +101,7 @@ def write(
         position = offsets[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # numbers begin at a multiple of eight
-    with Path(path).open("wb") as file:
+    with _files.replacing(Path(path)) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.writelines(contents)
 
