@@ -1,10 +1,12 @@
 """A JSON file of a work directory that is damaged, in whichever way, is one message naming it."""
 
 import json
+import os
 
 import finished_runs
 import pytest
 
+from mtl_jax import _files
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.reporting import runs as reported
@@ -174,8 +176,18 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         files.write_json(path, {"a": 2})
     assert files.read_json(path) == {"a": 1}
+    _files.write(path, b"{}", durable=False)  # waits for no disk
+    assert files.read_json(path) == {}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_files_with_the_longest_names_are_written_at_once(tmp_path):
+    paths = [tmp_path / (letter * 251 + ".png") for letter in "ab"]
+    with _files.replacing(paths[0]) as first, _files.replacing(paths[1]) as second:
+        first.write_bytes(b"1")
+        second.write_bytes(b"2")
+    assert [path.read_bytes() for path in paths] == [b"1", b"2"]

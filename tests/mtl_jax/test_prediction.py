@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from toy_predictions import TASKS, BrightestChannel, maps_of, photograph, read, save
 
-from mtl_jax import prediction, tasks
+from mtl_jax import _files, prediction, tasks
 from mtl_jax.configs import common
-from mtl_jax.prediction import outputs, predictor
+from mtl_jax.prediction import predictor
 
 RNG = np.random.default_rng(1)
 
@@ -102,7 +102,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
-        outputs.write(path, b"new")
+        _files.write(path, b"new", durable=False)
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     assert path.read_bytes() == b"old"
 

@@ -97,11 +97,15 @@ def test_a_single_run_and_several_seeds_are_not_mixed_up(tmp_path):
 
 
 class _Task:
-    def __init__(self, metric, direction):
-        self.headline = (metric, direction)
+    def __init__(self, metric, direction, **tabled):
+        self.headline, self.tabled = (metric, direction), tabled
 
 
-TASKS = {"semseg": _Task("miou", "max"), "depth": _Task("rmse", "min"), "parts": _Task("x", "max")}
+TASKS = {
+    "semseg": _Task("miou", "max", miou="max", pixel_accuracy="max"),
+    "depth": _Task("rmse", "min", rel="min", abs="min"),
+    "parts": _Task("x", "max"),
+}
 # 'parts' has no labels here, and therefore no metrics.
 FOUND = {
     "semseg/loss": 1.0,
