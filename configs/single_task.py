@@ -11,7 +11,7 @@ is itself.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import branched, common, mtan, uncertainty
+from mtl_jax.configs import branched, common, cross_stitch, mtan, uncertainty
 
 
 def segnet(protocol):
@@ -25,6 +25,7 @@ def segnet(protocol):
 
 
 TWINS = {
+    "streets_deeplabv3": (cross_stitch.single, ("semseg", "depth")),
     "streets": (branched.streets_scratch, ("semseg", "depth")),
     "streets_mtan": (segnet(mtan.streets), ("semseg", "depth")),
     "miniscapes": (branched.miniscapes, ("semseg", "depth")),

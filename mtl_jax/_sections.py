@@ -3,7 +3,7 @@
 from mtl_jax._options import Option, each, number, one_of, text, truth, whole
 
 _FROM_1, _FROM_0 = whole(least=1), whole(least=0)
-_SHARE = number(least=0, most=1)
+_SHARE, _WEIGHT = number(least=0, most=1), number(least=0)
 
 AUGMENT = {
     "mode": Option(
@@ -41,6 +41,9 @@ TRAIN = {
     "max_steps": Option(0, "length of the run in steps; 0 = epochs decide"),
     "accumulate": Option(1, "micro-batches that a batch is cut into", _FROM_1),
     "deep_supervision": Option(True, "a loss on earlier predictions too", truth),
+    "deep_supervision_weights": Option(
+        (), "of the losses that are summed, the final one last; () = their mean", each(_WEIGHT)
+    ),
     "freeze": Option((), "'encoder', 'common' (all that is shared) or tasks: no update"),
     "freeze_batch_norm": Option(
         "", "whose BatchNorms use running statistics in training: '', 'encoder' or 'all'"

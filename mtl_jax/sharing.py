@@ -25,11 +25,16 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
     """
     image = system.normalize(batch["image"])
     supervised, stats = _apply(system, model_params, batch_stats, image, key)
+    weights = system.weights_of_predictions(len(supervised))
     losses, labelled = {}, {}
     for name, task in system.tasks.items():
         targets = task.targets(batch)
-        each = [task.loss(outputs[name], targets, batch["valid"]) for outputs in supervised]
-        losses[name] = sum(each) / len(each)
+        each = [
+            weight * task.loss(outputs[name], targets, batch["valid"])
+            for weight, outputs in zip(weights, supervised, strict=True)
+            if name in outputs
+        ]
+        losses[name] = sum(each) / (1 if system.supervision_weights else len(each))
         labelled[name] = task.labelled(targets, batch["valid"])
     return losses, labelled, stats
 
@@ -247,4 +252,7 @@ def _shapes(variables: dict[str, Any], image_shape: tuple[int, int]):
 
 def _sums(supervised, system: System) -> list[jax.Array]:
     """One number per task that depends on all that its loss depends on."""
-    return [sum(jnp.sum(maps[task]) for maps in supervised) for task in system.weighting.tasks]
+    return [
+        sum(jnp.sum(maps[task]) for maps in supervised if task in maps)
+        for task in system.weighting.tasks
+    ]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtl_jax import architectures, encoders, layers, options, tasks, weightings
+from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
 from mtl_jax.tasks import Task
@@ -25,7 +26,9 @@ class System:
       tasks: {name: Task}.
       weighting: how the losses are balanced.
       image_mean, image_std: per channel, for pixels in [0, 1]; () for ImageNet's.
-      deep_supervision: average each task's loss over the auxiliary and the final predictions.
+      deep_supervision: a task's loss is one of its auxiliary predictions too.
+      supervision_weights: of the auxiliary predictions' losses, in their order, and the final
+        one's, which are then summed; () for the mean of all.
       freezing: what training leaves as it is.
     """
 
@@ -36,6 +39,24 @@ class System:
     image_std: tuple[float, ...]
     deep_supervision: bool
     freezing: Freezing = Freezing()
+    supervision_weights: tuple[float, ...] = ()
+
+    def weights_of_predictions(self, count: int) -> tuple[float, ...]:
+        """By what the losses of so many predictions, the final ones last, are multiplied.
+
+        Raises:
+          ConfigError: `supervision_weights` has another number of them.
+        """
+        weights = self.supervision_weights or (1.0,) * count
+        if not self.deep_supervision:
+            return weights[-1:]
+        if len(weights) != count:
+            raise ConfigError(
+                f"config.train.deep_supervision_weights={weights}; expected {count} weights, as "
+                f"this network predicts {count - 1} times before its final predictions, whose "
+                "weight is the last."
+            )
+        return weights
 
     @property
     def sizes(self) -> layers.ImageSizes:
@@ -156,5 +177,6 @@ def build(config, label_specs: dict[str, dict]) -> System:
         image_mean=mean,
         image_std=std,
         deep_supervision=config.train.deep_supervision,
+        supervision_weights=tuple(config.train.deep_supervision_weights),
         freezing=freezing.build(config.train, model, tuple(all_tasks), unlabelled),
     )

@@ -99,8 +99,18 @@ def test_report_e_is_also_evaluated_without_void():
     assert task.evaluated_ids == ids
 
 
+# Whose step compiles for a minute even where it is narrow.
+COMPILE_LONG = ("cross_stitch", "invpt", "mlore", "mti_net", "pad_net")
+
+
 # A full-width protocol compiles for half a minute and differs from its embedded twin in widths.
-@pytest.mark.parametrize("name", sorted({name for name, _ in NAMES}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in COMPILE_LONG else ())
+        for name in sorted({name for name, _ in NAMES})
+    ],
+)
 def test_every_config_takes_a_step(name):
     protocol = next(protocol for other, protocol in NAMES if other == name)
     config = load(name, protocol)

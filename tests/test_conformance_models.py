@@ -87,6 +87,8 @@ def initialised(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tupl
             return noise * np.sqrt(2 / np.prod(leaf.shape[:-1]), dtype=np.float32)
         if path[-1].key == "var":
             return np.exp(0.1 * noise)
+        if path[-1].key == "alpha":  # factors of features that go on, as a kernel's are
+            return 0.5 * noise
         return 0.1 * noise + np.float32(path[-1].key == "scale")
 
     return model, jax.tree_util.tree_map_with_path(fill, shapes)

@@ -2,11 +2,14 @@
 
 A stage that is flagged in `replace_stride_with_dilation` keeps its input's resolution and doubles
 the dilation. The dilation of its first block is that of the stage before by the rule 'torchvision',
-and 2, always, by the rule 'template', which made the networks of reports A and B.
+and 2, always, by the rule 'template', which made the networks of reports A and B. The rule 'survey'
+(Vandenhende et al. 2021) is torchvision's, but both convolutions of a basic block dilate.
 
 Parameters are named as in torchvision: `layer1.0.conv1.weight` is `layer1_0/conv1/kernel`, and
 `downsample.0`, `downsample.1` are `downsample_conv`, `downsample_bn`.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from mtl_jax import encoders, layers
 from mtl_jax._options import Option, one_of, truth, whole
 from mtl_jax.layers import pooling
 
+STAGES = 4
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _FLAGS = {"F": False, "T": True, False: False, True: True}
 
@@ -38,8 +42,9 @@ OPTIONS = {
     ),
     "dilation_rule": Option(
         "torchvision",
-        "of a flagged stage's first block: 'torchvision', that of the stage before; 'template', 2",
-        one_of("template", "torchvision"),
+        "of a flagged stage's first block: that of the stage before, by 'torchvision' or 'survey'"
+        " (which dilates both convolutions of basic blocks), or 2, by 'template'",
+        one_of("template", "torchvision", "survey"),
     ),
     "se": Option(False, "squeeze-and-excitation in every block", truth),
     "ceil_mode": Option(
@@ -116,17 +121,34 @@ def plan(flags: tuple[bool, bool, bool], dilation_rule: str) -> tuple[tuple[int,
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions. The first carries the stride, the second alone the dilation."""
+    """Two 3×3 convolutions. The first carries the stride, the second the dilation.
+
+    Attributes:
+      planes: channels.
+      stride: of the first convolution.
+      dilation: of the second convolution.
+      se: squeeze-and-excitation.
+      dtype: compute type.
+      first_dilation: of the first convolution, 1 by most rules.
+    """
 
     planes: int
     stride: int
     dilation: int
     se: bool
     dtype: DTypeLike
+    first_dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = _conv(self.planes, 3, stride=self.stride, dtype=self.dtype, name="conv1")(x)
+        y = _conv(
+            self.planes,
+            3,
+            stride=self.stride,
+            dilation=self.first_dilation,
+            dtype=self.dtype,
+            name="conv1",
+        )(x)
         y = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(y, train=train))
         y = _conv(self.planes, 3, dilation=self.dilation, dtype=self.dtype, name="conv2")(y)
         y = layers.BatchNorm(dtype=self.dtype, name="bn2")(y, train=train)
@@ -198,38 +220,75 @@ class ResNet(nn.Module):
           column more.
         """
         stem, stages = self.stages(image, train=train)
-        features = {1: image, 2: stem}
-        output_stride = 4
-        for (_, last), (stride, _, _) in zip(stages, self.plan):
-            output_stride *= stride
-            features[output_stride] = last
-        return encoders.Pyramid(features, skip=stages[0][1])
+        return self.pyramid(image, stem, [last for _, last in stages])
+
+    def setup(self):
+        self.conv1 = _conv(self.width, 7, stride=2, dtype=self.dtype)
+        self.bn1 = layers.BatchNorm(dtype=self.dtype)
+        for number, (stride, first, others) in enumerate(self.plan, start=1):
+            for index, name in enumerate(self._blocks(number)):
+                dilations = (first, others) if index == 0 else (others, others)
+                strided = stride if index == 0 else 1
+                setattr(self, name, self._block(number, strided, dilations))
+
+    def _block(self, number: int, stride: int, dilations: tuple[int, int]) -> nn.Module:
+        """A block of a stage; `dilations` of what carries the stride, and of what follows."""
+        options = {
+            "planes": self.width * 2 ** (number - 1),
+            "stride": stride,
+            "dilation": dilations[0],
+            "se": self.se,
+            "dtype": self.dtype,
+        }
+        if self.depth >= 50:
+            return Bottleneck(**options)
+        if self.dilation_rule == "survey":
+            options |= {"first_dilation": dilations[0], "dilation": dilations[1]}
+        return BasicBlock(**options)
+
+    def _blocks(self, number: int) -> list[str]:
+        """The names of a stage's blocks."""
+        return [f"layer{number}_{index}" for index in range(_BLOCKS[self.depth][number - 1])]
 
     @property
     def plan(self) -> tuple[tuple[int, int, int], ...]:
         """See `plan` of the module."""
         return plan(self.flags, self.dilation_rule)
 
-    @nn.compact
     def stages(self, image: jax.Array, *, train: bool):
         """As `__call__`, but returns the stem's features and, for every stage, the features before
         and after its last block."""
-        x = _conv(self.width, 7, stride=2, dtype=self.dtype, name="conv1")(image)
-        stem = nn.relu(layers.BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
-        pool = pooling.max_pool_ceil if self.ceil_mode else layers.max_pool
-        x = pool(stem, 3, stride=2, padding=1)
-        block = BasicBlock if self.depth < 50 else Bottleneck
+        stem = self.stem(image, train=train)
+        x = self.pooled(stem)
         stages = []
-        for stage, (stride, first, others) in enumerate(self.plan, start=1):
-            for index in range(_BLOCKS[self.depth][stage - 1]):
-                before = x
-                x = block(
-                    planes=self.width * 2 ** (stage - 1),
-                    stride=stride if index == 0 else 1,
-                    dilation=first if index == 0 else others,
-                    se=self.se,
-                    dtype=self.dtype,
-                    name=f"layer{stage}_{index}",
-                )(x, train=train)
+        for number in range(1, 1 + STAGES):
+            before, x = self.stage(number, x, train=train)
             stages.append((before, x))
         return stem, stages
+
+    def stem(self, image: jax.Array, *, train: bool) -> jax.Array:
+        """The stem's features, at stride 2."""
+        return nn.relu(self.bn1(self.conv1(image), train=train))
+
+    def pooled(self, stem: jax.Array) -> jax.Array:
+        """What the first stage is given, at stride 4."""
+        pool = pooling.max_pool_ceil if self.ceil_mode else layers.max_pool
+        return pool(stem, 3, stride=2, padding=1)
+
+    def stage(self, number: int, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """The features before and after the last block of a stage, 1 to `STAGES`."""
+        for name in self._blocks(number):
+            before = x
+            x = getattr(self, name)(x, train=train)
+        return before, x
+
+    def pyramid(
+        self, image: jax.Array, stem: jax.Array, stages: Sequence[jax.Array]
+    ) -> encoders.Pyramid:
+        """The features of all strides, from those of the stem and after every stage."""
+        features = {1: image, 2: stem}
+        output_stride = 4
+        for last, (stride, _, _) in zip(stages, self.plan, strict=True):
+            output_stride *= stride
+            features[output_stride] = last
+        return encoders.Pyramid(features, skip=stages[0])

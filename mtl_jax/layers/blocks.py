@@ -66,13 +66,14 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise convolution with TensorFlow's padding, without bias.
+    """Depthwise convolution, as a rule with TensorFlow's padding, without bias.
 
     Attributes:
       kernel_size: side of the square kernels.
       stride: [B, H, W, C] ─► [B, ⌈H/stride⌉, ⌈W/stride⌉, C].
       dilation: distance of the kernels' taps.
       kernel_init: one of `INITIALIZERS`; the fans are those of a kernel with one input channel.
+      padding: zeros before and after, in both directions; None for TensorFlow's.
       dtype: compute type.
     """
 
@@ -80,6 +81,7 @@ class DepthwiseConv(nn.Module):
     stride: int = 1
     dilation: int = 1
     kernel_init: str = "kaiming_normal_fan_in"
+    padding: tuple[int, int] | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -92,7 +94,8 @@ class DepthwiseConv(nn.Module):
             kernel.astype(self.dtype),
             stride=self.stride,
             padding=tuple(
-                same_padding(n, k, stride=self.stride, dilation=self.dilation) for n in x.shape[1:3]
+                self.padding or same_padding(n, k, stride=self.stride, dilation=self.dilation)
+                for n in x.shape[1:3]
             ),
             dilation=self.dilation,
         )

@@ -49,10 +49,15 @@ def average_pool_valid(x: jax.Array, window: int) -> jax.Array:
     return nn.avg_pool(x, (window, window), (1, 1))
 
 
+def average_pool_ceil(x: jax.Array, window: int) -> jax.Array:
+    """Mean over window × window, stride `window`, ceil mode: [B, ⌈H/window⌉, ⌈W/window⌉, C]."""
+    pads = [(0, -side % window) for side in x.shape[1:3]]
+    return nn.avg_pool(x, (window, window), (window, window), pads, count_include_pad=False)
+
+
 def average_pool_2x2(x: jax.Array) -> jax.Array:
     """Mean over 2×2 with stride 2, ceil mode: [B, ⌈H/2⌉, ⌈W/2⌉, C]."""
-    pads = [(0, side % 2) for side in x.shape[1:3]]
-    return nn.avg_pool(x, (2, 2), (2, 2), pads, count_include_pad=False)
+    return average_pool_ceil(x, 2)
 
 
 def max_pool_2x2(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -40,10 +40,13 @@ def group_of(path: tuple, tasks: Sequence[str]) -> str:
 
     A module of a task alone is called <kind>_<task> or <kind>_<task>_<detail>, as 'head_semseg' or
     'mask_depth_2'; one that hands features from a task to another is called <kind>_<task>_to_<task>
-    and belongs to the latter, whose loss it serves. All else is shared, and so is what a weighting
-    learns. Of two tasks that fit, as 'depth' and 'depth_far', the longer name is meant.
+    and belongs to the latter, whose loss it serves. All else is shared: an encoder of a task's own
+    too, as others receive its features, and what a weighting learns. Of two tasks that fit, as
+    'depth' and 'depth_far', the longer name is meant.
     """
     top, module = names_of(path)[:2]
+    if is_encoder(module):
+        return COMMON
     owner = module.rpartition("_to_")[2] if "_to_" in module else module.partition("_")[2]
     fitting = [task for task in tasks if owner == task or owner.startswith(f"{task}_")]
     return max(fitting, key=len) if top == "model" and fitting else COMMON

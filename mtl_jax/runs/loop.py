@@ -21,6 +21,7 @@ from mtl_jax.system import System
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import load as pretrained
+from mtl_jax.weights import single_task
 
 
 class Stopped(Exception):
@@ -188,6 +189,8 @@ class Run:
                     tasks=self.system.tasks,
                     source_tasks=_tasks_of,
                 )
+            if runs := self.config.model.get("single_task"):
+                state = single_task.load(state, dict(runs), report=progress.say)
             progress.parameter_overview(state.variables, self.workdir.parameters)
             return state, make_results()
         state, info = restored

@@ -1,5 +1,6 @@
 """Every depth loss × normalisation × averaging × deep supervision: finite, and equal to NumPy."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,6 +11,7 @@ from flax import linen as nn
 
 from input_pipeline import labels
 from mtl_jax import architectures, parallel, system, tasks
+from mtl_jax.errors import ConfigError
 from mtl_jax.sharing import task_losses
 from mtl_jax.tasks import depth as depth_task
 
@@ -189,3 +191,41 @@ def test_every_combination_on_eight_devices_equals_one():
             one[combination],
             eight[combination],
         )
+
+
+class OnceDepth(Network):
+    """Its auxiliary output has no depth."""
+
+    def __call__(self, image, *, train):
+        predictions = super().__call__(image, train=train)
+        return predictions.replace(auxiliary=({"semseg": predictions.auxiliary[0]["semseg"]},))
+
+
+def _losses(model, weights):
+    parts = _system(("l1", "log", "batch", True), jnp.float32)
+    parts = dataclasses.replace(parts, model=model, supervision_weights=weights)
+    return task_losses(parts, _params(), {}, _batch(labelled=True), jax.random.key(0))[0]
+
+
+def test_losses_of_several_predictions_are_averaged_or_summed_with_weights():
+    first, final = (_losses(Network(jnp.float32), weights) for weights in ((1.0, 0.0), (0.0, 1.0)))
+    for task in ("semseg", "depth"):
+        assert first[task] != final[task]
+        for weights, expected in (
+            ((0.5, 2.0), 0.5 * first[task] + 2.0 * final[task]),
+            ((), (first[task] + final[task]) / 2),
+        ):
+            found = _losses(Network(jnp.float32), weights)[task]
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_task_that_is_predicted_once_has_the_loss_of_that():
+    final = _losses(Network(jnp.float32), (0.0, 1.0))
+    averaged, summed = (_losses(OnceDepth(jnp.float32), w) for w in ((), (1.0, 1.0)))
+    assert averaged["depth"] == summed["depth"] == final["depth"]
+    np.testing.assert_allclose(summed["semseg"], 2 * averaged["semseg"], rtol=1e-6)
+
+
+def test_there_is_a_weight_for_every_prediction():
+    with pytest.raises(ConfigError, match="expected 2 weights, as this network predicts 1 times"):
+        _losses(Network(jnp.float32), (1.0, 1.0, 1.0))
