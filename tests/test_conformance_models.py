@@ -222,3 +222,6 @@ class TestEncoders:
                 shape = (2, tokens.prefix + math.prod(tokens.grid), pyramid.last.shape[-1])
                 assert {x.shape for x in (*tokens.raw, *tokens.normed)} == {shape}
             assert pyramid.last.dtype == dtype
+            given = {"strides"} if len(pyramid.strides) > 1 else set()
+            given |= {what for what in ("skip", "tokens") if getattr(pyramid, what) is not None}
+            assert given == encoders.gives(name)

@@ -80,6 +80,11 @@ def gives(name: str) -> frozenset[str]:
     return getattr(module, "GIVES", frozenset(("skip", "strides")))
 
 
+def giving(what: str) -> list[str]:
+    """The encoders that give it, one of those that `gives` has."""
+    return [name for name in _discovery.names(sys.modules[__name__]) if what in gives(name)]
+
+
 def build(config: Mapping[str, Any], *, dtype=jnp.float32) -> nn.Module:
     """Builds the encoder that `config["name"]` names.
 

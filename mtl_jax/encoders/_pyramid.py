@@ -87,8 +87,9 @@ class Pyramid:
         if missing := [stride for stride in strides if stride not in self.features]:
             raise ConfigError(
                 f"{by} needs features at {_listed(strides)}, and config.model.encoder gives them "
-                f"at {_listed(self.strides)}, not at {_listed(missing)}. Take another encoder, or "
-                "other options of it: dilation takes the larger strides away."
+                f"at {_listed(self.strides)}, not at {_listed(missing)}. Take another encoder "
+                f"({_giving('strides')} give several), or other options of it: dilation takes the "
+                "larger strides away."
             )
         return tuple(self.features[stride] for stride in strides)
 
@@ -101,7 +102,8 @@ class Pyramid:
         if self.skip is None:
             raise ConfigError(
                 f"{by} needs features for a skip connection, at stride 4, and config.model.encoder "
-                f"gives none; its features are at {_listed(self.strides)}. Choose another encoder."
+                f"gives none; its features are at {_listed(self.strides)}. Encoders that give "
+                f"them: {_giving('skip')}."
             )
         return self.skip
 
@@ -114,9 +116,15 @@ class Pyramid:
         if self.tokens is None:
             raise ConfigError(
                 f"{by} needs the tokens of a vision transformer, and config.model.encoder gives "
-                "none. Choose an encoder that is one, such as 'vit'."
+                f"none. Encoders that give them: {_giving('tokens')}."
             )
         return self.tokens
+
+
+def _giving(what: str) -> str:
+    from mtl_jax import encoders  # only for an error: it imports this module
+
+    return ", ".join(encoders.giving(what))
 
 
 def _listed(strides: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import encoders
+from mtl_jax.encoders import vgg
 from mtl_jax.errors import ConfigError
 
 
@@ -47,16 +48,17 @@ def test_the_class_token_is_the_first():
         tokens(prefix=0).class_token(normed=False)
 
 
-def test_what_an_encoder_does_not_have_is_named_with_what_it_has():
+def test_what_an_encoder_does_not_have_is_named_with_what_it_has_and_who_has_it(monkeypatch):
+    monkeypatch.setattr(vgg, "GIVES", {"tokens"}, raising=False)
     pyramid = encoders.Pyramid({4: jnp.zeros(()), 8: jnp.ones(())})
     assert [float(x) for x in pyramid.need((8, 4), by="It")] == [1, 0]
-    with pytest.raises(
-        ConfigError, match=r"It needs .* stride 4, 16, .* at stride 4, 8, not .* 16"
-    ):
+    several = "It needs .* stride 4, 16, .* at stride 4, 8, not .* 16.*resnet, .* give several"
+    with pytest.raises(ConfigError, match=several):
         pyramid.need((4, 16), by="It")
-    with pytest.raises(ConfigError, match=r"It needs features for a skip .* at stride 4, 8"):
+    skip = "It needs features for a skip .* at stride 4, 8. Encoders that give them: alexnet, "
+    with pytest.raises(ConfigError, match=skip):
         pyramid.need_skip(by="It")
-    with pytest.raises(ConfigError, match="It needs the tokens"):
+    with pytest.raises(ConfigError, match=r"It needs the tokens .* give them: vgg, vit\."):
         pyramid.need_tokens(by="It")
     whole = pyramid.replace(skip=jnp.zeros(()), tokens=tokens())
     assert whole.need_skip(by="It") is whole.skip
