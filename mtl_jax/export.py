@@ -37,7 +37,7 @@ FORMAT = 1  # of metadata.json and of the files' names
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Exportable:
     """What is exported: the functions of an image of one size that `predict` is made of.
 
     Sizes are static, as an interpolation is a matrix made for its sizes and a convolution is cut to
@@ -83,7 +83,7 @@ class Exported:
     weights: dict[str, np.ndarray]
 
 
-def network(config: Any, parts: System, learned: Collection[str], size: str) -> Network:
+def network(config: Any, parts: System, learned: Collection[str], size: str) -> Exportable:
     """The network of a run, with the tasks and the views that `predict` would have.
 
     Args:
@@ -96,7 +96,7 @@ def network(config: Any, parts: System, learned: Collection[str], size: str) -> 
       UsageError: the size is none, or nowhere to be found.
       ValueError: `config.eval.tta` is impossible.
     """
-    return Network(
+    return Exportable(
         parts=parts,
         tasks=parts.trained_tasks(learned),
         tta=test_time_augmentation.build(config.eval.tta),
@@ -104,7 +104,7 @@ def network(config: Any, parts: System, learned: Collection[str], size: str) -> 
     )
 
 
-def export(network: Network, variables: dict[str, Any]) -> Exported:
+def export(network: Exportable, variables: dict[str, Any]) -> Exported:
     """Lowers `network.maps` and `network.raw` for every platform and any batch size.
 
     Args:
@@ -160,7 +160,7 @@ def lower(
     )
 
 
-def write(folder: Path, network: Network, exported: Exported, about: Mapping[str, Any]) -> None:
+def write(folder: Path, network: Exportable, exported: Exported, about: Mapping[str, Any]) -> None:
     """Writes artifacts, weights and metadata.json.
 
     Args:
@@ -177,7 +177,7 @@ def write(folder: Path, network: Network, exported: Exported, about: Mapping[str
     workdir.write_json(folder / METADATA, describe(network, exported) | dict(about))
 
 
-def describe(network: Network, exported: Exported) -> dict[str, Any]:
+def describe(network: Exportable, exported: Exported) -> dict[str, Any]:
     """What metadata.json tells programs that know nothing of this project."""
     return {
         "format": FORMAT,

@@ -15,7 +15,7 @@ from mtl_jax.options import of_saved
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
-from mtl_jax.prediction.network import Item, Network
+from mtl_jax.prediction.network import Inferer, Item
 from mtl_jax.prediction.settings import FIGURES, Settings
 from mtl_jax.runs import learned, seeds, workdir
 from mtl_jax.tasks import Task
@@ -60,7 +60,7 @@ class Model:
         self.step = step
         self._variables = variables
         self._jitted = jax.jit(functools.partial(self._raw, parts, tta))
-        self._network = Network(self.raw, self.tasks, self.settings)
+        self._network = Inferer(self.raw, self.tasks, self.settings)
 
     def __repr__(self) -> str:
         return f"Model({', '.join(self.tasks)}; step {self.step})"

@@ -38,7 +38,7 @@ class Item:
     time: Fraction = Fraction(0)
 
 
-class Network:
+class Inferer:
     """Makes maps of images of any size, one compilation per padded size."""
 
     def __init__(

@@ -18,7 +18,7 @@ from mtl_jax import _files
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
-from mtl_jax.prediction.network import Item, Network, naming
+from mtl_jax.prediction.network import Inferer, Item, naming
 from mtl_jax.prediction.settings import FIGURES, Settings
 from mtl_jax.tasks import Task
 
@@ -72,7 +72,7 @@ def predict_files(
         break
     outputs.prepare_folder(folder, files)
     threads = threads or min(4, os.cpu_count() or 1)
-    run = _Run(Network(apply_fn, tasks, settings), tasks, folder, settings, threads)
+    run = _Job(Inferer(apply_fn, tasks, settings), tasks, folder, settings, threads)
     room = max(len(suffix.encode()) for suffix in outputs.suffixes(tasks))
     named = list(zip(files, inputs.output_names(files, room=room)))
     try:
@@ -87,7 +87,7 @@ def predict_files(
     return run.written
 
 
-class _Run:
+class _Job:
     """One call of `predict_files`.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Run:
 
     def __init__(
         self,
-        network: Network,
+        network: Inferer,
         tasks: Mapping[str, Task],
         folder: Path,
         settings: Settings,

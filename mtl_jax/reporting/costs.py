@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mtl_jax.reporting.document import Table
-from mtl_jax.reporting.runs import Run, Study
+from mtl_jax.reporting.runs import RunRecord, Study
 from mtl_jax.reporting.tables import each
 from mtl_jax.runs.words import NONE, duration
 
@@ -49,7 +49,7 @@ def published(study: Study) -> list[Table]:
     return [Table(header, rows, caption)] if rows else []
 
 
-def _compared(run: Run, metric: str, value: str) -> tuple[str, str, str, str]:
+def _compared(run: RunRecord, metric: str, value: str) -> tuple[str, str, str, str]:
     """(quantity with its unit, what was published of it, ours, the ratio) as texts."""
     parts = _results(run)
     match metric:
@@ -79,12 +79,12 @@ def _ratio(ours: Iterable[float | None], published: float) -> str:
     return each((None if own is None else own / published for own in ours), "{:.2f}".format)
 
 
-def _results(run: Run) -> list[dict[str, Any]]:
+def _results(run: RunRecord) -> list[dict[str, Any]]:
     """What results.json holds, of each seed that has one."""
     return [dict(part.results) for part in run.each if part.results]
 
 
-def _peaks(run: Run, where: str) -> list[int | None]:
+def _peaks(run: RunRecord, where: str) -> list[int | None]:
     """Bytes, of each seed."""
     return [(part.get("peak_memory") or {}).get(where) for part in _results(run)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from mtl_jax.reporting import charts
 from mtl_jax.reporting.charts import Line
 from mtl_jax.reporting.document import Block, Figure, Text, file_name
-from mtl_jax.reporting.runs import BEST, Run, Study
+from mtl_jax.reporting.runs import BEST, RunRecord, Study
 from mtl_jax.runs.files import number
 
 _TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
@@ -54,7 +54,7 @@ def _curve(label: str, entries: Iterable[Mapping[str, Any]], key: str) -> list[L
     return [Line(label, *zip(*points, strict=True))] if points else []
 
 
-def training(run: Run) -> list[Block]:
+def training(run: RunRecord) -> list[Block]:
     """Losses of training and evaluation, weights and the rest of what was logged of one run."""
     (part, *others) = run.each
     logged, evaluations = part.workdir.read_training(), part.workdir.read_evaluations()
@@ -114,7 +114,7 @@ def comparison(study: Study) -> list[Figure]:
     return found + constant
 
 
-def varied(runs: Sequence[Run]) -> tuple[str, dict[str, str]] | None:
+def varied(runs: Sequence[RunRecord]) -> tuple[str, dict[str, str]] | None:
     """(dotted key of the number that a study varies, {run: what else tells it apart}), or None.
 
     Of several the one with most values, and of those with equally many the first. What follows from
@@ -152,7 +152,7 @@ def _hashable(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str]) -> str:
+def _over(runs: Sequence[RunRecord], metric: str, key: str, groups: Mapping[str, str]) -> str:
     content = []
     runs = sorted(runs, key=lambda run: run.overrides[key])
     for group in dict.fromkeys(groups.values()):
@@ -175,7 +175,7 @@ def _over(runs: Sequence[Run], metric: str, key: str, groups: Mapping[str, str])
     return charts.lines(content, x_label=label, log_x=log_x, legend=len(content) > 1)
 
 
-def _bars(runs: Sequence[Run], metric: str) -> str:
+def _bars(runs: Sequence[RunRecord], metric: str) -> str:
     values = {run.name: run.values(BEST) for run in runs}
     return charts.bars(
         {name: v.mean.get(metric, np.nan) for name, v in values.items()},
@@ -185,13 +185,13 @@ def _bars(runs: Sequence[Run], metric: str) -> str:
     )
 
 
-def _published(run: Run, metric: str) -> list[float]:
+def _published(run: RunRecord, metric: str) -> list[float]:
     """What was published for a run, in our unit."""
     same = (p for p in run.published if p["our_metric"] == metric)
     return [p["value"] / p["factor"] for p in same if p["factor"] is not None]
 
 
-def classes(run: Run) -> list[Block]:
+def classes(run: RunRecord) -> list[Block]:
     """Metrics by class and the confusion matrix of one run."""
     (part, *others) = run.each
     found: list[Block] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import mtl_jax
 from mtl_jax.reporting import costs, document, figures, pictures, runs, tables
 from mtl_jax.reporting.document import Block, Heading, Listing, Text
-from mtl_jax.reporting.runs import BEST, Run, Study
+from mtl_jax.reporting.runs import BEST, RunRecord, Study
 
 
 def write(
@@ -71,7 +71,7 @@ def _study(study: Study) -> list[Block]:
     return found
 
 
-def _run(run: Run, study: Study, count: int) -> list[Block]:
+def _run(run: RunRecord, study: Study, count: int) -> list[Block]:
     found: list[Block] = []
     if run.error:
         found.append(Listing(run.error))
@@ -96,7 +96,7 @@ def _summary(studies: Sequence[Study]) -> str:
     )
 
 
-def _origin(run: Run) -> list[str]:
+def _origin(run: RunRecord) -> list[str]:
     """When, with what and on what it was made; nothing of an older run that does not tell."""
     results = run.each[0].results
     if "date" not in results:
@@ -110,7 +110,7 @@ def _origin(run: Run) -> list[str]:
     ]
 
 
-def _describe(run: Run) -> str:
+def _describe(run: RunRecord) -> str:
     """One sentence on what it is."""
     config = run.config
     if not config:

@@ -38,7 +38,7 @@ class Values:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunRecord:
     """A row of a report.
 
     Attributes:
@@ -61,7 +61,7 @@ class Run:
     config: Mapping[str, Any]
     label_specs: Mapping[str, Any]
     results: Mapping[str, Any]
-    seeds: Mapping[str, "Run"]
+    seeds: Mapping[str, "RunRecord"]
     tasks: Mapping[str, Task]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
@@ -84,7 +84,7 @@ class Run:
         return name if split in (None, "validation") else f"{name}, {split}"
 
     @property
-    def each(self) -> list["Run"]:
+    def each(self) -> list["RunRecord"]:
         """The runs of its seeds, or itself."""
         return list(self.seeds.values()) or [self]
 
@@ -117,10 +117,10 @@ class Study:
     """Runs that are compared with each other: a sweep, or what was named together."""
 
     name: str
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
 
     def directions(self) -> dict[str, str]:
-        """Of all its runs; see `Run.directions`."""
+        """Of all its runs; see `RunRecord.directions`."""
         together: dict[str, str] = {}
         for run in self.runs:
             together |= run.directions()
@@ -151,7 +151,7 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
                 remarks.append(f"{path} holds neither a run nor a sweep.")
         except (WorkdirError, ReportError) as error:
             remarks.append(f"{path} is left out: {error}")
-    by_data: dict[str, list[Run]] = {}
+    by_data: dict[str, list[RunRecord]] = {}
     for run in _told_apart(single) if single else []:
         by_data.setdefault(run.data, []).append(run)
     several = len(by_data) > 1
@@ -184,13 +184,13 @@ def _sweep(path: Path) -> Study:
         raise ReportError(f"{path / SWEEP} is no list of a sweep's rows: {error}.") from error
 
 
-def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
+def _row(sweep: Path, row: Mapping[str, Any]) -> RunRecord:
     """A row of a sweep, which may have failed before it had written anything."""
     try:
         run = _run(row["name"], sweep / row["name"])
     except WorkdirError as error:
         where = Workdir(sweep / row["name"])
-        run = Run(row["name"], where, {}, {}, {}, {}, {}, error=str(error))
+        run = RunRecord(row["name"], where, {}, {}, {}, {}, {}, error=str(error))
     return dataclasses.replace(
         run,
         overrides=row["overrides"],
@@ -201,7 +201,7 @@ def _row(sweep: Path, row: Mapping[str, Any]) -> Run:
     )
 
 
-def _state(listed: str, run: Run) -> str:
+def _state(listed: str, run: RunRecord) -> str:
     """What has become of a row: where the sweep was killed, its list says 'running' for ever."""
     if listed == sweep_runner.DONE and not run.results and not run.stored:
         return "results missing"  # links into a sweep that was not copied along, for example
@@ -210,7 +210,7 @@ def _state(listed: str, run: Run) -> str:
     return run.state
 
 
-def _run(name: str, path: Path) -> Run:
+def _run(name: str, path: Path) -> RunRecord:
     """Reads one work directory."""
     directory = Workdir(path)
     config = directory.read_config() if directory.config.exists() else {}
@@ -230,10 +230,12 @@ def _run(name: str, path: Path) -> Run:
         except ValueError as problem:
             error = f"Its tasks cannot be built: {problem}"
     state = "done" if results.get("finished") else "not finished"
-    return Run(name, directory, config, labels, results, seeds, built, state=state, error=error)
+    return RunRecord(
+        name, directory, config, labels, results, seeds, built, state=state, error=error
+    )
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _told_apart(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Names that differ, by as much of the path as it takes."""
     depth = 1
     while len(names := {"/".join(run.workdir.path.parts[-depth:]) for run in runs}) < len(runs):
@@ -245,7 +247,7 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _with_overrides(runs: Sequence[Run]) -> list[Run]:
+def _with_overrides(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """With what differs in the configs."""
     different = rules.what_differs({run.name: run.config for run in runs})
     return [dataclasses.replace(run, overrides=different[run.name]) for run in runs]

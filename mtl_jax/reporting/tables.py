@@ -5,7 +5,7 @@ from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
-from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, Run, Study
+from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, RunRecord, Study
 from mtl_jax.runs import baselines
 from mtl_jax.runs.words import NONE, number, plus_minus
 from mtl_jax.runs.workdir import flatten
@@ -21,7 +21,7 @@ def results(study: Study) -> list[Table]:
     return [_results_by(study, report, directions) for report in _reports(study.runs)]
 
 
-def _reports(several: Sequence[Run]) -> Iterable[str]:
+def _reports(several: Sequence[RunRecord]) -> Iterable[str]:
     """Those that can differ: of single evaluations all are the same."""
     return REPORTS if any(max(_evaluations(run)) > 1 for run in several) else (BEST,)
 
@@ -59,7 +59,7 @@ def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Tab
     return Table(["run", *["data"] * (len(data) > 1), extent, *header], rows, caption)
 
 
-def _extent(run: Run, report: str) -> str:
+def _extent(run: RunRecord, report: str) -> str:
     """How far the run had come, or of how many evaluations the mean is."""
     if report == MEAN:
         counts = {min(10, count) for count in _evaluations(run)}
@@ -70,7 +70,7 @@ def _extent(run: Run, report: str) -> str:
     return ", ".join(f"{count:,}" for count in counts) or NONE
 
 
-def _evaluations(run: Run) -> list[int]:
+def _evaluations(run: RunRecord) -> list[int]:
     found = run.results.get("evaluations", 0)
     return found if isinstance(found, list) else [found]
 
@@ -127,7 +127,7 @@ def published(study: Study) -> list[Table]:
     ]
 
 
-def _beside(run: Run, line: Mapping[str, Any]) -> list[str]:
+def _beside(run: RunRecord, line: Mapping[str, Any]) -> list[str]:
     """A published number and ours, by all three reports, in its unit if that is known."""
     cells = [run.name, line["metric"], f"{line['value']:g}"]
     ours, known = line["our_metric"], line["factor"] is not None
@@ -201,7 +201,9 @@ def delta_m(study: Study) -> list[Block]:
     return blocks + [Text(remark) for remark in dict.fromkeys(remarks)]
 
 
-def baselines_of(run: Run, others: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Run]]:
+def baselines_of(
+    run: RunRecord, others: Sequence[RunRecord]
+) -> tuple[dict[str, Any], dict[str, RunRecord]]:
     """The tasks of a run that have labels, and the single-task run to compare each with.
 
     That is the run of this task alone, on the same data, evaluated in the same way, with the same
@@ -213,7 +215,7 @@ def baselines_of(run: Run, others: Sequence[Run]) -> tuple[dict[str, Any], dict[
     labelled = {
         name: task for name, task in run.tasks.items() if f"{name}/loss" in run.values(BEST).mean
     }
-    found: dict[str, Run] = {}
+    found: dict[str, RunRecord] = {}
     for name in labelled:
         fitting = [
             other
@@ -230,7 +232,7 @@ def baselines_of(run: Run, others: Sequence[Run]) -> tuple[dict[str, Any], dict[
     return labelled, found if len(found) == len(labelled) else {}
 
 
-def _comparable(run: Run) -> dict[str, Any]:
+def _comparable(run: RunRecord) -> dict[str, Any]:
     """What two runs must share for Δm to make sense."""
     same = baselines.evaluated_with(run.config) | {"eval.split": run.config["eval"]["split"]}
     encoder = flatten(dict(run.config["model"].get("encoder", {})))
@@ -296,7 +298,7 @@ def classes(study: Study) -> list[Table]:
     return tables
 
 
-def all_metrics(run: Run) -> list[Table]:
+def all_metrics(run: RunRecord) -> list[Table]:
     """Every metric of one run but those of single classes, by the reports that can differ."""
     values = {report: run.values(report) for report in _reports([run])}
     values = {report: found for report, found in values.items() if found.mean}

@@ -13,14 +13,14 @@ SAVED_MODEL = "saved_model"
 SCRIPT = "run_saved_model.py"
 
 
-class Network(tf.Module):
+class TensorFlowNetwork(tf.Module):
     """The functions of an exported network, over weights that they share.
 
     The weights are variables, not constants, so a SavedModel of any size can be written: a graph is
     one message of at most 2 GB.
 
     Attributes:
-      maps, raw: image uint8 [B, H, W, 3] ─► {task: tensor}, see `mtl_jax.export.Network`.
+      maps, raw: image uint8 [B, H, W, 3] ─► {task: tensor}, see `mtl_jax.export.Exportable`.
     """
 
     def __init__(self, exported: export.Exported):
@@ -58,7 +58,7 @@ def write(folder: Path, exported: export.Exported) -> None:
       folder: to write into.
       exported: from `mtl_jax.export.export`.
     """
-    network = Network(exported)
+    network = TensorFlowNetwork(exported)
     tf.saved_model.save(
         network,
         str(folder / SAVED_MODEL),

@@ -66,7 +66,7 @@ def small():
 @functools.cache
 def exported(tta=NO_VIEWS):
     parts, variables = small()
-    return export.export(export.Network(parts, ALL, tta, SIZE), variables)
+    return export.export(export.Exportable(parts, ALL, tta, SIZE), variables)
 
 
 def images(batch: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_outputs_are_those_of_predict(batch, tta):
 def test_every_architecture_runs_with_any_batch(name):
     model, variables = conformance.initialised(name)
     its_tasks = {name: ALL[name] for name in conformance.CHANNELS}
-    network = export.Network(parts_of(model, its_tasks), its_tasks, NO_VIEWS, SIZE)
+    network = export.Exportable(parts_of(model, its_tasks), its_tasks, NO_VIEWS, SIZE)
     weights = export.flatten(variables)
     raw = export.lower(network.raw, weights, SIZE)
     image = images(3)
@@ -123,7 +123,7 @@ def test_only_what_outputs_depend_on_is_written():
 
 def test_artifacts_are_read_back_from_their_files(tmp_path):
     parts, _ = small()
-    export.write(tmp_path, export.Network(parts, ALL, NO_VIEWS, SIZE), exported(), {"step": 7})
+    export.write(tmp_path, export.Exportable(parts, ALL, NO_VIEWS, SIZE), exported(), {"step": 7})
     image = images(2)
     weights = dict(np.load(tmp_path / "jax_export" / "weights.npz"))
     for name in ("maps", "raw"):

@@ -72,7 +72,7 @@ def files_of_predict(image, tta, folder):
 
 def maps_of_export(image, tta):
     parts, variables = far_sighted()
-    network = export.Network(parts, ALL, tta, image.shape[:2])
+    network = export.Exportable(parts, ALL, tta, image.shape[:2])
     weights = export.flatten(variables)
     exported = export.lower(network.maps, weights, network.size)
     found = jax.device_get(exported.call(weights, image[None]))

@@ -9,7 +9,7 @@ from toy_predictions import TASKS, BrightestChannel, maps_of, photograph
 from mtl_jax import tasks
 from mtl_jax.pictures.maps import resize_nearest
 from mtl_jax.prediction import Settings
-from mtl_jax.prediction.network import Item, Network, pad
+from mtl_jax.prediction.network import Inferer, Item, pad
 
 INSTANCES = tasks.build(
     {
@@ -33,7 +33,7 @@ def _items(images):
 
 def _run(network, images, tasks=TASKS, **settings):
     """{position: maps}, and the positions in the order in which they came."""
-    found = list(Network(network, tasks, Settings(**settings)).run(_items(images)))
+    found = list(Inferer(network, tasks, Settings(**settings)).run(_items(images)))
     return {int(item.name): maps for item, maps in found}, [int(item.name) for item, _ in found]
 
 
@@ -100,7 +100,7 @@ def test_only_a_few_images_are_held(shapes):
             drawn.append(i)
             yield Item(str(i), "", photograph(8, 32 * (i % shapes) + 8))
 
-    network = Network(BrightestChannel(), TASKS, Settings(batch_size=2))
+    network = Inferer(BrightestChannel(), TASKS, Settings(batch_size=2))
     for done, _ in enumerate(network.run(items())):
         assert len(drawn) - done <= 4 * 2
     assert done == 35

@@ -50,7 +50,7 @@ def test_deviations_are_drawn_as_error_bars():
 
 def _overrides(*rows):
     return [
-        runs.Run(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
+        runs.RunRecord(str(i), None, {}, {}, {}, {}, {}, overrides=overrides)
         for i, overrides in enumerate(rows)
     ]
 

@@ -99,7 +99,7 @@ def test_images_of_all_sizes_are_padded_for_the_network(image_size):
     image = photograph(25, 40)
     expected = Model(parts, variables, tta=tta).predict(image)["semseg"]
     assert expected.shape == (25, 40)
-    network = export.Network(parts, parts.tasks, tta, (25, 40))
+    network = export.Exportable(parts, parts.tasks, tta, (25, 40))
     weights = export.flatten(variables)
     found = export.lower(network.maps, weights, network.size).call(weights, image[None])
     np.testing.assert_array_equal(found["semseg"][0], expected)
