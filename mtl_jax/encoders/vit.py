@@ -19,6 +19,7 @@ from mtl_jax.encoders._pyramid import Pyramid, Tokens
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.layers import positions, transformer
 
+GIVES = frozenset(("tokens",))
 SIZES = {
     "T": (192, 12, 3),
     "S": (384, 12, 6),
