@@ -249,11 +249,11 @@ def test_any_encoder(architecture, encoder):
     config = {"architecture": architecture, "encoder": {"name": encoder}}
     told = ""
     try:
-        out, _ = shapes(config, SEMSEG_DEPTH, size=(64, 96))
+        out, _ = shapes(config, SEMSEG_DEPTH, size=(64, 128))
     except ConfigError as error:
         told = str(error)
     lacks = re.search("needs .* and config.model.encoder gives", told)
-    assert lacks or out.final["semseg"].shape == (2, 64, 96, 19)
+    assert lacks or out.final["semseg"].shape == (2, 64, 128, 19)
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 4])

@@ -1,0 +1,160 @@
+"""InvPT (Ye and Xu 2022): a transformer decoder in which all pixels of all tasks see each other.
+
+Published beside a ViT-L whose table of positions has the training crop's grid, 32×32 patches on
+PASCAL-Context and 28×36 on NYUD, resampled by the rule 'plain', and whose taps are raw after blocks
+5, 11 and 17 (from 0) and normalised after the last.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, whole
+from mtl_jax.architectures import Predictions
+from mtl_jax.errors import UsageError
+from mtl_jax.heads import invpt
+from mtl_jax.layers import transformer, transposed
+
+OPTIONS = {
+    "encoder": encoders.PART,
+    "width": Option(512, "of the first predictions' features; 512 beside a ViT-L", whole(least=1)),
+}
+# Channels that stand for a task's first prediction, whatever their number is.
+PREDICTION_WIDTH = 64
+_LEAVES = ("kernel", "bias")
+
+
+def build(options, channels: dict[str, int]) -> nn.Module:
+    """The network of these `OPTIONS`."""
+    dtype = _options.dtype(options.dtype)
+    encoder = encoders.build(options.encoder, dtype=dtype)
+    return InvPT(encoder=encoder, channels=channels, width=options.width, dtype=dtype)
+
+
+class InvPT(nn.Module):
+    """Encoder ─► first predictions at 1/32 ─► three stages at 1/32, 1/16, 1/8 ─► sum at 1/4.
+
+    Attributes:
+      encoder: that gives tokens of four layers at stride 16.
+      channels: {task: outputs}.
+      width: of the first predictions' features; 512 as published, beside a ViT-L.
+      dtype: compute type.
+    """
+
+    encoder: nn.Module
+    channels: dict[str, int]
+    width: int = 512
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def size_multiple(self) -> int:
+        """Queries of the coarsest stage are made at a quarter of the patches' resolution."""
+        return 4 * getattr(self.encoder, "patch", 1)
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """What the released networks have, and count, although nothing reads it."""
+        layers_of = {
+            "skip_unused": "the coarsest stage takes no features of the encoder",
+            "stage0/attn/fuse": "the first stage is told no scores",
+            "norm_unused": "every stage has a norm of its own",
+        } | {f"reduce0_{task}": "the first stage has the width already" for task in self.channels}
+        found = {f"{layer}/{leaf}": why for layer, why in layers_of.items() for leaf in _LEAVES}
+        del found["norm_unused/kernel"]
+        return found | {"norm_unused/scale": layers_of["norm_unused"]}
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
+        """[B, H, W, 3], H and W multiples of `size_multiple`.
+
+        Raises:
+          UsageError: another size.
+        """
+        size = image.shape[1:3]
+        pyramid = self.encoder(image, train=train)
+        tokens = pyramid.need_tokens(by="The architecture 'invpt'")
+        if any(side % self.size_multiple for side in size):
+            raise UsageError(
+                f"InvPT needs images whose sides are multiples of {self.size_multiple}, found "
+                f"{size[0]}×{size[1]}."
+            )
+        *earlier, _ = tokens.maps(normed=False)
+        last = tokens.maps(normed=True)[-1]
+        features, first = self._first(last, train)
+        total = self._stages(features, self._skips(earlier), train)
+        final = {}
+        for task, outputs in self.channels.items():
+            x = layers.Conv(
+                self._widths[0], 3, use_bias=True, dtype=self.dtype, name=f"mix_{task}_conv"
+            )(total[task])
+            norm = layers.BatchNorm(dtype=self.dtype, name=f"mix_{task}_bn")
+            x = nn.relu(norm(x, train=train)).astype(jnp.float32)
+            x = layers.Conv(outputs, 1, use_bias=True, name=f"head_{task}")(x)
+            final[task] = layers.resize_bilinear(x, size)
+        first = {task: layers.resize_bilinear(x, size) for task, x in first.items()}
+        return Predictions(final=final, auxiliary=(first,))
+
+    @property
+    def _widths(self) -> tuple[int, int, int]:
+        full = self.width + PREDICTION_WIDTH
+        return full, full // 2, full // 4
+
+    def _conv(self, features: int, size: int, name: str) -> layers.Conv:
+        return layers.Conv(features, size, use_bias=True, dtype=self.dtype, name=name)
+
+    def _first(self, x: jax.Array, train: bool) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        """Each task's features for the stages, and its first predictions, both at 1/32."""
+        x = layers.resize_bilinear(x, (x.shape[1] // 2, x.shape[2] // 2))
+        features, first = [], {}
+        for task, outputs in self.channels.items():
+            y = x
+            for index, width in enumerate((x.shape[-1], self.width)):
+                name = f"first_{task}_conv{index}"
+                y = layers.ConvBNReLU(width, dtype=self.dtype, name=name)(y, train=train)
+            predict = layers.Conv(outputs, 1, use_bias=True, name=f"first_{task}_predict")
+            first[task] = predict(y.astype(jnp.float32))
+            both = jnp.concatenate([y, first[task].astype(y.dtype)], axis=-1)
+            features.append(self._conv(self._widths[0], 1, f"enter_{task}")(both))
+        return features, first
+
+    def _skips(self, earlier: list[jax.Array]) -> list[jax.Array | None]:
+        """What the stages get of the encoder's earlier layers: nothing, stride 16, stride 8."""
+        first, second, third = earlier
+        full, half, quarter = self._widths
+        fine = transposed.ConvTranspose(quarter, dtype=self.dtype, name="skip_8")(first)
+        middle = self._conv(half, 3, "skip_16")(second)
+        if self.is_initializing():  # see `unread`
+            self._conv(full, 3, "skip_unused")(third)
+        return [None, middle, fine]
+
+    def _stages(self, maps, skips, train: bool) -> dict[str, jax.Array]:
+        """{task: [B, H/4, W/4, width]}: the sum of all stages' outputs."""
+        height, width = (8 * n for n in maps[0].shape[1:3])
+        total, scores = dict.fromkeys(self.channels, 0.0), None
+        for index, (features, skip) in enumerate(zip(self._widths, skips, strict=True)):
+            if index:
+                maps = [
+                    invpt.Enlarge(features, self.dtype, name=f"enlarge{index}_{task}")(
+                        x, train=train
+                    )
+                    + skip
+                    for task, x in zip(self.channels, maps, strict=True)
+                ]
+            stage = invpt.Stage(2 ** (index + 1), self.dtype, name=f"stage{index}")
+            maps, scores = stage(maps, scores, train=train)
+            # One norm over the channels of all tasks together.
+            norm = transformer.LayerNorm(invpt.EPSILON, dtype=self.dtype, name=f"norm{index}")
+            together = norm(jnp.concatenate(maps, axis=-1))
+            each = jnp.split(together, len(self.channels), axis=-1)
+            for task, x in zip(self.channels, each, strict=True):
+                reduce = self._conv(self._widths[0], 1, f"reduce{index}_{task}")
+                if index:
+                    x = reduce(x)
+                elif self.is_initializing():
+                    reduce(x)  # see `unread`
+                total[task] = total[task] + layers.resize_bilinear(x, (height, width))
+        if self.is_initializing():  # see `unread`
+            transformer.LayerNorm(invpt.EPSILON, name="norm_unused")(together)
+        return total

@@ -1,0 +1,96 @@
+"""InvPT's decoder against the released one in float64: golden_decoders/README.md."""
+
+import functools
+import json
+import pathlib
+
+import golden_networks as golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from test_architectures_golden import assert_as_recorded, program_of
+
+from mtl_jax import architectures
+from mtl_jax.architectures.invpt import InvPT
+from mtl_jax.encoders import Pyramid, Tokens
+from mtl_jax.errors import UsageError
+
+FILE = pathlib.Path(__file__).parent / "golden_decoders" / "invpt.json"
+GRID, WIDTH, BATCH = (8, 12), 12, 2
+PASCAL = {"semseg": 21, "human_parts": 7, "sal": 2, "normals": 3, "edge": 1}
+NYUD = {"semseg": 40, "depth": 1, "normals": 3, "edge": 1}
+
+
+class Encoder(nn.Module):
+    """Four layers of tokens that stand in the image's first pixels."""
+
+    patch: int = 16
+
+    def __call__(self, image, *, train):
+        del train
+        flat = image.reshape(len(image), -1)[:, : 4 * GRID[0] * GRID[1] * WIDTH]
+        each = flat.reshape(len(image), 4, -1, WIDTH)
+        layers = tuple(each[:, i] for i in range(4))
+        return Pyramid({}, tokens=Tokens(raw=layers, normed=layers, grid=GRID, prefix=0))
+
+
+def image() -> np.ndarray:
+    shape = (BATCH, *GRID, WIDTH)
+    layers = [1.7 * golden.uniform(f"tokens {i}", shape).reshape(BATCH, -1) for i in range(4)]
+    flat = np.zeros((BATCH, 16 * GRID[0] * 16 * GRID[1] * 3))
+    found = np.concatenate(layers, axis=1)
+    flat[:, : found.shape[1]] = found
+    return flat.reshape(BATCH, 16 * GRID[0], 16 * GRID[1], 3)
+
+
+def model(width: int = 16) -> InvPT:
+    return InvPT(Encoder(), golden.CHANNELS, width)
+
+
+@pytest.mark.slow
+def test_decoder():
+    reference = json.loads(FILE.read_text())
+    compute, variables, given = program_of(model(), image(), reference["training"]["shape"])
+    gradients, outputs = compute(variables, given)
+    assert_as_recorded(reference, gradients, outputs)
+    found = {path for path, value in golden.flat(gradients).items() if not np.any(value)}
+    assert found == set(reference["unread"]) == set(model().unread)
+
+
+def test_evaluation():
+    """The same in float32, without gradients."""
+    expected = json.loads(FILE.read_text())["evaluation"]
+    network, given = model(), jnp.float32(image())
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), given, train=False))
+    out = network.apply(golden.fill(shapes), given, train=False)
+    maps = [x[task] for x in (out.final, *out.auxiliary) for task in golden.CHANNELS]
+    flat = np.concatenate(maps, axis=-1).reshape(-1)
+    samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
+    np.testing.assert_allclose(samples, expected["samples"], rtol=0, atol=1e-4 * expected["std"])
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("channels", "table", "parameters", "statistics"),
+    [(PASCAL, (32, 32), 422_929_810, 39_840), (NYUD, (28, 36), 402_092_888, 31_872)],
+)
+def test_published_parameters(channels, table, parameters, statistics):
+    encoder = {"name": "vit", "size": "L", "table": table, "positions": "plain"}
+    network = architectures.make("invpt", channels, encoder=encoder)
+    init = functools.partial(network.init, train=False)
+    found = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    assert count(found["params"]) == parameters
+    assert count(found["batch_stats"]) == statistics
+
+
+def test_sizes():
+    assert model().size_multiple == 64
+    with pytest.raises(UsageError, match=r"multiples of 64, found 96×128"):
+        jax.eval_shape(
+            lambda: model().init(jax.random.key(0), jnp.zeros((1, 96, 128, 3)), train=False)
+        )
