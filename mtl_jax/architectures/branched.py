@@ -12,22 +12,24 @@ OPTIONS = {"encoder": encoders.PART, **branches.OPTIONS}
 
 def build(options, channels: dict[str, int]) -> nn.Module:
     """The branched network of these `OPTIONS`."""
-    branch = branches.build(options)
+    branch = branches.build(options, channels)
     encoder = encoders.build(options.encoder, dtype=branch.dtype)
-    return Branched(encoder=encoder, channels=channels, branch=branch)
+    return Branched(encoder=encoder, channels=channels, branch=branch, neck=options.neck)
 
 
 class Branched(nn.Module):
-    """Encoder ─► per task: its branch."""
+    """Encoder ─► neck, if there is one ─► per task: its branch."""
 
     encoder: nn.Module
     channels: dict[str, int]
     branch: branches.Branch
+    neck: str = "none"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
         pyramid = self.encoder(image, train=train)
+        pyramid = branches.through_neck(self.neck, pyramid, self.branch.dtype)
         final = {}
         for task, outputs in self.channels.items():
             predictions, _ = self.branch(pyramid, outputs, task=task, train=train)

@@ -40,7 +40,7 @@ OPTIONS = {
 
 def build(options, channels: dict[str, int]) -> nn.Module:
     """The distillation network of these `OPTIONS`."""
-    branch = branches.build(options)
+    branch = branches.build(options, channels)
     return Distillation(
         encoder=encoders.build(options.encoder, dtype=branch.dtype),
         channels=channels,
@@ -48,6 +48,7 @@ def build(options, channels: dict[str, int]) -> nn.Module:
         shared_attention=options.attention.sharing == "shared",
         gate_init=options.attention.gate_init,
         final_convs=0 if options.final_decoder == "1x1" else 2,
+        neck=options.neck,
     )
 
 
@@ -60,6 +61,7 @@ class Distillation(nn.Module):
     shared_attention: bool
     gate_init: str
     final_convs: int
+    neck: str = "none"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
@@ -74,7 +76,7 @@ class Distillation(nn.Module):
             )
             for index in range(self.final_convs):
                 x = layers.ConvBNReLU(
-                    self.branch.channels,
+                    features[task].shape[-1],
                     dtype=self.branch.dtype,
                     name=f"final_{task}_conv{index + 1}",
                 )(x, train=train)
@@ -86,6 +88,7 @@ class Distillation(nn.Module):
     def _first_predictions(self, image: jax.Array, *, train: bool) -> tuple[dict, dict]:
         """Predictions and features of the branched network, both at stride 4."""
         pyramid = self.encoder(image, train=train)
+        pyramid = branches.through_neck(self.neck, pyramid, self.branch.dtype)
         first, features = {}, {}
         for task, outputs in self.channels.items():
             first[task], features[task] = self.branch(pyramid, outputs, task=task, train=train)

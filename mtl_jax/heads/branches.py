@@ -1,29 +1,67 @@
-"""What every task of a branched network has to itself, by the decoder's name."""
+"""What stands between an encoder and the predictions of a branched network.
+
+That is a neck, which all tasks share, if there is one, and what every task has to itself, by the
+decoder's name.
+"""
 
 import sys
+from collections.abc import Mapping
 
-from mtl_jax import _options
-from mtl_jax.heads import deeplabv3, deeplabv3plus, high_resolution, top_down
+from jax.typing import DTypeLike
 
+from mtl_jax import _options, encoders
+from mtl_jax.errors import ConfigError
+from mtl_jax.heads import (
+    deeplabv3,
+    deeplabv3plus,
+    dpt,
+    high_resolution,
+    linear,
+    simple_pyramid,
+    top_down,
+)
+
+# A decoder `NEEDS` one of what encoders give: 'last', 'skip', 'strides' or 'tokens'.
 _MODULES = {
     "deeplabv3plus": deeplabv3plus,
     "deeplabv3": deeplabv3,
     "top_down": top_down,
     "high_resolution": high_resolution,
+    "dpt": dpt,
+    "linear": linear,
+}
+NECKS = ("none", "simple_pyramid")
+_NEEDED = {
+    "skip": "early features, at stride 4, beside the last",
+    "strides": "features of several strides",
+    "tokens": "the tokens of a vision transformer",
 }
 # Of architectures that have a branch for each task; `aspp` is read by 'deeplabv3plus' and
 # 'deeplabv3', `se` by the former.
 OPTIONS = {
     **deeplabv3plus.OPTIONS,
+    "neck": _options.Option(
+        "none",
+        "'simple_pyramid' makes strides 4 to 32 of an encoder's last features, for all tasks",
+        _options.one_of(*NECKS),
+    ),
     "decoder": _options.Part(
         sys.modules[__name__],
         "deeplabv3plus",
-        "each task's decoder, of the last features through an ASPP or of those of every stride",
+        "each task's decoder: of the last features through an ASPP, of those of every stride, or of "
+        "a transformer's tokens",
         only=tuple(_MODULES),
     ),
 }
 
-Branch = deeplabv3plus.Branch | deeplabv3.Branch | top_down.Branch | high_resolution.Branch
+Branch = (
+    deeplabv3plus.Branch
+    | deeplabv3.Branch
+    | top_down.Branch
+    | high_resolution.Branch
+    | dpt.Branch
+    | linear.Branch
+)
 
 
 def declared(name: str) -> _options.Options:
@@ -33,11 +71,58 @@ def declared(name: str) -> _options.Options:
     return _MODULES[name].OPTIONS
 
 
-def build(options) -> Branch:
-    """The branch of these `OPTIONS` and `options.dtype`.
+def build(options, channels: Mapping[str, int]) -> Branch:
+    """The branch of these `OPTIONS`, `options.encoder` and `options.dtype`.
+
+    Args:
+      options: of the architecture.
+      channels: {task: outputs}.
 
     Returns:
       A callable (pyramid, outputs, *, task, train) ─► predictions [B, H, W, outputs] and features
       [B, H, W, channels] at the finest stride that it reads.
+
+    Raises:
+      ConfigError: the encoder does not give what the decoder needs; or ranges of what is no task.
     """
+    _check_pair(options.encoder.name, options.neck, options.decoder.name)
+    if unknown := [task for task in options.decoder.get("ranges", {}) if task not in channels]:
+        raise ConfigError(
+            f"config.model.decoder.ranges names {', '.join(unknown)}; expected some of the tasks "
+            f"{', '.join(channels)}."
+        )
     return _MODULES[options.decoder.name].branch(options)
+
+
+def through_neck(neck: str, pyramid: encoders.Pyramid, dtype: DTypeLike) -> encoders.Pyramid:
+    """What decoders read: the encoder's features, or those of the neck of that name.
+
+    To be called within a compact module, of which `neck` becomes a part.
+    """
+    if neck == "none":
+        return pyramid
+    return simple_pyramid.SimplePyramid(dtype, name="neck")(pyramid.last)
+
+
+def _given(encoder: str, neck: str) -> frozenset[str]:
+    """What decoders find after this encoder and neck."""
+    given = encoders.gives(encoder) if neck == "none" else frozenset(("skip", "strides"))
+    return given | {"last"}
+
+
+def _check_pair(encoder: str, neck: str, decoder: str) -> None:
+    """Raises ConfigError, which says what goes with what, if these do not go together."""
+    need = _MODULES[decoder].NEEDS
+    if need in _given(encoder, neck):
+        return
+    others = [name for name in encoders.PART.names() if need in _given(name, neck)]
+    fitting = [name for name, m in _MODULES.items() if m.NEEDS in _given(encoder, neck)]
+    with_neck = [name for name, m in _MODULES.items() if m.NEEDS in _given(encoder, NECKS[1])]
+    found = f"config.model.encoder.name={encoder!r}"
+    found += "" if neck == "none" else f" with config.model.neck={neck!r}"
+    raise ConfigError(
+        f"config.model.decoder.name={decoder!r} needs {_NEEDED[need]}, and {found} does not give "
+        f"them. {decoder!r} goes with {', '.join(others) or 'no encoder that has a neck'}; "
+        f"{encoder!r} goes with the decoders {', '.join(fitting)}, and with "
+        f"config.model.neck='simple_pyramid' with {', '.join(with_neck)}."
+    )

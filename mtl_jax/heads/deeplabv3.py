@@ -15,6 +15,7 @@ from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, rate
 from mtl_jax.heads import aspp
 
+NEEDS = "last"
 OPTIONS = {"dropout": Option(0.5, "share of the ASPP's values that training drops", rate)}
 
 

@@ -15,6 +15,7 @@ from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, truth, whole
 from mtl_jax.heads import aspp
 
+NEEDS = "skip"
 # Of architectures that have a `Branch` for each task; widths and rates are the reports'.
 OPTIONS = {
     "aspp": {

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
 
+NEEDS = "strides"
 OPTIONS = {}
 STRIDES = (4, 8, 16, 32)  # of the features that it joins
 

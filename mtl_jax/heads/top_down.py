@@ -18,6 +18,7 @@ def _check_strides(value) -> str | None:
     return "rising strides, the finest first: (4, 8, 16, 32)"
 
 
+NEEDS = "strides"
 OPTIONS = {
     "channels": Option(64, "of everything within the decoder", whole(least=1)),
     "strides": Option((4, 8, 16, 32), "which features are read, the finest first", _check_strides),

@@ -1,0 +1,217 @@
+"""Dense prediction from a plain transformer's tokens (Ranftl et al. 2021, "DPT").
+
+Four layers of tokens become maps at strides 4, 8, 16 and 32 (for patches of 16), which are fused
+from the coarsest on. Two published forms: DINOv2's depth head, without BatchNorm, and isl-org's
+segmentation head, with it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from mtl_jax import _options, encoders, layers
+from mtl_jax._options import Option, one_of
+from mtl_jax.errors import ConfigError
+from mtl_jax.heads import linear
+from mtl_jax.layers import transformer, transposed
+
+NEEDS = "tokens"
+WIDTH = 256
+FORMS = ("segmentation", "depth")
+OPTIONS = {
+    "form": Option(
+        "segmentation",
+        "of tasks without a range: isl-org's 'segmentation' head with BatchNorms and dropout, or "
+        "DINOv2's 'depth' head without",
+        one_of(*FORMS),
+    ),
+    "ranges": linear.RANGES,
+}
+
+
+class Reassemble(nn.Module):
+    """One layer's tokens ─► a map [B, h', w', 256].
+
+    Attributes:
+      level: 0 to 3: the map is 4 times, twice, once or half as large as the grid of tokens.
+      dtype: compute type.
+    """
+
+    level: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, patches: jax.Array, class_token: jax.Array) -> jax.Array:
+        """[B, h, w, C], [B, C] ─► [B, h', w', 256]."""
+        width = patches.shape[-1]
+        class_token = jnp.broadcast_to(class_token[:, None, None], patches.shape)
+        x = jnp.concatenate([patches, class_token], axis=-1)
+        x = transformer.Linear(width, dtype=self.dtype, name="readout")(x)
+        x = jax.nn.gelu(x, approximate=False)
+        inner = width // (8, 4, 2, 1)[self.level]
+        x = layers.Conv(inner, 1, use_bias=True, dtype=self.dtype, name="project")(x)
+        if self.level < 2:
+            side = (4, 2)[self.level]
+            x = transposed.ConvTranspose(
+                inner,
+                kernel_size=side,
+                stride=side,
+                padding=0,
+                output_padding=0,
+                use_bias=True,
+                dtype=self.dtype,
+                name="resize",
+            )(x)
+        elif self.level == 3:
+            x = layers.Conv(inner, 3, stride=2, use_bias=True, dtype=self.dtype, name="resize")(x)
+        return layers.Conv(WIDTH, 3, dtype=self.dtype, name="conv")(x)
+
+
+class ResidualUnit(nn.Module):
+    """x + conv(ReLU(conv(ReLU(x)))), with a BatchNorm after each convolution if `norm`."""
+
+    norm: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = x
+        for index in (1, 2):
+            y = layers.Conv(WIDTH, 3, dtype=self.dtype, name=f"conv{index}")(nn.relu(y))
+            if self.norm:
+                y = layers.BatchNorm(dtype=self.dtype, name=f"bn{index}")(y, train=train)
+        return x + y
+
+
+class Fusion(nn.Module):
+    """Adds a finer map to what the coarser ones have become, and doubles the resolution."""
+
+    norm: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, finer: jax.Array | None, *, train: bool) -> jax.Array:
+        """[B, h, w, 256], [B, ~h, ~w, 256] or None for the first ─► [B, 2h, 2w, 256]."""
+        if finer is not None:
+            if finer.shape != x.shape:  # odd sizes: halves and doubles differ by one
+                finer = layers.resize_bilinear(finer, x.shape[1:3])
+            x = x + ResidualUnit(self.norm, self.dtype, name="res_conv_unit1")(finer, train=train)
+        x = ResidualUnit(self.norm, self.dtype, name="res_conv_unit2")(x, train=train)
+        x = layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+        return layers.Conv(WIDTH, 1, use_bias=True, dtype=self.dtype, name="project")(x)
+
+
+class DPT(nn.Module):
+    """Four layers of tokens ─► predictions at about the image's resolution, for patches of 16.
+
+    Parameters of the depth head: 13,961,377, 24,193,921 and 34,190,017 for ViT-S, B and L.
+
+    Attributes:
+      outputs: K.
+      form: 'depth' (DINOv2) or 'segmentation' (isl-org).
+      dtype: compute type; the last layer is float32.
+    """
+
+    outputs: int
+    form: str = "depth"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, patches: Sequence[jax.Array], class_tokens: Sequence[jax.Array], *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads four layers, from the first to the last.
+
+        Args:
+          patches: four [B, h, w, C].
+          class_tokens: four [B, C].
+          train: normalise by the batch, and drop.
+
+        Returns:
+          [B, H, W, K] float32, 16 times the grid of tokens (its sides rounded up to even ones), and
+          the features [B, H/2, W/2, 256].
+        """
+        norm = self.form == "segmentation"
+        maps = [
+            Reassemble(level, self.dtype, name=f"reassemble_{level}")(map_, token)
+            for level, (map_, token) in enumerate(zip(patches, class_tokens, strict=True))
+        ]
+        x = Fusion(norm, self.dtype, name="fusion_0")(maps[3], None, train=train)
+        for index, finer in enumerate(maps[2::-1], start=1):
+            x = Fusion(norm, self.dtype, name=f"fusion_{index}")(x, finer, train=train)
+        tail = self._segmentation if norm else self._depth
+        return tail(x, train), x
+
+    def _depth(self, x: jax.Array, train: bool) -> jax.Array:
+        del train
+        conv = functools.partial(layers.Conv, use_bias=True, dtype=self.dtype)
+        x = nn.relu(conv(WIDTH, name="project")(x))
+        x = conv(WIDTH // 2, name="head_0")(x)
+        x = layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+        x = nn.relu(conv(32, name="head_1")(x)).astype(jnp.float32)
+        return layers.Conv(self.outputs, 1, use_bias=True, name="head_2")(x)
+
+    def _segmentation(self, x: jax.Array, train: bool) -> jax.Array:
+        x = layers.Conv(WIDTH, 3, dtype=self.dtype, name="head_0")(x)
+        x = nn.relu(layers.BatchNorm(dtype=self.dtype, name="head_bn")(x, train=train))
+        x = nn.Dropout(0.1, deterministic=not train)(x).astype(jnp.float32)
+        x = layers.Conv(self.outputs, 1, use_bias=True, name="head_1")(x)
+        return layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """What every task has to itself: see `DPT`.
+
+    Attributes:
+      form: of the tasks that are not in `ranges`.
+      ranges: {task: (least, greatest)}: depths of the form 'depth', ReLU(z) + least, in evaluation
+        at most `greatest`.
+      dtype: compute type.
+    """
+
+    form: str
+    ranges: Mapping[str, tuple[float, float]]
+    dtype: DTypeLike
+
+    channels = WIDTH
+
+    def __call__(
+        self, pyramid: encoders.Pyramid, outputs: int, *, task: str, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Tokens ─► [B, H, W, outputs], [B, H/2, W/2, 256].
+
+        To be called within a compact module, of which `decoder_<task>` becomes a part.
+
+        Raises:
+          ConfigError: the encoder has no four layers of tokens, or a task with a range has several
+            outputs.
+        """
+        tokens = pyramid.need_tokens(by="The decoder 'dpt'")
+        if len(tokens.raw) != 4:
+            raise ConfigError(
+                f"The decoder 'dpt' reads the tokens after four blocks, and config.model.encoder."
+                f"taps gives those after {len(tokens.raw)}. Set it to 'even' or to four blocks."
+            )
+        form = "depth" if task in self.ranges else self.form
+        head = DPT(outputs, form, self.dtype, name=f"decoder_{task}")
+        maps, class_tokens = tokens.maps(normed=False), tokens.class_token(normed=False)
+        x, features = head(maps, class_tokens, train=train)
+        if task not in self.ranges:
+            return x, features
+        linear.expect_one_output(task, outputs)
+        least, greatest = self.ranges[task]
+        x = nn.relu(x) + least
+        # In training a value beyond the range keeps its gradient.
+        return x if train else jnp.clip(x, least, greatest), features
+
+
+def branch(options) -> Branch:
+    """The branch of `options.decoder`, these `OPTIONS`, and `options.dtype`."""
+    ranges = {task: tuple(pair) for task, pair in options.decoder.ranges.items()}
+    return Branch(options.decoder.form, ranges, _options.dtype(options.dtype))
