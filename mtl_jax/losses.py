@@ -64,6 +64,39 @@ def berhu(error: jax.Array) -> jax.Array:
     return jnp.where(magnitude <= c, magnitude, magnitude * (magnitude / (2 * c)) + c / 2)
 
 
+def scale_invariant_log(
+    prediction: jax.Array,
+    target: jax.Array,
+    mask: jax.Array,
+    *,
+    mean_alone: bool | jax.Array = False,
+) -> jax.Array:
+    """√(var g + 0.15 · mean(g)²), g = ln(ŷ + 0.001) − ln(y + 0.001), of all counting pixels.
+
+    "SigLoss" of AdaBins (Bhat et al. 2021; after Eigen et al. 2014) as DINOv2 trains depth with it.
+    The variance is the unbiased one.
+
+    Args:
+      prediction: [B, H, W] positive depths; what is below 0 counts as 0, with no gradient.
+      target: [B, H, W].
+      mask: [B, H, W] bool, the pixels that count.
+      mean_alone: leave the variance out, as is done in the first 100 updates.
+
+    Returns:
+      A float32 scalar; 0 without gradient if no pixel counts.
+    """
+    prediction = jnp.maximum(prediction.astype(jnp.float32), 0.0)
+    g = jnp.where(
+        mask, jnp.log(prediction + 1e-3) - jnp.log(jnp.where(mask, target, 1.0) + 1e-3), 0
+    )
+    count = jnp.sum(mask, dtype=jnp.int32)
+    mean = jnp.sum(g) / jnp.maximum(count, 1)
+    variance = jnp.sum(jnp.where(mask, jnp.square(g - mean), 0.0)) / jnp.maximum(count - 1, 1)
+    square = jnp.where(mean_alone, 0.0, variance) + 0.15 * jnp.square(mean)
+    # At 0 the root has no finite gradient.
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
 def cosine_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """1 − cos of the angle between unit vectors: [..., C], [..., C] ─► [...]."""
     return 1.0 - jnp.sum(prediction * target, axis=-1)

@@ -63,6 +63,11 @@ class System:
         """The images that the model takes, as its parts say."""
         return layers.image_sizes(self.model)
 
+    def at(self, step: jax.Array) -> "System":
+        """The same with its tasks as they are at one update, see `mtl_jax.tasks.Task.at`."""
+        tasks = {name: task.at(step) for name, task in self.tasks.items()}
+        return dataclasses.replace(self, tasks=tasks)
+
     def normalize(self, image: jax.Array) -> jax.Array:
         """uint8 [B, H, W, 3] ─► float32, (x / 255 − mean) / std."""
         mean = jnp.asarray(self.image_mean or encoders.IMAGENET_MEAN, jnp.float32)

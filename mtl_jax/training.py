@@ -96,9 +96,10 @@ def make_train_step(
         others: Batch = {}
         if weighting.needs_held_out:
             batch, others = held_out.apart(batch)
-        parts = MicroBatches(system, batch, key, accumulate, mesh)
+        now = system.at(state.step)
+        parts = MicroBatches(now, batch, key, accumulate, mesh)
         if others:
-            there = MicroBatches(system, others, jax.random.fold_in(key, 1), accumulate, mesh)
+            there = MicroBatches(now, others, jax.random.fold_in(key, 1), accumulate, mesh)
             rate = schedule(state.step)
             state = held_out.look_ahead(state, parts, there, rate, weighting_key)
         found = of_batch(state, parts, weighting_key)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtl_jax import architectures, optimizers, options, parallel, system, training
+from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 from mtl_jax.tasks.instances import Offsets
@@ -67,11 +67,12 @@ _SHAPES = {}
 
 
 def predicted_shapes(config_model, channels: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """{task: shape} for an image of 256×256; half of the protocols share a network with another."""
+    """{task: shape} for an image of at least 256×256; half of the protocols share a network."""
     key = (config_model.to_json(), *channels.items())
     if key not in _SHAPES:
         model = architectures.build(config_model, channels)
-        image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+        size = layers.image_sizes(model).fitting((256, 256))
+        image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
         outputs = jax.eval_shape(init, image)[0].final
         _SHAPES[key] = {task: output.shape for task, output in outputs.items()}
@@ -88,7 +89,8 @@ def test_every_config_builds_and_is_complete(name, protocol):
     assert np.isfinite(schedule(99))
     channels = {name: task.channels for name, task in parts.tasks.items()}
     shapes = predicted_shapes(config.model, channels)
-    assert shapes == {task: (1, 256, 256, count) for task, count in channels.items()}
+    height, width = parts.sizes.fitting((256, 256))
+    assert shapes == {task: (1, height, width, count) for task, count in channels.items()}
 
 
 def test_report_e_is_also_evaluated_without_void():
@@ -100,7 +102,7 @@ def test_report_e_is_also_evaluated_without_void():
 
 
 # Whose step compiles for a minute even where it is narrow.
-COMPILE_LONG = ("cross_stitch", "invpt", "mlore", "mti_net", "pad_net")
+COMPILE_LONG = ("cross_stitch", "invpt", "mlore", "mti_net", "pad_net", "vit")
 
 
 # A full-width protocol compiles for half a minute and differs from its embedded twin in widths.
@@ -118,12 +120,13 @@ def test_every_config_takes_a_step(name):
     mesh = parallel.make_mesh(jax.devices()[:1])
     schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=10, total_steps=100)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)
-    state = training.create_state(parts, optimizer, seed=0, image_shape=(64, 64), mesh=mesh)
+    size = parts.sizes.fitting((64, 64))
+    state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
     before = jax.tree.map(np.asarray, state.params)
     step = training.make_train_step(
         parts, optimizer, schedule, seed=0, steps_per_epoch=10, mesh=mesh
     )
-    state, logs = step(state, parallel.put_batch(mesh, synthetic_batch(parts, 2, 64, 64)))
+    state, logs = step(state, parallel.put_batch(mesh, synthetic_batch(parts, 2, *size)))
     assert np.isfinite(logs["total"])
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
     # Not all: after a layer that starts at zero, as FCN's, the first gradient is zero.

@@ -44,7 +44,7 @@ def parts(options, channels: Mapping[str, int]) -> dict[str, Any]:
             f"config.model.single_task has {', '.join(given)}, and the tasks are "
             f"{', '.join(channels)}; give each of them the work directory of its own run, or none."
         )
-    branch = branches.build(options)
+    branch = branches.build(options, channels)
     encoder = {task: encoders.build(options.encoder, dtype=branch.dtype) for task in channels}
     return {"encoder": encoder, "channels": dict(channels), "branch": branch}
 

@@ -22,6 +22,7 @@ from mtl_jax.heads import attention, branches
 OPTIONS = {
     "encoder": encoders.PART,
     **branches.OPTIONS,
+    **branches.NECK,
     "attention": {
         "sharing": Option(
             "shared",

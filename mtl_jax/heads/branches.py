@@ -36,20 +36,22 @@ _NEEDED = {
     "strides": "features of several strides",
     "tokens": "the tokens of a vision transformer",
 }
-# Of architectures that have a branch for each task; `aspp` is read by 'deeplabv3plus' and
-# 'deeplabv3', `se` by the former.
-OPTIONS = {
-    **deeplabv3plus.OPTIONS,
+NECK = {
     "neck": _options.Option(
         "none",
         "'simple_pyramid' makes strides 4 to 32 of an encoder's last features, for all tasks",
         _options.one_of(*NECKS),
     ),
+}
+# Of architectures that have a branch for each task; `aspp` is read by 'deeplabv3plus' and
+# 'deeplabv3', `se` by the former.
+OPTIONS = {
+    **deeplabv3plus.OPTIONS,
     "decoder": _options.Part(
         sys.modules[__name__],
         "deeplabv3plus",
-        "each task's decoder: of the last features through an ASPP, of those of every stride, or of "
-        "a transformer's tokens",
+        "each task's decoder: of the last features through an ASPP, of those of every stride, or "
+        "of a transformer's tokens",
         only=tuple(_MODULES),
     ),
 }
@@ -75,7 +77,7 @@ def build(options, channels: Mapping[str, int]) -> Branch:
     """The branch of these `OPTIONS`, `options.encoder` and `options.dtype`.
 
     Args:
-      options: of the architecture.
+      options: of the architecture, which may or may not have `NECK`.
       channels: {task: outputs}.
 
     Returns:
@@ -85,7 +87,7 @@ def build(options, channels: Mapping[str, int]) -> Branch:
     Raises:
       ConfigError: the encoder does not give what the decoder needs; or ranges of what is no task.
     """
-    _check_pair(options.encoder.name, options.neck, options.decoder.name)
+    _check_pair(options.encoder.name, options.get("neck", "none"), options.decoder.name)
     if unknown := [task for task in options.decoder.get("ranges", {}) if task not in channels]:
         raise ConfigError(
             f"config.model.decoder.ranges names {', '.join(unknown)}; expected some of the tasks "

@@ -110,6 +110,15 @@ class Task:
         """
         return jnp.sum(self.mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
 
+    def at(self, step: jax.Array) -> "Task":
+        """The task as it is at one update, of losses that change in the course of a run.
+
+        Args:
+          step: updates made so far, an int32 scalar, possibly traced.
+        """
+        del step
+        return self
+
     def loss(self, prediction: jax.Array, targets: Any, valid: jax.Array) -> jax.Array:
         """Float32 scalar; 0 without gradient where nothing is valid.
 

@@ -20,13 +20,20 @@ from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks._task import Task
 
 LOSSES = {"l1": losses.l1, "l2": losses.l2, "berhu": losses.berhu}
+# Of depths in their own unit and the whole batch; the others are of normalised errors.
+SIGLOSS = "sigloss"
+WARM_UP = 100  # updates in which SigLoss leaves the variance out
 AVERAGING = {"image": losses.mean_per_image, "batch": losses.mean_per_batch}
 KINDS = ("depth", "disparity", "inverse_depth")
 _NORMALIZATIONS = ("standard", "minmax", "log", "none")
 
 # Of what is None the data set's LabelSpec says; needed where it has no such labels.
 OPTIONS = {
-    "loss": Option("l2", "of normalised values", one_of(*LOSSES)),
+    "loss": Option(
+        "l2",
+        "'l1', 'l2', 'berhu' of normalised values, or 'sigloss' of logarithms over the batch",
+        one_of(*LOSSES, SIGLOSS),
+    ),
     "averaging": Option("image", "mean over each image, or over the batch", one_of(*AVERAGING)),
     "normalization": Option(
         "standard", "what is regressed in place of the depth itself", one_of(*_NORMALIZATIONS)
@@ -80,9 +87,11 @@ class Depth(Task):
       invalid: the label that means "unknown". It alone is masked: a NaN, unless it is the invalid
         value itself, reaches the loss and the metrics, and makes them NaN.
       normalization: `Affine` or `Logarithmic`, between depth and what the network predicts.
-      loss_name: a key of `LOSSES`, applied in normalised units.
+      loss_name: a key of `LOSSES`, applied in normalised units, or `SIGLOSS`, which is of positive
+        depths that are not beyond `valid_range`, over the whole batch whatever `averaging`.
       averaging: 'image' is the mean over each image's valid pixels, then over the images that have
         any (reports A, B); 'batch' the mean over all valid pixels of the batch (report C).
+      warming_up: whether SigLoss leaves the variance out.
     """
 
     name: str
@@ -94,6 +103,7 @@ class Depth(Task):
     normalization: Affine | Logarithmic
     loss_name: str
     averaging: str
+    warming_up: bool | jax.Array = False
 
     channels = 1
     headline = HEADLINE
@@ -104,9 +114,17 @@ class Depth(Task):
     def absent(self) -> float:
         return self.invalid
 
+    def at(self, step: jax.Array) -> "Depth":
+        """The task as it is at one update."""
+        return dataclasses.replace(self, warming_up=step < WARM_UP)
+
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self.check(prediction, targets)
         mask = self.mask(targets, valid)
+        if self.loss_name == SIGLOSS:
+            depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
+            mask &= (targets > 0) & (targets <= self.valid_range[1])
+            return losses.scale_invariant_log(depth, targets, mask, mean_alone=self.warming_up)
         error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)

@@ -135,3 +135,34 @@ def test_sum_over_count_has_report_es_small_number():
     mask = jnp.zeros((1, 2, 2), bool).at[0, 0, 0].set(True)
     found = losses.sum_over_count(jnp.full((1, 2, 2), 3.0), mask)
     assert float(found) == pytest.approx(3.0 / 1.0001, rel=1e-6)
+
+
+def sigloss(prediction, target, mask):
+    """In float64, by its formula."""
+    g = (np.log(prediction + 1e-3) - np.log(target + 1e-3))[mask]
+    return np.sqrt(g.var(ddof=1) + 0.15 * g.mean() ** 2)
+
+
+def test_scale_invariant_log_is_its_formula():
+    rng = np.random.default_rng(0)
+    prediction, target = rng.uniform(0.5, 9, (2, 2, 3, 4))
+    mask = rng.random((2, 3, 4)) < 0.6
+    found = losses.scale_invariant_log(jnp.asarray(prediction, jnp.float32), target, mask)
+    assert found == pytest.approx(sigloss(prediction, target, mask), rel=1e-5)
+    alone = losses.scale_invariant_log(prediction, target, mask, mean_alone=True)
+    g = (np.log(prediction + 1e-3) - np.log(target + 1e-3))[mask]
+    assert alone == pytest.approx(np.sqrt(0.15) * abs(g.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["nothing counts", "exact", "one pixel", "negative"])
+def test_scale_invariant_log_has_finite_gradients(case):
+    target = jnp.full((1, 2, 2), 3.0)
+    mask = jnp.zeros((1, 2, 2), bool) if case == "nothing counts" else jnp.ones((1, 2, 2), bool)
+    if case == "one pixel":
+        mask = mask.at[:, 1:].set(False).at[:, :, 1:].set(False)
+    prediction = {"exact": target, "negative": target.at[0, 0, 0].set(-5.0)}.get(case, target + 1)
+    value, gradient = jax.value_and_grad(losses.scale_invariant_log)(prediction, target, mask)
+    assert np.isfinite(gradient).all()
+    assert (value == 0) == (case in ("nothing counts", "exact"))
+    if case == "negative":
+        assert gradient[0, 0, 0] == 0

@@ -172,6 +172,20 @@ def test_depth_loss_equals_float64(loss, averaging, dtype):
     np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
+def test_sigloss_is_of_depths_in_range_and_leaves_the_variance_out_at_first():
+    task = _depth(loss="sigloss", normalization="none", range=(0.5, 10.0))
+    target = np.array([[[2.0, 4.0, 0.0], [10.0, 11.0, 5.0]]], np.float32)
+    prediction = target[..., None] * np.float32(1.25) + np.arange(6, dtype=np.float32).reshape(
+        1, 2, 3, 1
+    )
+    counts = np.array([[[1, 1, 0], [1, 0, 1]]], bool)
+    g = (np.log(prediction[..., 0] + 1e-3) - np.log(target + 1e-3))[counts].astype(np.float64)
+    valid = np.ones(1, bool)
+    for step, variance in ((99, 0.0), (100, g.var(ddof=1))):
+        found = task.at(jnp.int32(step)).loss(prediction, jnp.asarray(target), valid)
+        assert found == pytest.approx(np.sqrt(variance + 0.15 * g.mean() ** 2), rel=1e-5)
+
+
 def test_padding_changes_neither_loss_nor_metrics():
     for task, labels, channels in (
         (_semseg(), RNG.integers(0, 3, (4, 5, 6)).astype(np.int32), 3),
