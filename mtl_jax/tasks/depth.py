@@ -115,7 +115,9 @@ class Depth(Task):
         return self.invalid
 
     def at(self, step: jax.Array) -> "Depth":
-        """The task as it is at one update."""
+        """The task as it is at one update; SigLoss changes after `WARM_UP` of them."""
+        if self.loss_name != SIGLOSS:
+            return self
         return dataclasses.replace(self, warming_up=step < WARM_UP)
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
