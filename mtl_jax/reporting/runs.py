@@ -14,7 +14,8 @@ from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.tasks import Task, build
 
 BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
-REPORTS = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}
+# How the evaluations of a run are summed up.
+SUMMARIES = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}
 SWEEP = "sweep.json"
 
 
@@ -24,7 +25,7 @@ class ReportError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-    """Metrics of one report of a run.
+    """Metrics of one summary of a run, see `SUMMARIES`.
 
     Attributes:
       mean: {metric: value}; over seeds if there are several. Not finite is left out.
@@ -88,12 +89,12 @@ class RunRecord:
         """The runs of its seeds, or itself."""
         return list(self.seeds.values()) or [self]
 
-    def values(self, report: str) -> Values:
-        """Its metrics by one of `REPORTS`; a row that only evaluates has one set."""
-        found = self.results.get(report)
-        if found and report == MEAN:
+    def values(self, summary: str) -> Values:
+        """Its metrics by one of `SUMMARIES`; a row that only evaluates has one set."""
+        found = self.results.get(summary)
+        if found and summary == MEAN:
             return Values(_finite(found), _finite(self.results.get(f"{MEAN}_std", {})))
-        if not self.results and report == BEST:
+        if not self.results and summary == BEST:
             split = self.config.get("eval", {}).get("split")
             fitting = [stored for stored in self.stored.values() if stored["split"] == split]
             found = fitting[0] if len(fitting) == 1 else None
@@ -104,8 +105,8 @@ class RunRecord:
     def directions(self) -> dict[str, str]:
         """{metric: 'max' or 'min'} of what matters most: what selects, and each task's headline."""
         known = self.values(BEST).mean
-        evaluate = self.config.get("eval", {})
-        found = {evaluate.get("selection"): evaluate.get("selection_mode")}
+        how = self.config.get("eval", {})
+        found = {how.get("selection"): how.get("selection_mode")}
         for name, task in self.tasks.items():
             metric, direction = task.headline
             found[f"{name}/{metric}"] = direction

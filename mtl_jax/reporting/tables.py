@@ -5,7 +5,7 @@ from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
-from mtl_jax.reporting.runs import BEST, LAST, MEAN, REPORTS, RunRecord, Study
+from mtl_jax.reporting.runs import BEST, LAST, MEAN, SUMMARIES, RunRecord, Study
 from mtl_jax.runs import baselines
 from mtl_jax.runs.words import NONE, number, plus_minus
 from mtl_jax.runs.workdir import flatten
@@ -14,20 +14,20 @@ _GOOD = {"max": "↑", "min": "↓"}
 
 
 def results(study: Study) -> list[Table]:
-    """Every run's most important metrics, by each of the three reports; the best stand out."""
+    """Every run's most important metrics, by each of the three summaries; the best stand out."""
     directions = study.directions()
     if not directions:
         return []
-    return [_results_by(study, report, directions) for report in _reports(study.runs)]
+    return [_results_by(study, summary, directions) for summary in _summaries(study.runs)]
 
 
-def _reports(several: Sequence[RunRecord]) -> Iterable[str]:
+def _summaries(several: Sequence[RunRecord]) -> Iterable[str]:
     """Those that can differ: of single evaluations all are the same."""
-    return REPORTS if any(max(_evaluations(run)) > 1 for run in several) else (BEST,)
+    return SUMMARIES if any(max(_evaluations(run)) > 1 for run in several) else (BEST,)
 
 
-def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Table:
-    found = {run.name: run.values(report) for run in study.runs}
+def _results_by(study: Study, summary: str, directions: Mapping[str, str]) -> Table:
+    found = {run.name: run.values(summary) for run in study.runs}
     data = list(dict.fromkeys(run.data for run in study.runs if run.config))
     champions = {  # of each data set, as numbers on different ones cannot be compared
         metric: set().union(
@@ -44,27 +44,27 @@ def _results_by(study: Study, report: str, directions: Mapping[str, str]) -> Tab
     rows = []
     for run in study.runs:
         values, cells = found[run.name], [run.name, *[run.data] * (len(data) > 1)]
-        cells.append(_extent(run, report))
+        cells.append(_extent(run, summary))
         for metric in directions:
             text = plus_minus(values.mean.get(metric), values.std.get(metric))
             cells.append(Strong(text) if run.name in champions[metric] else text)
         rows.append(cells)
     header = [f"{metric} {_GOOD[direction]}" for metric, direction in directions.items()]
-    if report == MEAN:
+    if summary == MEAN:
         extent, caption = "evaluations", "Mean of the last ten evaluations"
     else:
-        extent, caption = "at step", f"{REPORTS[report].capitalize()} evaluation"
+        extent, caption = "at step", f"{SUMMARIES[summary].capitalize()} evaluation"
     if any(run.seeds for run in study.runs):
         caption += ": mean ± sample standard deviation over the seeds"
     return Table(["run", *["data"] * (len(data) > 1), extent, *header], rows, caption)
 
 
-def _extent(run: RunRecord, report: str) -> str:
+def _extent(run: RunRecord, summary: str) -> str:
     """How far the run had come, or of how many evaluations the mean is."""
-    if report == MEAN:
+    if summary == MEAN:
         counts = {min(10, count) for count in _evaluations(run)}
     else:
-        step = run.values(report).step
+        step = run.values(summary).step
         counts = set(step) if isinstance(step, list) else {step}
     counts = sorted(count for count in counts if count)
     return ", ".join(f"{count:,}" for count in counts) or NONE
@@ -128,15 +128,15 @@ def published(study: Study) -> list[Table]:
 
 
 def _beside(run: RunRecord, line: Mapping[str, Any]) -> list[str]:
-    """A published number and ours, by all three reports, in its unit if that is known."""
+    """A published number and ours, by all three summaries, in its unit if that is known."""
     cells = [run.name, line["metric"], f"{line['value']:g}"]
     ours, known = line["our_metric"], line["factor"] is not None
     factor = line["factor"] if known else 1.0
     if ours is None:
         return [*cells, "not measured", *[NONE] * 3, line["source"]]
-    values = {report: run.values(report) for report in REPORTS}
-    own = {report: v.mean.get(ours) for report, v in values.items()}
-    scaled = {report: None if v is None else factor * v for report, v in own.items()}
+    values = {summary: run.values(summary) for summary in SUMMARIES}
+    own = {summary: v.mean.get(ours) for summary, v in values.items()}
+    scaled = {summary: None if v is None else factor * v for summary, v in own.items()}
     std, best = values[BEST].std.get(ours), scaled[BEST]
     cells.append(plus_minus(best, None if std is None else factor * std))
     cells.append(_difference(best, line["value"]) if known and best is not None else NONE)
@@ -180,24 +180,26 @@ def delta_m(study: Study) -> list[Block]:
         if not against:
             continue
         chosen = tuple(run.config["eval"].get("delta_metrics", ()))
-        for report in _reports(study.runs):
+        for summary in _summaries(study.runs):
             together: dict[str, float] = {}
             for name, baseline in against.items():
-                values = baseline.values(report).mean
+                values = baseline.values(summary).mean
                 together |= {k: v for k, v in values.items() if k.startswith(f"{name}/")}
-            found = run.values(report).mean
+            found = run.values(summary).mean
             try:
                 delta = baselines.delta_m(found, together, own, chosen)
             except baselines.BaselineError as error:
-                remarks.append(f"There is no Δm of {run.name}, {REPORTS[report]}: {error}")
+                remarks.append(f"There is no Δm of {run.name}, {SUMMARIES[summary]}: {error}")
                 continue
             names = ", ".join(dict.fromkeys(baseline.name for baseline in against.values()))
-            rows.append([run.name, REPORTS[report], *(_percent(d) for d in delta.values()), names])
+            rows.append(
+                [run.name, SUMMARIES[summary], *(_percent(d) for d in delta.values()), names]
+            )
     protocols = [f"{name} [%]" for name in metrics.DELTA_PROTOCOLS]
     blocks: list[Block] = []
     if rows:
         caption = "Δm; positive is good, but for mean_over_metrics, where negative is good"
-        blocks.append(Table(["run", "report", *protocols, "against"], rows, caption))
+        blocks.append(Table(["run", "evaluation", *protocols, "against"], rows, caption))
     return blocks + [Text(remark) for remark in dict.fromkeys(remarks)]
 
 
@@ -299,13 +301,13 @@ def classes(study: Study) -> list[Table]:
 
 
 def all_metrics(run: RunRecord) -> list[Table]:
-    """Every metric of one run but those of single classes, by the reports that can differ."""
-    values = {report: run.values(report) for report in _reports([run])}
-    values = {report: found for report, found in values.items() if found.mean}
+    """Every metric of one run but those of single classes, by the summaries that can differ."""
+    values = {summary: run.values(summary) for summary in _summaries([run])}
+    values = {summary: found for summary, found in values.items() if found.mean}
     names = dict.fromkeys(m for v in values.values() for m in v.mean if not metrics.is_member(m))
     rows = [
         [name, *(plus_minus(v.mean.get(name), v.std.get(name)) for v in values.values())]
         for name in names
     ]
-    header = ["metric", *(REPORTS[report] for report in values)]
+    header = ["metric", *(SUMMARIES[summary] for summary in values)]
     return [Table(header, rows, "All metrics")] if rows else []

@@ -16,7 +16,7 @@ class BaselineError(UsageError):
     """A baseline cannot be compared with; the message says which and why."""
 
 
-def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str, float]:
+def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[str, float]:
     """The metrics of a finished run, evaluated as `like` evaluates.
 
     They come from `evaluation_<split>_<checkpoint>.json`, which --mode=evaluate leaves, or from
@@ -25,7 +25,7 @@ def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str
     Args:
       directory: of one run, or of runs of several seeds, whose means are meant.
       like: the config, as plain JSON values, of the run that will be compared.
-      report: 'best', 'latest' (a checkpoint) or 'mean_of_last_10'.
+      summary: 'best', 'latest' (a checkpoint) or 'mean_of_last_10'.
 
     Raises:
       BaselineError: the run is not finished, or has not been evaluated so.
@@ -33,7 +33,7 @@ def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str
     """
     config, split = directory.read_config(), like["eval"]["split"]
     expected = evaluated_with(like)
-    found = directory.read_evaluation(split, report)
+    found = directory.read_evaluation(split, summary)
     if found.get("evaluated_with") == expected:
         return found["metrics"]
     results = directory.read_results()
@@ -52,12 +52,12 @@ def stored(directory: Workdir, like: Mapping[str, Any], report: str) -> dict[str
             f"{directory.path} was not evaluated as this run is:\n" + "\n".join(differences) + "\n"
             "Evaluate it likewise first, with --mode=evaluate."
         )
-    if report == "mean_of_last_10":
-        return results[report]
-    return results[_ENTRY[report]]["metrics"]
+    if summary == "mean_of_last_10":
+        return results[summary]
+    return results[_ENTRY[summary]]["metrics"]
 
 
-def read(directories: Iterable[Workdir], like: Mapping[str, Any], report: str) -> dict[str, float]:
+def read(directories: Iterable[Workdir], like: Mapping[str, Any], summary: str) -> dict[str, float]:
     """The metrics of several runs together; arguments and errors as of `stored`.
 
     Raises:
@@ -66,7 +66,7 @@ def read(directories: Iterable[Workdir], like: Mapping[str, Any], report: str) -
     together: dict[str, float] = {}
     owner: dict[str, Workdir] = {}
     for directory in directories:
-        found = {name: v for name, v in stored(directory, like, report).items() if "/" in name}
+        found = {name: v for name, v in stored(directory, like, summary).items() if "/" in name}
         for task in {name.partition("/")[0] for name in found}:
             if task in owner:
                 raise BaselineError(
@@ -185,13 +185,13 @@ def compare(
     return deltas
 
 
-def describe(found: Mapping[str, float], report: str) -> str:
+def describe(found: Mapping[str, float], summary: str) -> str:
     """One line that says Δm by every protocol, and of each which sign is good.
 
     Args:
       found: of `delta_m`.
-      report: which of the run's results were compared.
+      summary: which of the run's results were compared.
     """
     good = dict.fromkeys(found, "positive") | {"mean_over_metrics": "negative"}
     values = (f"{protocol} {v:+.2f} % ({good[protocol]} is good)" for protocol, v in found.items())
-    return f"Δm of {report}: {', '.join(values)}"
+    return f"Δm of {summary}: {', '.join(values)}"

@@ -46,11 +46,11 @@ def learned_tasks(found: list[Any]) -> str:
 
 def results(found: dict[str, Any]) -> str:
     """results.json, of one run or of several seeds."""
-    for report in ("best", "last"):
-        entry = found.get(report)
+    for summary in ("best", "last"):
+        entry = found.get(summary)
         problem = "" if entry is None else evaluation(entry)
         if problem:
-            return f"{report!r}: {problem}"
+            return f"{summary!r}: {problem}"
     if not isinstance(found.get("finished"), bool):
         return "it does not say whether the run is 'finished'"
     return no_metrics(found.get("mean_of_last_10", {}))

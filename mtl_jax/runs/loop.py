@@ -93,12 +93,12 @@ class Run:
           ConfigError: the config asks for what cannot be.
           BaselineError: the weighting's single-task runs are not there or cannot be compared with.
         """
-        train, evaluate, tasks = self.config.train, self.config.eval, self.system.tasks
+        train, how, tasks = self.config.train, self.config.eval, self.system.tasks
         size = self.stream.shapes["image"][:2]
         self.system.sizes.check(size, where=f"Training images of {size[0]}×{size[1]} pixels")
         key = "config.train.batch_size"
         parallel.check_batch_size(train.batch_size, self.mesh, key=key, accumulate=train.accumulate)
-        parallel.check_batch_size(evaluate.batch_size, self.mesh, key="config.eval.batch_size")
+        parallel.check_batch_size(how.batch_size, self.mesh, key="config.eval.batch_size")
         self.plan = plan.build(train, self.stream.steps_per_epoch)
         self._profile = progress.Profile(
             train.profile, self.workdir.profiles, self.plan.total_steps
@@ -121,8 +121,8 @@ class Run:
         known = evaluation.metric_names(
             tasks, [n for n, t in tasks.items() if t.key in (self.eval_keys or [t.key])]
         )
-        self.selection = selection.build(evaluate, evaluation.headlines(tasks), known)
-        self._tta = views.build(evaluate.tta)
+        self.selection = selection.build(how, evaluation.headlines(tasks), known)
+        self._tta = views.build(how.tta)
 
     def _check_frozen_parts(self) -> None:
         """Raises ConfigError if the network has no parameter of one of them."""

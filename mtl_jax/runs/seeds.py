@@ -15,7 +15,7 @@ from mtl_jax.metrics.names import is_member
 from mtl_jax.runs.words import plus_minus
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
-_REPORTS = ("best", "last", "mean_of_last_10")
+_SUMMARIES = ("best", "last", "mean_of_last_10")
 
 
 def parse(values: Sequence[str]) -> tuple[int, ...]:
@@ -103,10 +103,10 @@ def aggregate(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         if all(run.get(key) == value for run in found.values())
     }
     summary |= {"finished": all(run["finished"] for run in found.values()), "seeds": list(found)}
-    for report in ("best", "last"):
-        mean, deviation = spread(run[report]["metrics"] for run in found.values())
-        steps = [run[report]["step"] for run in found.values()]
-        summary[report] = {"step": steps, "metrics": mean, "std": deviation}
+    for which in ("best", "last"):
+        mean, deviation = spread(run[which]["metrics"] for run in found.values())
+        steps = [run[which]["step"] for run in found.values()]
+        summary[which] = {"step": steps, "metrics": mean, "std": deviation}
     mean, deviation = spread(run["mean_of_last_10"] for run in found.values())
     return summary | {
         "mean_of_last_10": mean,
@@ -118,7 +118,7 @@ def aggregate(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 def table(summary: Mapping[str, Any]) -> str:
     """The results of `aggregate` as text: a row for each metric but the IoU of single classes."""
-    columns = [(summary[report]["metrics"], summary[report]["std"]) for report in ("best", "last")]
+    columns = [(summary[which]["metrics"], summary[which]["std"]) for which in ("best", "last")]
     columns.append((summary["mean_of_last_10"], summary["mean_of_last_10_std"]))
     names = [name for name in columns[0][0] if not is_member(name)]
     width = max(map(len, ["metric", *names]))
@@ -126,7 +126,7 @@ def table(summary: Mapping[str, Any]) -> str:
     lines = [
         f"{summary['split']}, n = {len(summary['seeds'])} (seeds {seeds}), "
         f"mean ± sample standard deviation; best by {summary['selection']}",
-        "  ".join([f"{'metric':{width}}", *(f"{report:>21}" for report in _REPORTS)]),
+        "  ".join([f"{'metric':{width}}", *(f"{which:>21}" for which in _SUMMARIES)]),
     ]
     for name in names:
         cells = (plus_minus(mean[name], deviation[name]) for mean, deviation in columns)

@@ -50,18 +50,18 @@ class Selection:
         return {**evaluation, "metrics": without_nan(spanning | found)}
 
 
-def build(evaluate: Any, headlines: Mapping[str, str], known: Collection[str]) -> Selection:
+def build(how: Any, headlines: Mapping[str, str], known: Collection[str]) -> Selection:
     """The selection of a run.
 
     Args:
-      evaluate: `config.eval`.
+      how: `config.eval`.
       headlines: as of `Selection`.
       known: the names of all metrics that the run's evaluations have.
 
     Raises:
       ConfigError: there is no such metric or mode, or the mode is known to be the other one.
     """
-    metric, mode = evaluate.selection, evaluate.selection_mode
+    metric, mode = how.selection, how.selection_mode
     if mode not in DIRECTIONS:
         raise ConfigError(
             f"config.eval.selection_mode={mode!r}; expected one of {', '.join(DIRECTIONS)}."
@@ -71,7 +71,7 @@ def build(evaluate: Any, headlines: Mapping[str, str], known: Collection[str]) -
         shown = ", ".join(sorted(name for name in known if not metrics.is_member(name)))
         raise ConfigError(
             f"config.eval.selection={metric!r} is no metric of this run on "
-            f"{evaluate.split!r}.{hint} Expected one of: {shown or 'none, as nothing is labelled'}."
+            f"{how.split!r}.{hint} Expected one of: {shown or 'none, as nothing is labelled'}."
         )
     right = {metrics.HEADLINE_MEAN: "max", metrics.MULTITASK_SCORE: "max"} | dict(headlines)
     right |= {name: "min" for name in known if name == "loss" or name.endswith("/loss")}

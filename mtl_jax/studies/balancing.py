@@ -27,7 +27,7 @@ from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.sweeps import SweepError
 
 ALONE, FIXED = "only_", "fixed_"
-REPORT = "mean_of_last_10"
+SUMMARY = "mean_of_last_10"
 PUBLISHED = Path(__file__).resolve().parent / "published_balancing.csv"
 BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
 
@@ -92,7 +92,7 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
         for name in ("unconverged", "ascents")
     }
     return {
-        "metrics": results[REPORT],
+        "metrics": results[SUMMARY],
         "types": {name: task["type"] for name, task in home.read_config()["tasks"].items()},
         "seconds_per_step": results["train_seconds"] / results["steps"],
     } | shares

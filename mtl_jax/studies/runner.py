@@ -305,8 +305,8 @@ def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
     if not row.evaluates:
         found = directory.read_results()
         return bool(found.get("finished")) and found.get("seeds", []) == seeds
-    evaluate = row.config.eval
-    found = directory.read_evaluation(evaluate.split, evaluate.checkpoint)
+    how = row.config.eval
+    found = directory.read_evaluation(how.split, how.checkpoint)
     expected = rules.evaluated_with(workdir.to_json(row.config))
     return found.get("evaluated_with") == expected and found.get("seeds", []) == seeds
 

@@ -137,7 +137,7 @@ def test_results_and_who_is_best(three):
 def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     (study,), _ = runs.collect(three)
     (table,) = tables.delta_m(study)
-    assert [row[1] for row in table.rows] == list(runs.REPORTS.values())
+    assert [row[1] for row in table.rows] == list(runs.SUMMARIES.values())
     # Both are better by 10 %.
     assert table.rows[0][2] == "+10.00"
     # 1 / 4 and not 1 / 2 of each improvement, for two of four tabled metrics are equal.
