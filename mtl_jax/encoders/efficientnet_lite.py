@@ -1,7 +1,7 @@
 """EfficientNet-Lite (Tan and Le 2019, in the form without squeeze-and-excitation, with ReLU6).
 
 A stage that is flagged in `replace_stride_with_dilation` keeps its input's resolution, and doubles
-the dilation of the blocks behind its first one, as torchvision's ResNet does.
+the dilation of the blocks after its first one, as torchvision's ResNet does.
 
 Everything pads as TensorFlow's SAME: no more zeros than needed, the larger half below and on the
 right. Parameters are named as in the PyTorch packages, without the leading underscore:

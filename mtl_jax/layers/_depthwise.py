@@ -30,7 +30,7 @@ def convolve(
 
     Args:
       stride, dilation: the same in both directions.
-      padding: zeros before and behind the rows, and before and behind the columns.
+      padding: zeros before and after the rows, and before and after the columns.
 
     Returns:
       [B, h, w, C] with h = ⌊(H + sum(padding) − dilation·(k − 1) − 1) / stride⌋ + 1.

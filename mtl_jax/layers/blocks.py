@@ -104,9 +104,9 @@ class DepthwiseConv(nn.Module):
 def same_padding(
     size: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
 ) -> tuple[int, int]:
-    """Zeros before and behind `size` pixels for ⌈size/stride⌉ outputs, as TensorFlow's SAME has it.
+    """Zeros before and after `size` pixels for ⌈size/stride⌉ outputs, as TensorFlow's SAME has it.
 
-    No more than needed, and the larger half behind: 3 and stride 2 on an even side give (0, 1).
+    No more than needed, and the larger half after: 3 and stride 2 on an even side give (0, 1).
     """
     needed = (-(-size // stride) - 1) * stride + dilation * (kernel_size - 1) + 1
     total = max(0, needed - size)

@@ -11,7 +11,7 @@ from mtl_jax.reporting import charts
 from mtl_jax.reporting.charts import Line
 from mtl_jax.reporting.document import Block, Figure, Text, file_name
 from mtl_jax.reporting.runs import BEST, RunRecord, Study
-from mtl_jax.runs.files import number
+from mtl_jax.runs.files import or_nan
 
 _TRAINING_ONLY = ("step", "epoch", "train_seconds", "images_per_second")
 
@@ -47,7 +47,7 @@ def learning_curves(study: Study) -> list[Figure]:
 def _curve(label: str, entries: Iterable[Mapping[str, Any]], key: str) -> list[Line]:
     """A line, or none if nothing was logged under that key."""
     points = [
-        (entry["epoch"], number(values[key]))
+        (entry["epoch"], or_nan(values[key]))
         for entry in entries
         if key in (values := entry.get("metrics", entry))
     ]

@@ -143,7 +143,7 @@ def write_text(path: Path, text: str) -> None:
     _files.write(path, text.encode())
 
 
-def number(value: float | None) -> float:
+def or_nan(value: float | None) -> float:
     """JSON has no NaN: it is written as null and read as None."""
     return float("nan") if value is None else value
 

@@ -125,7 +125,7 @@ class Results:
           step: the last one made.
           seconds: since the step that was logged before.
           images: likewise.
-          weighting: what that step weighed with: {'weight' or a learned quantity: {task: value}}.
+          weighting: what weighted its losses: {'weight' or a learned quantity: {task: value}}.
           scalars: what training.jsonl keeps of these steps.
         """
         self._step = step
@@ -194,7 +194,7 @@ class Results:
             "best": self._best,
             "last": evaluations[-1] if evaluations else None,
             "mean_of_last_10": {
-                key: float(np.mean([files.number(e["metrics"].get(key)) for e in last_ten]))
+                key: float(np.mean([files.or_nan(e["metrics"].get(key)) for e in last_ten]))
                 for key in keys
             },
             "weighting": self._weighting,

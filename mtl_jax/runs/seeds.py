@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics.names import is_member
+from mtl_jax.runs.files import or_nan
 from mtl_jax.runs.words import plus_minus
 from mtl_jax.runs.workdir import Workdir, WorkdirError
 
@@ -79,7 +80,7 @@ def spread(runs: Iterable[Mapping[str, float | None]]) -> tuple[dict, dict]:
     mean, deviation = {}, {}
     for name in dict.fromkeys(name for run in runs for name in run):
         values = [run.get(name) for run in runs]
-        values = np.array([np.nan if value is None else value for value in values], np.float64)
+        values = np.array([or_nan(value) for value in values], np.float64)
         mean[name] = float(np.mean(values))
         deviation[name] = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return mean, deviation

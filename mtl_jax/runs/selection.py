@@ -7,7 +7,7 @@ from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.errors import ConfigError, did_you_mean
-from mtl_jax.runs.files import number, without_nan
+from mtl_jax.runs.files import or_nan, without_nan
 
 DIRECTIONS = {"max": 1.0, "min": -1.0}  # of config.eval.selection_mode
 
@@ -36,7 +36,7 @@ class Selection:
         Args:
           evaluation: `step`, and `metrics` with None or NaN for what is not a number.
         """
-        found = {name: number(value) for name, value in evaluation["metrics"].items()}
+        found = {name: or_nan(value) for name, value in evaluation["metrics"].items()}
         by = [DIRECTIONS[self.mode] * found.get(self.metric, math.nan), 0.0]
         if self.metric == metrics.MULTITASK_SCORE:
             by[1] = DIRECTIONS[self.mode] * metrics.unclamped_multitask_score(found)
@@ -45,7 +45,7 @@ class Selection:
 
     def completed(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         """With the metrics that span tasks, which an older version may not have computed."""
-        found = {name: number(value) for name, value in evaluation["metrics"].items()}
+        found = {name: or_nan(value) for name, value in evaluation["metrics"].items()}
         spanning = metrics.composite(found, self.headlines)
         return {**evaluation, "metrics": without_nan(spanning | found)}
 

@@ -234,7 +234,7 @@ def test_without_pyav_one_message_says_what_to_install(tmp_path, monkeypatch):
 
 
 def _cut_off(path):
-    """Half of what the file holds behind its header, which comes first."""
+    """Half of what the file holds after its header, which comes first."""
     whole = path.read_bytes()
     start = whole.index(b"mdat")
     path.write_bytes(whole[: start + (len(whole) - start) // 2])
