@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, architectures, layers, optimizers
 from mtl_jax.configs import common
@@ -183,9 +184,10 @@ def model_configs():
 
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 def test_every_architecture_has_a_group_for_each_task(name):
-    """Under names that show it, but for 'joint', in which no layer is a task's own."""
+    """Under names that show it, but where the last layer is that of all tasks."""
     tasks = {"semseg": 4, "depth": 1}
-    model = architectures.build(model_configs()[name], tasks)
+    config = model_configs().get(name, ConfigDict({"architecture": name}))
+    model = architectures.build(config, tasks)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     init = functools.partial(model.init, train=False)
     params = jax.eval_shape(init, jax.random.key(0), image)["params"]
@@ -193,7 +195,9 @@ def test_every_architecture_has_a_group_for_each_task(name):
         optimizers.group_of((jax.tree_util.DictKey("model"), *path), tuple(tasks))
         for path, _ in jax.tree_util.tree_leaves_with_path(params)
     }
-    assert groups == ({"common"} if name == "joint" else {"common", *tasks})
+    module = _discovery.load(architectures, name, key="name")
+    joint = hasattr(module, "SHARED_OUTPUTS")
+    assert groups == ({"common"} if joint else {"common", *tasks})
 
 
 def test_new_biases_have_a_multiple_of_the_encoders_rate():
