@@ -6,6 +6,7 @@
 prints mean IoU over CamVid's 11 classes and the share of right pixels as one Markdown table, a row
 for each work directory; runs that have learned CamVid's classes themselves (a task `camvid`) have a
 second row for these. The figure has a row for each photograph: image, truth, and each prediction.
+CamVid's photographs and labels are CC BY-NC; `--predictions_only` leaves them out of the figure.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from benchmarks.streets_baselines import confusion, mean_iou
 from input_pipeline import datasets, pipeline
 from mtl_jax.commands import assembly
 from mtl_jax.configs import from_workdir
+from mtl_jax.pictures import figures
+from mtl_jax.pictures.maps import Panel
 from mtl_jax.runs import workdir
 
 # Cityscapes' class ─► CamVid's of the SegNet tutorial, which counts walls as buildings, riders and
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default="")
     parser.add_argument("--split", default="test")
     parser.add_argument("--figure", default="", help="where to save a picture of examples")
+    parser.add_argument("--predictions_only", action="store_true", help="in the figure")
     parser.add_argument("--examples", default="10,60,110,160,210", help="in the figure, by number")
     flags = parser.parse_args()
 
@@ -94,7 +98,7 @@ def main() -> None:
     )
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(spec.palette)] = spec.palette
-    columns = [images, palette[truth]]
+    columns = {} if flags.predictions_only else {"photograph": images, "labels": palette[truth]}
     print("| run | classes | mIoU | pixels right |\n|---|---|---|---|")
     for path in flags.workdir:
         for task, names, found in predictions(path, batches):
@@ -104,10 +108,18 @@ def main() -> None:
             right = np.diag(matrix).sum() / matrix.sum()
             classes = "its own" if len(names) == len(spec.class_names) else f"of {len(names)}"
             print(f"| {path} | {task}, {classes} | {mean_iou(matrix):.1%} | {right:.1%} |")
-            columns.append(palette[found])
+            columns[f"{pathlib.Path(path).name}: {task}"] = palette[found]
     if flags.figure:
-        rows = [int(number) for number in flags.examples.split(",")]
-        picture = np.concatenate([np.concatenate([c[row] for c in columns], 1) for row in rows])
+        legend = tuple(zip(spec.class_names, spec.palette, strict=True))
+        numbers = [int(number) for number in flags.examples.split(",")]
+        picture = figures.stack(
+            [
+                [Panel(title, column[number]) for title, column in columns.items()]
+                for number in numbers[:-1]
+            ]
+            + [[Panel(title, c[numbers[-1]], legend=legend) for title, c in columns.items()]],
+            width=images.shape[2],
+        )
         pathlib.Path(flags.figure).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(flags.figure, optimize=True)
 
