@@ -40,6 +40,11 @@ TRAIN = {
     "epochs": Option(16.0, "length of the run; may end within an epoch", number(above=0)),
     "max_steps": Option(0, "length of the run in steps; 0 = epochs decide"),
     "accumulate": Option(1, "micro-batches that a batch is cut into", _FROM_1),
+    "loss_average": Option(
+        "pixels",
+        "each loss is over the batch's 'pixels', or over each image's and then over all 'images'",
+        one_of("pixels", "images"),
+    ),
     "deep_supervision": Option(True, "a loss on earlier predictions too", truth),
     "deep_supervision_weights": Option(
         (), "of the losses that are summed, the final one last; () = their mean", each(_WEIGHT)
@@ -60,6 +65,15 @@ TTA = {
     "semantics": Option("softmax", "of class maps: 'softmax', 'vote', or 'plain': not merged"),
 }
 
+SCORES = {
+    "protocols": Option(("invpt",), "of odsF in --mode=evaluate: invpt, survey, mtdp", each(text)),
+    "ids": Option("", "a file with the ids, one a line, that these are over; '' = all", text),
+    "published_images": Option(
+        0, "what published figures are over; of n others ours is odsF_of_<n>; 0 = of all", _FROM_0
+    ),
+    "workers": Option(0, "processes; 0 = one for each core", _FROM_0),
+}
+
 EVAL = {
     "split": Option("validation", "what is evaluated", text),
     "batch_size": Option(8, "images at once, over all devices", _FROM_1),
@@ -72,6 +86,7 @@ EVAL = {
     "worst_images": Option(3, "drawn for each task at the best evaluation", _FROM_0),
     "save_predictions": Option(False, "write every prediction of the split", truth),
     "tta": TTA,
+    "scores": SCORES,
     "delta_metrics": Option((), "of Δm by one metric per task; () = each task's headline"),
 }
 

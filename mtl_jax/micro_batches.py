@@ -54,10 +54,11 @@ class MicroBatches:
         """{task: [n]}: which share of the whole batch's denominator each part has."""
         found = {}
         for name, task in self.system.tasks.items():
-            whole = task.denominator(task.targets(batch), batch["valid"])
-            parts = jax.vmap(
-                lambda part, task=task: task.denominator(task.targets(part), part["valid"])
-            )(self._parts)
+
+            def denominator(part, name=name, task=task):
+                return self.system.denominator(name, task.targets(part), part["valid"])
+
+            whole, parts = denominator(batch), jax.vmap(denominator)(self._parts)
             found[name] = parts / jnp.where(whole != 0, whole, 1.0)
         return found
 

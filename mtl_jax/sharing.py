@@ -30,7 +30,7 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
     for name, task in system.tasks.items():
         targets = task.targets(batch)
         each = [
-            weight * task.loss(outputs[name], targets, batch["valid"])
+            weight * system.loss(name, outputs[name], targets, batch["valid"])
             for weight, outputs in zip(weights, supervised, strict=True)
             if name in outputs
         ]

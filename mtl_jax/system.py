@@ -30,6 +30,10 @@ class System:
       supervision_weights: of the auxiliary predictions' losses, in their order, and the final
         one's, which are then summed; () for the mean of all.
       freezing: what training leaves as it is.
+      loss_average: 'pixels': a task's loss is its own mean over the batch; 'images': that of each
+        image by itself, averaged over all images of the batch, 0 for one without a label of the
+        task (Li et al.: Learning Multiple Dense Prediction Tasks from Partially Annotated Data,
+        CVPR 2022).
     """
 
     model: nn.Module
@@ -40,6 +44,7 @@ class System:
     deep_supervision: bool
     freezing: Freezing = Freezing()
     supervision_weights: tuple[float, ...] = ()
+    loss_average: str = "pixels"
 
     def weights_of_predictions(self, count: int) -> tuple[float, ...]:
         """By what the losses of so many predictions, the final ones last, are multiplied.
@@ -147,6 +152,29 @@ class System:
             for predictions in (plain, merged)
         )
 
+    def loss(self, name: str, prediction: jax.Array, targets: Any, valid: jax.Array) -> jax.Array:
+        """The training loss of one task on a batch, as `loss_average` says.
+
+        Args:
+          name: of the task.
+          prediction, targets, valid: as of `Task.loss`.
+        """
+        task = self.tasks[name]
+        if self.loss_average == "pixels":
+            return task.loss(prediction, targets, valid)
+
+        def of_image(*image):
+            return task.loss(*jax.tree.map(lambda array: array[None], image))
+
+        losses = jax.vmap(of_image)(prediction, targets, valid)
+        return jnp.sum(losses) / jnp.maximum(jnp.sum(valid), 1)
+
+    def denominator(self, name: str, targets: Any, valid: jax.Array) -> jax.Array:
+        """What `loss` divides a sum by; arguments as of it."""
+        if self.loss_average == "pixels":
+            return self.tasks[name].denominator(targets, valid)
+        return jnp.sum(valid, dtype=jnp.float32)
+
     def trained_tasks(self, learned: Collection[str]) -> dict[str, Task]:
         """{name: Task} of those that can be predicted: `learned`, and so is what they need."""
         return {
@@ -184,4 +212,5 @@ def build(config, label_specs: dict[str, dict]) -> System:
         deep_supervision=config.train.deep_supervision,
         supervision_weights=tuple(config.train.deep_supervision_weights),
         freezing=freezing.build(config.train, model, tuple(all_tasks), unlabelled),
+        loss_average=config.train.loss_average,
     )

@@ -12,6 +12,7 @@ import pytest
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
+from mtl_jax.tasks._probability import Probability
 from mtl_jax.tasks.instances import Offsets
 from mtl_jax.tasks.normals import Normals
 
@@ -57,6 +58,9 @@ def synthetic_batch(parts, size: int, height: int, width: int) -> dict[str, np.n
         elif isinstance(task, Normals):
             vectors = random.normal(size=(size, height, width, 3)).astype(np.float32)
             batch[task.key] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+        elif isinstance(task, Probability):
+            shape = (size, height, width)
+            batch[task.key] = random.integers(0, 2, shape).astype(task.label_dtype)
         else:
             low, high = task.valid_range
             batch[task.key] = random.uniform(low, high, (size, height, width)).astype(np.float32)

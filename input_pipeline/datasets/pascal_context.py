@@ -39,7 +39,7 @@ _SHORTEST = 0.5  # of a vector that points anywhere
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Item ─► image, semseg, saliency, edge and, where the image has any, parts and normals."""
+    """Item ─► image, semseg, saliency, edges and, where the image has any, parts and normals."""
 
     def __call__(self, item: Item) -> dict[str, Any]:
         files = item.files
@@ -50,6 +50,7 @@ class Convert:
             "semseg": _images.read_ids(files["semseg"], key="semseg"),
             "saliency": saliency.astype(np.uint8),
             "edge": class_edges.of_classes(label_map).astype(np.float32),
+            "edge_truth": class_edges.boundaries(label_map).astype(np.float32),
         }
         parts = read_parts(files["parts"], label_map.shape)
         if parts is not None:
@@ -137,18 +138,21 @@ def _normals(file: File, label_map: np.ndarray, labels_file: str) -> np.ndarray:
 
 
 class Builder(release.ReleaseBuilder):
-    """Features `id`, `image`, `semseg` (21), `parts` (7), `saliency` (2), `edge` and `normals`.
+    """Features `id`, `image`, `semseg` (21), `parts` (7), `saliency` (2), edges and `normals`.
 
     Every image has semantics, saliency and edges. An image without an annotated person has no
     parts, not even background, and one without a class whose normals count has no normals. Edges
-    are made of all 459 classes; they are the training target, not the truth of odsF. Normals of the
-    files are not of length 1, as they have 8 bits; here they are, and are unknown where shorter
-    than 0.5. Which way their axes point is stated nowhere. Nothing is resized.
+    are made of all 459 classes; `edge` is the training target, `edge_truth` the truth of odsF.
+    Normals of the files are not of length 1, as they have 8 bits; here they are, and are unknown
+    where shorter than 0.5. Which way their axes point is stated nowhere. Nothing is resized.
     """
 
     name = "pascal_context"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 – as TFDS declares it
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012 – as TFDS declares it
+        "1.0.0": "First version.",
+        "1.1.0": "The truth of odsF.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name="five_tasks", description="4998 / 5105, five tasks."),
     ]
@@ -173,6 +177,7 @@ class Builder(release.ReleaseBuilder):
             "parts": labels.classes(voc.PART_NAMES, voc.PART_PALETTE),
             "saliency": labels.saliency(),
             "edge": labels.edges(),
+            "edge_truth": labels.edges(),
             "normals": labels.normals(),
         }
 

@@ -1,6 +1,7 @@
 """What the commands put together from a config: data set, streams, system, variables."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -32,11 +33,19 @@ def train_stream(builder: Any, config: ConfigDict, parts: system.System):
     return held_out.Beside(stream, others)
 
 
-def eval_stream(builder: Any, config: ConfigDict, parts: system.System):
-    """This process's part of the batches of `config.eval.split`; their sizes fit."""
+def eval_stream(builder: Any, config: ConfigDict, parts: system.System, keys: Iterable[str] = ()):
+    """This process's part of the batches of `config.eval.split`; their sizes fit.
+
+    Args:
+      builder: of `dataset`.
+      config: of the run.
+      parts: its system.
+      keys: of the batch that are needed besides those of the tasks.
+    """
     from input_pipeline import from_config
 
-    stream = from_config.eval_stream(builder, config, _keys(parts), **_process())
+    wanted = list(dict.fromkeys([*_keys(parts), *keys]))
+    stream = from_config.eval_stream(builder, config, wanted, **_process())
     stream.check_sizes()
     return stream
 

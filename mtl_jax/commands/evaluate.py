@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import evaluation, parallel, views
-from mtl_jax.commands import assembly
+from mtl_jax.commands import assembly, slow_scores
 from mtl_jax.runs import baselines, progress, rules, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
@@ -61,7 +61,8 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     parts = assembly.trained(config, where)
     builder, specs = assembly.dataset(config)
     where.check_labels(specs)
-    stream = assembly.eval_stream(builder, config, parts)
+    scores = slow_scores.SlowScores(parts.tasks, specs, config.eval.scores)
+    stream = assembly.eval_stream(builder, config, parts, scores.keys)
     mesh = parallel.make_mesh()
     parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
     tta = views.build(config.eval.tta)
@@ -70,8 +71,15 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     if config.eval.save_predictions:
         folder = where.predictions / f"{config.eval.split}_{config.eval.checkpoint}"
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
-    metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), save)
-    progress.evaluation(step, metrics)
+    with scores.of(stream) as score:
+
+        def on_batch(batch, outputs):
+            for use in filter(None, (save, score)):
+                use(batch, outputs)
+
+        metrics = evaluation.Evaluator(parts, mesh, tta)(variables, stream.batches(), on_batch)
+        progress.evaluation(step, metrics)
+        metrics |= scores.finish()
     if save:
         progress.say(f"Predictions: {folder}")
     result = {

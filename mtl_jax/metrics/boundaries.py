@@ -9,10 +9,11 @@ figures are up to 0.002 lower and not repeatable; here the matching is the large
 Three protocols share the name odsF; `PROTOCOLS` has each, and a figure belongs to one of them.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage, sparse, spatial
@@ -232,6 +233,44 @@ def _prf(pairs: float, predicted: float, true: float) -> tuple[float, float, flo
     return precision, recall, 2 * precision * recall / total if total else 0.0
 
 
+class Pool:
+    """Counts of images, in their order, by processes; few images wait at any time."""
+
+    def __init__(self, workers: int):
+        """Starts the processes with the first image.
+
+        Args:
+          workers: how many; 1 = this process does it.
+        """
+        self._pool = None
+        if workers > 1:
+            # Spawned, as a fork of a process that has started JAX's threads may hang.
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                workers, mp_context=multiprocessing.get_context("spawn")
+            )
+        self._most = 4 * workers
+        self._waiting: collections.deque = collections.deque()
+
+    def add(self, *args) -> list[np.ndarray]:
+        """Gives `image_counts` of these arguments to a process; returns what is done by now."""
+        if self._pool is None:
+            return [image_counts(*args)]
+        self._waiting.append(self._pool.submit(image_counts, *args))
+        full = len(self._waiting) >= self._most
+        return [self._waiting.popleft().result()] if full else []
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """Yields what is still being worked on, and ends the processes."""
+        while self._waiting:
+            yield self._waiting.popleft().result()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
 def evaluate(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
@@ -263,28 +302,19 @@ def evaluate(
             f"The edge protocol {protocol!r} is unknown; expected one of {', '.join(PROTOCOLS)}."
         )
     rules = PROTOCOLS[protocol]
-    counts = []
-    for found in _each(pairs, max_distance, rules, workers):
-        counts.append(found)
-        progress(len(counts))
+    counts, pool = [], Pool(workers)
+
+    def keep(done):
+        for found in done:
+            counts.append(found)
+            progress(len(counts))
+
+    try:
+        for image, truth in pairs:
+            keep(pool.add(image, truth, max_distance, rules))
+        keep(pool.rest())
+    finally:
+        pool.close()
     if not counts:
         raise ValueError("The split has no image with edges; expected at least one.")
     return summary(counts, rules)
-
-
-def _each(pairs, max_distance: float, rules: Protocol, workers: int):
-    if workers <= 1:
-        for image, truth in pairs:
-            yield image_counts(image, truth, max_distance, rules)
-        return
-    # Spawned, as a fork of a process that has started JAX's threads may hang.
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
-        waiting = []
-        for image, truth in pairs:
-            waiting.append(pool.submit(image_counts, image, truth, max_distance, rules))
-            if len(waiting) >= 4 * workers:  # no more images in memory than are worked on
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()

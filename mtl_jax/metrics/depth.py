@@ -13,7 +13,12 @@ LOG_FLOOR = 0.01
 
 
 def depth_sums(
-    target: jax.Array, prediction: jax.Array, mask: jax.Array, *, floor: float = LOG_FLOOR
+    target: jax.Array,
+    prediction: jax.Array,
+    mask: jax.Array,
+    *,
+    unclamped: jax.Array | None = None,
+    floor: float = LOG_FLOOR,
 ) -> dict[str, jax.Array]:
     """Reduces one batch to what `depth_metrics` needs.
 
@@ -21,16 +26,20 @@ def depth_sums(
       target: [B, H, W] float32, the true depth.
       prediction: [B, H, W] float32, in the same unit, already within the valid range.
       mask: [B, H, W] bool, the pixels that count.
+      unclamped: [B, H, W] float32, the prediction before it was brought into the range; None: it
+        was within.
       floor: least depth that enters a logarithm.
 
     Returns:
       Scalars: the int32 counts `pixels`, `images` (with a valid pixel), `delta1`, `delta2`,
-      `delta3`, and the float32 sums `abs`, `rel`, `sq_rel`, `squared`, `log_squared` over pixels
-      and `si_log`, `image_abs`, `image_rel`, `image_rmse` over images.
+      `delta3`, and the float32 sums `abs`, `rel`, `sq_rel`, `squared`, `squared_unclamped`,
+      `log_squared` over pixels and `si_log`, `image_abs`, `image_rel`, `image_rmse` over images.
     """
     target = jnp.where(mask, target, 1.0)
     prediction = jnp.where(mask, prediction, 1.0)
     error = prediction - target
+    unclamped = prediction if unclamped is None else jnp.maximum(unclamped, 0.0)
+    unclamped_error = jnp.where(mask, unclamped - target, 0.0)
     floored_target = jnp.maximum(target, floor)
     floored_prediction = jnp.maximum(prediction, floor)
     log_error = jnp.log(floored_target) - jnp.log(floored_prediction)
@@ -57,6 +66,7 @@ def depth_sums(
         "rel": jnp.sum(jnp.abs(error) / target),
         "sq_rel": jnp.sum(jnp.square(error) / target),
         "squared": jnp.sum(jnp.square(error)),
+        "squared_unclamped": jnp.sum(jnp.square(unclamped_error)),
         "log_squared": jnp.sum(jnp.square(log_error)),
         "si_log": jnp.sum(jnp.sqrt(variance)),
         "image_abs": jnp.sum(image_mean(jnp.abs(error))),
@@ -86,6 +96,8 @@ def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     * `rel`: mean |y − ŷ| / y, a plain ratio;
     * `sq_rel`: mean (y − ŷ)² / y (Eigen et al. 2014), in the depth's unit;
     * `rmse`: √mean (y − ŷ)², in the depth's unit;
+    * `rmse_unclamped`: the same of predictions that were raised to 0, but not clamped to the range
+      (the benchmarks of PASCAL-Context and NYUD);
     * `log_rmse`: √mean e², natural logarithm, not scaled;
     * `delta1`, `delta2`, `delta3`: share of the pixels with max(y/ŷ, ŷ/y) < 1.25, 1.25², 1.25³,
       as fractions 0 ... 1.
@@ -94,6 +106,7 @@ def depth_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     metrics = {"si_log_rmse": 100.0 * ratio(sums["si_log"], images)}
     metrics |= {name: ratio(sums[name], pixels) for name in ("abs", "rel", "sq_rel")}
     metrics["rmse"] = np.sqrt(ratio(sums["squared"], pixels))
+    metrics["rmse_unclamped"] = np.sqrt(ratio(sums["squared_unclamped"], pixels))
     metrics["log_rmse"] = np.sqrt(ratio(sums["log_squared"], pixels))
     metrics |= {name: ratio(sums[name], pixels) for name in ("delta1", "delta2", "delta3")}
     metrics |= {

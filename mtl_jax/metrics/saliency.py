@@ -77,18 +77,19 @@ def saliency_metrics(sums: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, 
     * `maxF_survey`: F with β = 1 of precision and recall averaged over images, likewise.
     """
     plain, survey = sums["plain"], sums["survey"]
+    known = sums["images"] > 0
     f = _f_of_split(plain)
-    known = not np.isnan(f).all()
     per_image = {n: ratio(survey[n], sums["images"]) for n in ("iou", "precision", "recall")}
     f_survey = _f(per_image["precision"], per_image["recall"], 1.0)
-    return {
-        "maxF": _max(f),
-        "maxF_threshold": float(THRESHOLDS[int(np.nanargmax(f))]) if known else float("nan"),
-        "maxF_invpt": _max(_f_of_split(sums["doubled"])),
-        "miou_per_image_mtdp": _max(ratio(plain["iou"], sums["images"])),
-        "miou_per_image_survey": _max(per_image["iou"]),
-        "maxF_survey": _max(f_survey),
+    found = {
+        "maxF": np.max(f),
+        "maxF_threshold": THRESHOLDS[int(np.argmax(f))],
+        "maxF_invpt": np.max(_f_of_split(sums["doubled"])),
+        "miou_per_image_mtdp": np.max(ratio(plain["iou"], sums["images"])),
+        "miou_per_image_survey": np.max(per_image["iou"]),
+        "maxF_survey": np.max(f_survey),
     }
+    return {name: float(value) if known else float("nan") for name, value in found.items()}
 
 
 def _share(part: jax.Array, whole: jax.Array, *, empty: float) -> jax.Array:
@@ -109,7 +110,3 @@ def _f(precision: np.ndarray, recall: np.ndarray, beta_squared: float) -> np.nda
     return np.where(
         total == 0, 0.0, (1 + beta_squared) * precision * recall / np.where(total == 0, 1.0, total)
     )
-
-
-def _max(values: np.ndarray) -> float:
-    return float(np.nanmax(values)) if not np.isnan(values).all() else float("nan")

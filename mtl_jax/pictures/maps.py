@@ -14,6 +14,7 @@ from PIL import Image
 
 DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is grey
 ERROR_COLORMAP = "YlOrRd"  # none is pale
+SHARE_COLORMAP = "cividis"  # 0 is dark blue, 1 is yellow, for every kind of eye
 MAX_DEPTH_MILLIMETRES = 65535
 OPACITY = 0.6  # of maps over photographs
 MID_GREY = 128
@@ -282,6 +283,18 @@ def encode_depth_png(metres: np.ndarray) -> tuple[bytes, int]:
     clipped = int(np.sum(millimetres > MAX_DEPTH_MILLIMETRES))
     written = np.minimum(millimetres, MAX_DEPTH_MILLIMETRES).astype(np.uint16)
     return _png(Image.fromarray(written)), clipped
+
+
+def encode_share_png(shares: np.ndarray) -> bytes:
+    """8-bit grey PNG of shares, 0 ... 1: 255 times as much, cut off, as edge benchmarks read it.
+
+    Raises:
+      ValueError: a share is NaN or beyond 0 ... 1.
+    """
+    shares = np.asarray(shares, np.float32)
+    if not np.all((shares >= 0) & (shares <= 1)):
+        raise ValueError("Shares must be from 0 to 1 to be written as grey; found NaN or others.")
+    return _png(Image.fromarray((255 * shares).astype(np.uint8)))
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -9,6 +9,7 @@ task it writes <name>_<task>.png (or .npy), as metadata.json says:
   millimetre_png   16-bit depth in millimetres, at most 65.535 m
   normals_png      surface normals: x = 2R/255 - 1, y = 1 - 2G/255, z = 1 - 2B/255
   id_png           16-bit instance ids, 0 = none
+  share_png        8-bit grey of 0 to 1: 255 times as much, cut off
   npy              the values, float32
 
 The network takes images of one size. Larger photographs are shrunk to fit in, and their maps
@@ -159,11 +160,19 @@ def id_picture(ids, about):
     return Image.fromarray(ids.astype(np.uint16))
 
 
+def share_picture(shares, about):
+    shares = shares.astype(np.float32)
+    if not np.all((shares >= 0) & (shares <= 1)):
+        raise ValueError("Shares must be from 0 to 1 to be written; found NaN or others.")
+    return Image.fromarray((255 * shares).astype(np.uint8))
+
+
 PICTURES = {
     "palette_png": palette_picture,
     "millimetre_png": millimetre_picture,
     "normals_png": normals_picture,
     "id_png": id_picture,
+    "share_png": share_picture,
 }
 
 

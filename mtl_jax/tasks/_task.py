@@ -187,6 +187,25 @@ class Task:
         picture = maps.lay_over(image, self.visualize(value))
         return maps.Panel(self.name, picture, opacity=maps.OPACITY)
 
+    @property
+    def scored_keys(self) -> tuple[str, ...]:
+        """The batch's keys that `scorer` needs besides `key`."""
+        return ()
+
+    def scorer(self, options: Mapping[str, Any]) -> Any:
+        """What makes the figures that take seconds for an image, in --mode=evaluate alone.
+
+        Args:
+          options: `config.eval.scores`.
+
+        Returns:
+          None, as of most tasks; or an object with `add(row, value)`, called with the arrays of one
+          example of the batch and its map, on the host; `done`, how many of them are worked out;
+          `finish(progress) -> {metric: value}`, of the whole split, which calls `progress()` as it
+          goes on; and `close()`, which ends its processes.
+        """
+        del options
+
     def error_panel(self, value: np.ndarray, target: Any) -> maps.Panel | None:
         """How far one map is from its target, for pictures of validation; None by default."""
         del value, target

@@ -143,7 +143,9 @@ class Depth(Task):
     ) -> dict[str, jax.Array]:
         self.check(prediction, targets)
         mask = self.mask(targets, valid)
-        return metrics.depth_sums(targets, self.postprocess(prediction)[self.name], mask)
+        depth = self._depth(prediction)
+        clamped = jnp.clip(depth, *self.valid_range)
+        return metrics.depth_sums(targets, clamped, mask, unclamped=depth)
 
     def metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """See `mtl_jax.metrics.depth_metrics`."""
@@ -151,8 +153,11 @@ class Depth(Task):
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """{task: [B, H, W] float32}, in the labels' unit, clamped to `valid_range`."""
-        depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
-        return {self.name: jnp.clip(depth, *self.valid_range)}
+        return {self.name: jnp.clip(self._depth(prediction), *self.valid_range)}
+
+    def _depth(self, prediction: jax.Array) -> jax.Array:
+        """[B, H, W] float32 in the labels' unit, whatever the network says."""
+        return self.normalization.invert(prediction[..., 0].astype(jnp.float32))
 
     def to_average(self, prediction: jax.Array, *, mirrored: bool, zoom: float) -> jax.Array:
         """[B, h, w, 1] in the labels' unit, clamped; neither mirror nor zoom changes it (report B).

@@ -7,6 +7,7 @@ from input_pipeline import class_edges, datasets, pipeline
 from input_pipeline.datasets import DatasetError, pascal_context
 from input_pipeline.datasets import _pascal_context_classes as context
 from input_pipeline.sources import File
+from mtl_jax.metrics import boundaries
 
 SIZE = (12, 16)
 IDS = {
@@ -123,6 +124,9 @@ def test_every_value_is_that_of_the_files(tmp_path, root):
         edges = class_edges.of_classes(label_map(name))
         np.testing.assert_array_equal(example["edge"], edges)
         assert edges.any()
+        truth = boundaries.true_edges(label_map(name))
+        np.testing.assert_array_equal(example["edge_truth"], truth)
+        assert (truth != edges).any()
         # An image without people is unlabelled, not background.
         parts = np.full(SIZE, 255) if name == NOBODY else expected_parts()
         np.testing.assert_array_equal(example["parts"], parts)
@@ -141,7 +145,7 @@ def test_a_task_that_an_image_lacks_is_not_counted(tmp_path):
     builder = prepare(write(tmp_path / "release"))
     train = summary.read(builder.data_path)["train"]
     assert {key: found["examples"] for key, found in train.items() if key != "examples"} == {
-        "semseg": 3, "parts": 2, "saliency": 3, "edge": 3, "normals": 2
+        "semseg": 3, "parts": 2, "saliency": 3, "edge": 3, "edge_truth": 3, "normals": 2
     }  # fmt: skip
 
 

@@ -101,6 +101,7 @@ def _depth_metrics_float64(target, prediction, mask):
         "rel": np.mean(np.abs(y - p) / y),
         "sq_rel": np.mean((y - p) ** 2 / y),
         "rmse": np.sqrt(np.mean((y - p) ** 2)),
+        "rmse_unclamped": np.sqrt(np.mean((y - p) ** 2)),
         "log_rmse": np.sqrt(np.mean((np.log(y) - np.log(p)) ** 2)),
         "delta1": np.mean(ratio < 1.25),
         "delta2": np.mean(ratio < 1.25**2),

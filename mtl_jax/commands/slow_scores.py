@@ -1,0 +1,131 @@
+"""The figures that take seconds for an image, such as odsF: in --mode=evaluate alone."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from mtl_jax.errors import ConfigError, UsageError
+from mtl_jax.runs import progress
+
+
+class SlowScores:
+    """The scorers of all tasks that have one, fed batch by batch.
+
+    Attributes:
+      keys: of the batch that they need besides those of the tasks.
+    """
+
+    def __init__(self, tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any):
+        """Has seen nothing yet.
+
+        Args:
+          tasks: {name: Task}.
+          specs: {key: LabelSpec as a dict} of the data set.
+          options: `config.eval.scores`.
+
+        Raises:
+          ConfigError: an unknown protocol; a truth that the data set does not have; several
+            processes of JAX, each of which would see a part of the images.
+          UsageError: the file of ids cannot be read, or is empty.
+        """
+        self._published = options.published_images
+        self._ids = read_ids(options.ids) if options.ids else None
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        given = {"protocols": tuple(options.protocols), "workers": options.workers or cores or 1}
+        self._scorers, self.keys = {}, ()
+        for name, task in tasks.items():
+            if task.key not in specs:
+                continue
+            try:
+                scorer = task.scorer(given)
+            except ValueError as error:
+                raise ConfigError(f"config.eval.scores: {error}") from error
+            if scorer is None:
+                continue
+            self._scorers[name] = scorer
+            self.keys += task.scored_keys
+        if missing := [key for key in self.keys if key not in specs]:
+            raise ConfigError(
+                f"config.tasks: the data set has no {', '.join(map(repr, missing))}, which the "
+                f"truth_key of a task names; it has {', '.join(specs)}."
+            )
+        if self._scorers and jax.process_count() > 1:
+            raise ConfigError(
+                f"config.eval.scores.protocols={given['protocols']} need all images in "
+                f"one process, found {jax.process_count()}. Use (), or evaluate with one process."
+            )
+
+    @contextlib.contextmanager
+    def of(self, stream: Any) -> Iterator[Callable[[dict, dict], None] | None]:
+        """Yields what an `Evaluator` is to call with each batch of `stream`; ends all processes.
+
+        A bar shows how many images the processes have done.
+        """
+        if not self._scorers:
+            yield None
+            return
+        steps = iter(range(stream.num_batches))
+
+        def on_batch(batch: dict[str, np.ndarray], outputs: dict[str, Any]) -> None:
+            ids = stream.example_ids(next(steps))
+            for i in np.flatnonzero(batch["valid"]):
+                if self._ids is not None and ids[i] not in self._ids:
+                    continue
+                row = {key: value[i] for key, value in batch.items()}
+                for name, scorer in self._scorers.items():
+                    scorer.add(row, np.asarray(outputs[name][name][i]))
+                self._show()
+
+        names = ", ".join(self._scorers)
+        total = stream.num_examples if self._ids is None else len(self._ids)
+        self._bar = tqdm.tqdm(total=total, desc=f"scores of {names}", unit="image", disable=None)
+        try:
+            yield on_batch
+        finally:
+            self._bar.close()
+            for scorer in self._scorers.values():
+                scorer.close()
+
+    def finish(self) -> dict[str, float]:
+        """{'<task>/<metric>': value}, once every batch was seen; within `of`."""
+        found: dict[str, float] = {}
+        for name, scorer in self._scorers.items():
+            figures = scorer.finish(self._show)
+            scored = int(figures.get("scored_images", 0))
+            suffix = f"_of_{scored}" if self._published not in (0, scored) else ""
+            figures = {
+                metric + ("" if metric == "scored_images" else suffix): value
+                for metric, value in figures.items()
+            }
+            found |= {f"{name}/{metric}": value for metric, value in figures.items()}
+            told = ", ".join(f"{metric} {value:.4g}" for metric, value in figures.items())
+            progress.say(f"  {name}  {told or 'nothing is labelled'}")
+        return found
+
+    def _show(self) -> None:
+        """Moves the bar to the number of images that all scorers are done with."""
+        self._bar.update(min(scorer.done for scorer in self._scorers.values()) - self._bar.n)
+
+
+def read_ids(path: str) -> frozenset[str]:
+    """The ids of a file, one a line.
+
+    Raises:
+      UsageError: it cannot be read, or is empty.
+    """
+    try:
+        found = frozenset(Path(path).expanduser().read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"config.eval.scores.ids={path}: expected a text file with one id a line, found none "
+            f"({error})."
+        ) from error
+    if not found:
+        raise UsageError(f"config.eval.scores.ids={path}: the file has no id.")
+    return found

@@ -1,0 +1,67 @@
+"""The two ways of averaging a loss over a batch of which some images lack labels."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax import system, tasks
+
+SPEC = {"semseg": {"kind": "classes", "class_names": ("a", "b"), "palette": (), "ignore": 255}}
+LOGITS = np.random.default_rng(0).normal(size=(3, 2, 3, 2)).astype(np.float32)
+LABELS = np.array(
+    [[[0, 1, 0], [1, 0, 1]], [[255, 255, 255], [255, 255, 255]], [[255, 1, 255], [255, 255, 0]]]
+)
+
+
+def system_of(how):
+    task = tasks.build({"semseg": {"type": "segmentation"}}, SPEC)
+    return system.System(
+        model=None,
+        tasks=task,
+        weighting=None,
+        image_mean=(),
+        image_std=(),
+        deep_supervision=False,
+        loss_average=how,
+    )
+
+
+def loss(how, valid=(True, True, True)):
+    parts = system_of(how)
+    return float(parts.loss("semseg", jnp.asarray(LOGITS), jnp.asarray(LABELS), np.array(valid)))
+
+
+def cross_entropies():
+    """Of the labelled pixels of each image, in float64."""
+    logs = LOGITS.astype(np.float64)
+    logs = logs - np.log(np.exp(logs).sum(-1, keepdims=True))
+    return [
+        np.array(
+            [-pixel[label] for pixel, label in zip(log.reshape(-1, 2), ids.ravel()) if label < 2]
+        )
+        for log, ids in zip(logs, LABELS)
+    ]
+
+
+def test_pixels_of_the_batch_or_images():
+    first, none, last = cross_entropies()
+    assert (len(first), len(none), len(last)) == (6, 0, 2)
+    assert loss("pixels") == pytest.approx(np.concatenate([first, last]).mean(), rel=1e-6)
+    assert loss("images") == pytest.approx((first.mean() + last.mean()) / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("how", ["pixels", "images"])
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts_by_their_denominators(how):
+    parts = system_of(how)
+    found = []
+    for i in range(3):
+        one = jnp.asarray(LABELS)[i : i + 1], np.array([True])
+        value = parts.loss("semseg", jnp.asarray(LOGITS)[i : i + 1], *one)
+        found.append((float(value), float(parts.denominator("semseg", *one))))
+    values, denominators = zip(*found)
+    assert np.average(values, weights=denominators) == pytest.approx(loss(how), rel=1e-6)
+
+
+def test_padding_is_no_image():
+    first, *_ = cross_entropies()
+    assert loss("images", (True, True, False)) == pytest.approx(first.mean() / 2, rel=1e-6)
