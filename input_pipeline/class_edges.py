@@ -48,7 +48,8 @@ def thin(mask: np.ndarray) -> np.ndarray:
     Guo, Hall: Parallel Thinning with Two-Subiteration Algorithms (CACM 1989), the first of them,
     until nothing changes; what MATLAB calls bwmorph(mask, 'thin', inf).
     """
-    padded = np.pad(mask.astype(bool), 1)
+    # In C order, as MATLAB's files are not, so that `flat` is no copy.
+    padded = np.pad(np.ascontiguousarray(mask, bool), 1)
     flat, row = padded.reshape(-1), padded.shape[1]
     # From east counter-clockwise.
     steps = [1, 1 - row, -row, -1 - row, -1, row - 1, row, row + 1]

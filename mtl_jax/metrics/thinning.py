@@ -15,7 +15,7 @@ def thin(mask: np.ndarray) -> np.ndarray:
     In each of two passes those pixels go, all at once, whose neighbourhood the rules G1 to G3 of
     the paper allow to go.
     """
-    mask = np.pad(np.asarray(mask, bool), 1)
+    mask = np.pad(np.ascontiguousarray(mask, bool), 1)  # so that `flat` is no copy of it
     first, second = _removable()
     # Only what a pass can change is looked at: the set shrinks with every removal.
     rows, columns = np.nonzero(mask)

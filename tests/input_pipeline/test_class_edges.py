@@ -15,6 +15,14 @@ def test_thinning_is_that_of_the_metric(share):
         np.testing.assert_array_equal(class_edges.thin(mask), thinning.thin(mask))
 
 
+def test_masks_of_matlab_are_thinned_too():
+    """Their columns lie one after the other in memory."""
+    mask = np.random.default_rng(0).random((20, 30)) < 0.8
+    for thin in (class_edges.thin, thinning.thin):
+        np.testing.assert_array_equal(thin(np.asfortranarray(mask)), thin(mask))
+    assert (class_edges.thin(mask) != mask).any()
+
+
 def test_edges_are_where_the_mirrored_laplacian_is_not_zero():
     ids = np.random.default_rng(0).integers(1, 400, (9, 12)).repeat(3, 0).repeat(4, 1)
     kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
