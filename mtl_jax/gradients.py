@@ -9,6 +9,7 @@ from jax.interpreters import ad
 from mtl_jax.micro_batches import MicroBatches, shared_out
 from mtl_jax.sharing import Cut, Split, task_losses
 from mtl_jax.train_state import TrainState
+from mtl_jax.weightings import inner_products
 
 
 class Found(NamedTuple):
@@ -38,6 +39,8 @@ def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -
         return _of_total(state, parts, weighting_key)
     split = Split(parts.system, state.variables, parts.image_shape)
     combined = _combined_at_features if weighting.representation else _combined
+    if weighting.gradient_chunks > 1:
+        combined = _combined_in_chunks
     if weighting.update_every == 1:
         return combined(state, parts, split, weighting_key)
     return jax.lax.cond(
@@ -160,27 +163,86 @@ def _one_of(losses: dict[str, jax.Array], task: str, share: Any) -> dict[str, An
     return nothing | {task: jnp.asarray(share, jnp.float32)}
 
 
+def _combined_in_chunks(state: TrainState, parts: MicroBatches, split: Split, weighting_key):
+    """As `_combined`, with the tasks' gradients of a part of the shared arrays at a time.
+
+    Inner products add up over arrays, so that gradients need not be kept once theirs are known; the
+    weighted sum is then found by one more pass back.
+    """
+    weighting: Any = parts.system.weighting
+    gate, gram = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
+    for chosen in split.chunks(weighting.gradient_chunks):
+
+        def of_part(batch_stats, part, key, shares, _, gate=gate, chosen=chosen):
+            losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
+            each = [
+                pullback(_one_of(losses, task, shares[task] * gate))[0] for task in weighting.tasks
+            ]
+            leaves = [jax.tree.leaves(split.shared_leaves(gradient)) for gradient in each]
+            found = [[own[index] for index in chosen] for own in leaves]
+            return (found, shared_out(losses, shares)), stats, ()
+
+        (found, losses), *_ = parts.sum(state.batch_stats, of_part)
+        # The next pass back begins when this one is done with, and not beside it.
+        gate, gram = jax.lax.optimization_barrier((gate, gram + inner_products(found)))
+    weights, learned_gradient, memory = weighting.solve(
+        state.params["weighting"],
+        state.weighting,
+        gram,
+        weighting.stack(losses),
+        weighting.stack(parts.labelled),
+        weighting_key,
+    )
+    shared, *rest = _weighted(state, parts, split, lambda _: weights, by_losses=False)
+    combined = shared, weights, learned_gradient, memory
+    return _joined(state, parts, split, combined, *rest)
+
+
 def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> Found:
-    """Between two solutions: one pass back through what is shared, with the last weights."""
+    """Between two solutions: the last weights."""
     weighting: Any = parts.system.weighting
     known = weighting.stack(parts.labelled)
-    whole = _losses_beforehand(state, parts) if weighting.log_losses else None
+
+    def weights_at(losses):
+        return weighting.between(state.weighting, losses, known)
+
+    shared, own, batch_stats, losses = _weighted(
+        state, parts, split, weights_at, by_losses=weighting.log_losses
+    )
+    shrink = weighting.shrink(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(shared)))
+    shared = jax.tree.map(lambda leaf: shrink * leaf, shared)
+    weights = weights_at(weighting.stack(losses))
+    combined = shared, weights * shrink, {}, state.weighting
+    return _joined(state, parts, split, combined, own, batch_stats, losses)
+
+
+def _weighted(
+    state: TrainState, parts: MicroBatches, split: Split, weights_at, *, by_losses: bool
+) -> tuple[Any, list[jax.Array], Any, dict[str, jax.Array]]:
+    """One pass back through what is shared, with weights that are known before it.
+
+    Args:
+      weights_at: the losses of the whole batch [K] ─► the weights [K].
+      by_losses: whether the weights depend on them.
+
+    Returns:
+      The gradient of what is shared, the tasks' own gradients without weights, new batch_stats, and
+      the losses.
+    """
+    weighting: Any = parts.system.weighting
+    whole = _losses_beforehand(state, parts) if by_losses else None
 
     def of_part(batch_stats, part, key, shares, _):
         losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
         at = weighting.stack(losses) if whole is None else whole
-        weights = weighting.between(state.weighting, at, known)
+        weights = weights_at(at)
         (towards_shared,) = pullback(shared_out(weighting.by_task(weights), shares))
         (towards_own,) = pullback({t: jnp.asarray(shares[t], jnp.float32) for t in losses})
         own = split.own_leaves([towards_own] * len(weights))
         return (split.shared_leaves(towards_shared), own, shared_out(losses, shares)), stats, ()
 
     (shared, own, losses), batch_stats, _ = parts.sum(state.batch_stats, of_part)
-    weights = weighting.between(state.weighting, weighting.stack(losses), known)
-    shrink = weighting.shrink(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(shared)))
-    shared = jax.tree.map(lambda leaf: shrink * leaf, shared)
-    combined = shared, weights * shrink, {}, state.weighting
-    return _joined(state, parts, split, combined, own, batch_stats, losses)
+    return shared, own, batch_stats, losses
 
 
 def _joined(

@@ -74,6 +74,7 @@ class Split:
             lambda *args: _sums(_apply(system, *args)[0], system), params, *inputs
         )
         self.shared = [int(tasks.sum()) > 1 for tasks in table]
+        self._sizes = [leaf.size for leaf in jax.tree.leaves(params)]
         # Of an array that no prediction depends on, the gradient is 0 whoever owns it.
         self.owners = [int(np.argmax(tasks)) for tasks in table]
 
@@ -85,6 +86,17 @@ class Split:
             [leaf if s else _OWN for leaf, s in zip(leaves, self.shared, strict=True)],
         )
         return _without_own(marked)
+
+    def chunks(self, count: int) -> list[list[int]]:
+        """Which of the shared arrays, by their number, make up each of so many parts.
+
+        The parts follow each other, and are of about one size.
+        """
+        ends = np.cumsum([size for size, s in zip(self._sizes, self.shared, strict=True) if s])
+        middles = ends - np.diff(ends, prepend=0) / 2
+        part = np.minimum(middles / ends[-1] * count, count - 1).astype(int)
+        found = [np.flatnonzero(part == number).tolist() for number in range(count)]
+        return [indices for indices in found if indices]
 
     def own_leaves(self, trees: Sequence[Any]) -> list[Any]:
         """The other arrays, each from the tree of the task that owns it."""

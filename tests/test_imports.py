@@ -46,7 +46,7 @@ ALLOWED = {
     "mtl_jax.system": "architectures encoders layers optimizers options tasks views weightings",
     "mtl_jax.sharing": "system weightings",
     "mtl_jax.micro_batches": "sharing system",
-    "mtl_jax.gradients": "micro_batches sharing train_state",
+    "mtl_jax.gradients": "micro_batches sharing train_state weightings",
     "mtl_jax.held_out": "gradients micro_batches train_state",
     "mtl_jax.training": "gradients held_out micro_batches optimizers parallel sharing system"
     " train_state",

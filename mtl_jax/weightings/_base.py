@@ -178,6 +178,7 @@ class GradientWeighting(Weighting):
     needs_gradients = True
     update_every: ClassVar[int] = 1
     representation: ClassVar[bool] = False
+    gradient_chunks: ClassVar[int] = 1
     # A weight above so many times the labelled tasks' median is cut to it where heads are weighted:
     # nothing else bounds a method whose weights are the larger, the smaller a gradient is.
     head_cap: ClassVar[float] = float("inf")

@@ -45,6 +45,9 @@ class GramWeighting(GradientWeighting):
       normalize_gradients: 'unit' takes gradients of unit length: the cosines go in, w / d out.
       update_every: solve at every n-th step only; the steps between weight the losses with the
         last solution, which takes one backward pass.
+      gradient_chunks: in so many parts of the shared parameters gradients are found and compared;
+        those of one part are in memory at a time, and a last pass back has the weights. With n
+        parts the K passes back become about K (n + 1) / 2 + 1.
       max_norm: the combined gradient is made no longer than this; 0 = as it is.
       every_step: the method remembers something of each step, so that none can be left out.
     """
@@ -65,6 +68,11 @@ class GramWeighting(GradientWeighting):
     update_every: int = _options.option(
         1, "solve at every n-th step, and keep the weights between", _options.whole(least=1)
     )
+    gradient_chunks: int = _options.option(
+        1,
+        "keep the tasks' gradients of one n-th of the parameters at a time",
+        _options.whole(least=1),
+    )
     max_norm: float = _options.option(
         0.0, "longest combined gradient of the shared parameters; 0 = off", _options.number(least=0)
     )
@@ -75,6 +83,11 @@ class GramWeighting(GradientWeighting):
             raise ConfigError(
                 f"{type(self).__name__}.update_every={self.update_every}; expected 1, as this "
                 "method remembers something of every step."
+            )
+        if self.representation and self.gradient_chunks > 1:
+            raise ConfigError(
+                f"{type(self).__name__}.gradient_chunks={self.gradient_chunks} with "
+                "representation=True; expected 1, as no gradient of the shared parameters is kept."
             )
 
     def start(self, key: jax.Array) -> tuple[dict, Any]:

@@ -55,7 +55,11 @@ class GradVac(GramWeighting):
         super().__post_init__()
         if self.groups == "model":
             return
-        for option, expected in (("representation", False), ("heads", "plain")):
+        for option, expected in (
+            ("representation", False),
+            ("heads", "plain"),
+            ("gradient_chunks", 1),
+        ):
             if getattr(self, option) != expected:
                 raise ConfigError(
                     f"GradVac.{option}={getattr(self, option)!r} with groups={self.groups!r}; "

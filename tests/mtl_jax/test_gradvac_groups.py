@@ -72,7 +72,9 @@ def test_max_norm_is_of_the_whole():
     np.testing.assert_allclose(np.concatenate([r.ravel() for r in ratios]), ratios[0].flat[0], 1e-4)
 
 
-@pytest.mark.parametrize("option", [{"representation": True}, {"heads": "weighted"}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"representation": True}, {"heads": "weighted"}, {"gradient_chunks": 2}], ids=str
+)
 def test_groups_are_of_parameters_and_have_no_weight_of_the_whole(option):
     with pytest.raises(ConfigError, match=rf"GradVac\.{next(iter(option))}=.* with groups='layer'"):
         weightings.make("gradvac", TASKS, groups="layer", **option)
