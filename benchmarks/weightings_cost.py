@@ -1,33 +1,51 @@
 """What every weighting costs: seconds per step and memory, beside `fixed` in the same run.
 
-    python -m benchmarks.weightings_cost --config=configs/branched.py --size=96x192 --batch_size=8
-    python -m benchmarks.weightings_cost --config=configs/branched.py:miniscapes --tasks=2,3,5 \
-        --methods=fixed,famo,nash_mtl,nash_mtl+representation
+    python -m benchmarks.weightings_cost --quick
+    python -m benchmarks.weightings_cost --networks=resnet34 --tasks=2,3,5 --size=128x256 \
+        --methods=famo,nash_mtl,nash_mtl+representation,nash_mtl+gradient_chunks=4
+    python -m benchmarks.weightings_cost --solvers
 
-trains the config's network on made-up batches with 2, 3 and 5 tasks and prints one Markdown table.
-A method with `+representation` takes its gradients at the features where the network's shared part
-ends. `fixed` is measured before and after all others: where the two differ by as much as a method
-from it, the machine was not quiet and the table says nothing.
+trains `configs/branched.py`'s networks on made-up batches and appends one line of JSON per row to
+`--out`, from which the Markdown table is printed; a row that is there is not measured again, so
+that the same command goes on where it was stopped. A method may be followed by options,
+`+representation` or `+gradient_chunks=4`. Without `--methods` all are measured, with `--quick` one
+of each kind that a step treats alike, as these differ in the solution of K × K numbers alone, which
+`--solvers` measures for all methods in a minute.
 
-* step: the median of `--steps` steps after two, each waited for;
-* planned: memory of arguments, outputs and temporaries, as the compiler plans it;
-* peak: the largest use seen on the device, if it says so; of a whole process that grows from row to
-  row it would say nothing.
+* step: medians over `--steps` steps, of which every one is between two of `fixed`, each waited for;
+  × fixed is the median of the ratios to the mean of these two. How far those of `fixed` are from
+  each other (their quartiles, in per cent) says how quiet the machine was;
+* memory: arguments, outputs and temporaries at their most, as the compiler assigns them;
+* peak: the largest use that the device reports; a CPU reports none;
+* solver: microseconds of processor time for one solution, in a compiled loop of them.
 """
 
+import dataclasses
+import functools
+import json
 import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks import train_step
-from mtl_jax import optimizers, options, parallel, system, training, weightings
+from mtl_jax import held_out, optimizers, options, parallel, system, training, weightings
+from mtl_jax.configs import branched
 
+_NETWORKS = flags.DEFINE_list("networks", ["default", "resnet34"], "Which of the two.")
 _METHODS = flags.DEFINE_list("methods", [], "Which; by default all, and all +representation.")
+_QUICK = flags.DEFINE_bool("quick", False, "One method of each kind that a step treats alike.")
+_SOLVERS = flags.DEFINE_bool("solvers", False, "The solutions alone, without a network.")
 _TASKS = flags.DEFINE_list("tasks", ["2", "3", "5"], "Numbers of tasks.")
 _BATCH = flags.DEFINE_integer("batch_size", 4, "Images per step.")
+_OUT = flags.DEFINE_string("out", "runs/weightings_cost.jsonl", "Where rows are kept.")
+NETWORKS = {"default": "streets", "resnet34": "miniscapes"}  # protocols of configs/branched.py
 # The first K of them.
 TASKS = {
     "semseg": "segmentation",
@@ -36,96 +54,236 @@ TASKS = {
     "parts": "segmentation",
     "instance": "instances",
 }
-REPRESENTATION = "+representation"
+_SOLUTIONS = 200  # in a compiled loop
 
 
-def methods(chosen: list[str]) -> list[str]:
-    """`fixed`, what is asked for, and `fixed` again."""
-    every = weightings.names()
+def kind(name: str) -> tuple:
+    """What a train step treats alike; methods that remember gradients are each of a kind."""
+    method = weightings.kind(name)
+    if method.needs_gradients and not issubclass(method, weightings.GramWeighting):
+        return (name,)
+    return method.needs_gradients, method.needs_after, method.needs_held_out
+
+
+def methods(chosen: list[str], *, quick: bool) -> list[str]:
+    """All but `fixed`, beside which each is measured."""
+    if chosen:
+        return [name for name in chosen if name != "fixed"]
+    every = [name for name in weightings.names() if name != "fixed"]
+    if quick:
+        first = {kind(name): name for name in reversed(every)}
+        every = [name for name in every if name in first.values()]
     offering = [n for n in every if "representation" in weightings.declared(n)]
-    found = chosen or [*every, *(name + REPRESENTATION for name in offering)]
-    return ["fixed", *(name for name in found if name != "fixed"), "fixed"]
+    return [*every, *(f"{name}+representation" for name in offering)]
 
 
-def variant(config: ConfigDict, name: str, count: int) -> ConfigDict:
-    """The config with so many tasks and that weighting, all else being equal."""
-    config = config.copy_and_resolve_references()
+def section(method: str) -> dict[str, Any]:
+    """'mgda+gradient_chunks=4' ─► what `config.weighting` says."""
+    name, *given = method.split("+")
+    found: dict[str, Any] = {"name": name}
+    for option in given:
+        key, _, value = option.partition("=")
+        found[key] = json.loads(value) if value else True
+    return found
+
+
+def variant(network: str, method: str, count: int) -> ConfigDict:
+    """A network's config with so many tasks and that weighting, all else being equal."""
+    config = branched.get_config(NETWORKS[network])
     with config.unlocked():
         config.tasks = ConfigDict({n: {"type": TASKS[n]} for n in list(TASKS)[:count]})
         config.task_order = tuple(config.tasks)
-        config.weighting = ConfigDict({"name": name.removesuffix(REPRESENTATION)})
-        if name.endswith(REPRESENTATION):
-            config.weighting.representation = True
+        config.weighting = ConfigDict(section(method))
     options.fill(config)
     return config
 
 
-def measure(config: ConfigDict, batch_size: int, size: tuple[int, int], steps: int) -> dict:
-    """{'step ms', 'planned GiB', 'peak GiB'}; the last is None where the device does not say."""
-    specs = train_step.label_specs(config.tasks)
-    parts = system.build(config, specs)
-    mesh = parallel.make_mesh()
-    optimizer, schedule = optimizers.build(
-        config,
-        steps_per_epoch=100,
-        total_steps=1000,
-        labelled_per_epoch=dict.fromkeys([optimizers.COMMON, *parts.tasks], 100 * batch_size),
-    )
-    state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
-    used = {"image", "valid", *(task.key for task in parts.tasks.values())}
-    specs = {key: spec for key, spec in specs.items() if key in used}
-    batch = parallel.put_batch(mesh, train_step.made_up_batch(specs, batch_size, size))
-    step = training.make_train_step(
-        parts, optimizer, schedule, seed=0, steps_per_epoch=100, mesh=mesh
-    )
-    compiled = step.lower(state, batch).compile()
-    plan = compiled.memory_analysis()
-    planned = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
-    times = []
-    for k in range(steps + 2):
+class Step:
+    """A compiled train step and its state."""
+
+    def __init__(self, config: ConfigDict, batch_size: int, size: tuple[int, int]):
+        """Compiles, and makes two steps, which touch memory for the first time."""
+        specs = train_step.label_specs(config.tasks)
+        parts, mesh = system.build(config, specs), parallel.make_mesh()
+        optimizer, schedule = optimizers.build(
+            config,
+            steps_per_epoch=100,
+            total_steps=1000,
+            labelled_per_epoch=dict.fromkeys([optimizers.COMMON, *parts.tasks], 100 * batch_size),
+        )
+        self._state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
+        used = {"image", *(task.key for task in parts.tasks.values())}
+        batch = train_step.made_up_batch(
+            {k: specs[k] for k in specs if k in used}, batch_size, size
+        )
+        if parts.weighting.needs_held_out:
+            batch = held_out.beside(batch, batch)
+        self._batch = parallel.put_batch(mesh, batch)
+        step = training.make_train_step(
+            parts, optimizer, schedule, seed=0, steps_per_epoch=100, mesh=mesh
+        )
+        self._compiled = step.lower(self._state, self._batch).compile()
+        plan = self._compiled.memory_analysis()
+        held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+        self.memory = (held + plan.temp_size_in_bytes) / 2**30
+        for _ in range(2):
+            self.seconds()
+
+    def seconds(self) -> float:
+        """Wall time of one step, waited for."""
         start = time.perf_counter()
-        state, _ = compiled(state, batch)
-        jax.block_until_ready(state)
-        if k >= 2:  # the first ones touch memory for the first time
-            times.append(time.perf_counter() - start)
-    stats = jax.local_devices()[0].memory_stats() or {}
-    peak = stats.get("peak_bytes_in_use")
+        self._state, _ = self._compiled(self._state, self._batch)
+        jax.block_until_ready(self._state)
+        return time.perf_counter() - start
+
+
+def measure(fixed: Step, step: Step, steps: int) -> dict[str, float | None]:
+    """One row's numbers."""
+    before, between, ratios = [fixed.seconds()], [], []
+    for _ in range(steps):
+        between.append(step.seconds())
+        before.append(fixed.seconds())
+        ratios.append(2 * between[-1] / (before[-1] + before[-2]))
+    low, middle, high = statistics.quantiles(before, n=4)
+    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return {
-        "step ms": 1e3 * statistics.median(times),
-        "planned GiB": (planned - plan.alias_size_in_bytes) / 2**30,
+        "step ms": 1e3 * statistics.median(between),
+        "fixed ms": 1e3 * middle,
+        "× fixed": statistics.median(ratios),
+        "fixed ± %": 50 * (high - low) / middle,
+        "GiB": step.memory,
+        "GiB × fixed": step.memory / fixed.memory,
         "peak GiB": None if peak is None else peak / 2**30,
     }
 
 
+def solver_microseconds(name: str, count: int) -> float:
+    """Processor time of one solution, or of one total and its derivatives, in a compiled loop."""
+    method: Any = weightings.make(name, tuple(f"task{k}" for k in range(count)))
+    rows = jax.random.normal(jax.random.key(0), (count, 2 * count))
+    params, state = method.init(jax.random.key(1), like=rows[0])
+    losses, known = 1.0 + jnp.arange(count, dtype=jnp.float32), jnp.ones(count, bool)
+
+    def solution(key, carry):
+        state, scale = carry
+        if not method.needs_gradients:
+            total = functools.partial(method.total, labelled=known, key=key)
+            slopes, _ = jax.grad(total, argnums=2, has_aux=True)(params, state, losses * scale)
+            state = method.after_step(state, losses, losses, known)
+            return state, 1.0 + 1e-6 * jnp.sum(slopes)
+        if isinstance(method, weightings.GramWeighting):
+            gram = (rows * scale) @ rows.T
+            weights, _, state = method.solve(params, state, gram, losses, known, key)
+            return state, 1.0 + 1e-6 * jnp.sum(weights)
+        found, _, _, state = method.combine(params, state, list(rows * scale), losses, known, key)
+        return state, 1.0 + 1e-6 * jnp.sum(found)
+
+    @jax.jit
+    def many(state):
+        keys = jax.random.split(jax.random.key(2), _SOLUTIONS)
+        body = lambda carry, key: (solution(key, carry), None)  # noqa: E731
+        return jax.lax.scan(body, (state, jnp.float32(1.0)), keys)[0]
+
+    jax.block_until_ready(many(state))
+    start = time.process_time()
+    jax.block_until_ready(many(state))
+    return 1e6 * (time.process_time() - start) / _SOLUTIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What was measured so far, in a file of lines.
+
+    Attributes:
+      path: of the file.
+      same: what all rows of this run have in common; others in the file are of other machines.
+    """
+
+    path: Path
+    same: dict[str, Any]
+
+    def read(self) -> list[dict[str, Any]]:
+        """The rows of this machine and size."""
+        if not self.path.exists():
+            return []
+        rows = map(json.loads, self.path.read_text().splitlines())
+        return [row for row in rows if self.same.items() <= row.items()]
+
+    def add(self, which: dict[str, Any], measured: Callable[[], dict[str, Any]]) -> None:
+        """Measures a row, if it is not there yet."""
+        if any(which.items() <= row.items() for row in self.read()):
+            return
+        row = self.same | which | measured()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+    def table(self) -> str:
+        """All rows as Markdown."""
+        rows = self.read()
+        columns = list(dict.fromkeys(key for row in rows for key in row if key not in self.same))
+        lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        lines += [f"| {' | '.join(_cell(row.get(name)) for name in columns)} |" for row in rows]
+        return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def measure_solvers(rows: Rows, counts: list[int]) -> None:
+    """A row for each method and number of tasks."""
+    for count in counts:
+        for name in weightings.names():
+            which = {"network": "none", "tasks": count, "weighting": name}
+            rows.add(which, functools.partial(_solver, name, count))
+
+
+def _solver(name: str, count: int) -> dict[str, float]:
+    return {"solver µs": solver_microseconds(name, count)}
+
+
+def measure_networks(rows: Rows, counts: list[int], size: tuple[int, int]) -> None:
+    """A row for each network, number of tasks and method."""
+    chosen = methods(_METHODS.value, quick=_QUICK.value)
+    for network in _NETWORKS.value:
+        for count in counts:
+            make = functools.partial(_step, network=network, count=count, size=size)
+            fixed = functools.cache(functools.partial(make, "fixed"))  # once, and only if needed
+
+            def measured(name, make=make, fixed=fixed):
+                return measure(fixed(), make(name), flags.FLAGS.steps)
+
+            for name in chosen:
+                which = {"network": network, "tasks": count, "weighting": name}
+                rows.add(which, functools.partial(measured, name))
+
+
+def _step(name: str, *, network: str, count: int, size: tuple[int, int]) -> Step:
+    return Step(variant(network, name, count), _BATCH.value, size)
+
+
 def main(argv: list[str]) -> None:
-    """Prints the table."""
+    """Measures what is missing, and prints the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    if unknown := set(_NETWORKS.value) - set(NETWORKS):
+        raise app.UsageError(f"--networks: expected some of {', '.join(NETWORKS)}, not {unknown}.")
     logging.set_verbosity(logging.WARNING)
-    jax.config.update("jax_enable_compilation_cache", False)
-    height, width = (int(n) for n in flags.FLAGS.size.split("x"))
     device = jax.devices()[0]
-    config = flags.FLAGS.config
-    print(
-        f"{config.name}, {height}×{width}, batch {_BATCH.value}, {config.model.dtype}, "
-        f"{jax.device_count()} × {device.device_kind} ({device.platform}), JAX {jax.__version__}\n"
-    )
-    print("| tasks | weighting | step ms | × fixed | planned GiB | × fixed | peak GiB |")
-    print(f"|{'---|' * 7}")
-    for count in map(int, _TASKS.value):
-        fixed = None
-        for name in methods(_METHODS.value):
-            found = measure(
-                variant(config, name, count), _BATCH.value, (height, width), flags.FLAGS.steps
-            )
-            fixed = fixed or found
-            peak = "–" if found["peak GiB"] is None else f"{found['peak GiB']:.2f}"
-            print(
-                f"| {count} | {name} | {found['step ms']:.1f} | "
-                f"{found['step ms'] / fixed['step ms']:.2f} | {found['planned GiB']:.2f} | "
-                f"{found['planned GiB'] / fixed['planned GiB']:.2f} | {peak} |",
-                flush=True,
-            )
+    same = {"device": f"{jax.device_count()} × {device.device_kind}", "jax": jax.__version__}
+    counts = [int(count) for count in _TASKS.value]
+    if _SOLVERS.value:
+        rows = Rows(Path(_OUT.value), same | {"size": "", "batch": 0})
+        measure_solvers(rows, counts)
+    else:
+        size = tuple(int(side) for side in flags.FLAGS.size.split("x"))
+        rows = Rows(Path(_OUT.value), same | {"size": flags.FLAGS.size, "batch": _BATCH.value})
+        measure_networks(rows, counts, size)
+    print(f"\n{', '.join(map(str, rows.same.values()))}\n\n{rows.table()}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import pytest
 import test_configs
 import tiny
 
-from benchmarks import train_step
-from mtl_jax import system
+from benchmarks import train_step, weightings_cost
+from mtl_jax import system, weightings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,3 +48,41 @@ def test_the_step_has_the_configs_optimizer():
     assert float(row[4].replace(",", "")) > 0
     assert done.returncode == 1
     assert "fewer than config.train.batch_size=32" in done.stderr
+
+
+def test_every_weighting_has_a_row_or_is_of_the_kind_of_one():
+    """With --quick one of each kind that a step treats alike."""
+    every = weightings_cost.methods([], quick=False)
+    assert {*weightings.names()} - {"fixed"} == {name for name in every if "+" not in name}
+    assert {"nash_mtl+representation", "graddrop+representation"} < set(every)
+    quick = weightings_cost.methods([], quick=True)
+    kinds = {weightings_cost.kind(name) for name in weightings.names()}
+    assert len([name for name in quick if "+" not in name]) == len(kinds)
+    for name in ("famo", "auto_lambda", "moco", "graddrop"):
+        assert name in quick
+
+
+def test_options_of_a_weighting_follow_its_name():
+    found = weightings_cost.section("mgda+gradient_chunks=4+representation")
+    assert found == {"name": "mgda", "gradient_chunks": 4, "representation": True}
+    config = weightings_cost.variant("default", "mgda+gradient_chunks=4", 5)
+    assert list(config.task_order) == ["semseg", "depth", "normals", "parts", "instance"]
+    assert config.weighting.gradient_chunks == 4
+
+
+def test_a_row_is_measured_once_for_each_machine(tmp_path):
+    asked = []
+    for device in ("this", "this", "other"):
+        rows = weightings_cost.Rows(tmp_path / "rows.jsonl", {"device": device})
+        rows.add({"tasks": 2}, lambda: asked.append(1) or {"step ms": 1.5, "peak GiB": None})
+    assert len(asked) == 2
+    assert rows.table().splitlines() == [
+        "| tasks | step ms | peak GiB |",
+        "|---|---|---|",
+        "| 2 | 1.5 | – |",
+    ]
+
+
+@pytest.mark.parametrize("name", ["geometric", "mgda", "moco"])
+def test_solutions_alone_are_measured(name):
+    assert weightings_cost.solver_microseconds(name, 2) > 0
