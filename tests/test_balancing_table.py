@@ -56,37 +56,52 @@ METRICS = {
 }
 
 
+BETTER = ("semseg/miou", "semseg/pixel_accuracy")  # the more of it
+
+
 def finished(directory, row: str, factor: float, seed: int, *, unconverged=None) -> None:
     """A row's directory, with metrics that are better than those above by that factor."""
     home = directory / row / f"seed_{seed}"
     home.mkdir(parents=True)
     tasks = [row.removeprefix("only_")] if row.startswith("only_") else ["semseg", "depth"]
     found = {
-        name: value * factor if name in ("semseg/miou", "semseg/pixel_accuracy") else value / factor
+        name: value * factor if name in BETTER else value / factor
         for name, value in METRICS.items()
         if name.partition("/")[0] in tasks
     }
-    results = {"finished": True, "steps": 50, "train_seconds": 10.0, "mean_of_last_10": found}
+    results = {"finished": True, "steps": 50, "train_seconds": 99.0, "mean_of_last_10": found}
+    results["peak_memory"] = {"host": (2 + seed) * 2**30, "device": None}
     (home / "results.json").write_text(json.dumps(results))
-    config: dict = {section: {} for section in ("data", "model", "train", "eval")}
+    held_out = home.parent.parent / f"held_out_{row.removeprefix('only_')}" / home.name
+    if row.startswith(("only_", "fixed_")):  # of the grid, what is better there is worse here
+        there = {k: v / factor**2 if k in BETTER else v * factor**2 for k, v in found.items()}
+        held_out.mkdir(parents=True)
+        evaluation = {"split": "held_out", "checkpoint": "latest", "step": 50, "metrics": there}
+        (held_out / "evaluation_held_out_latest.json").write_text(json.dumps(evaluation))
+    config: dict = {section: {} for section in ("data", "model", "eval")} | {
+        "train": {"batch_size": 4}
+    }
     config |= {section: {"name": "x"} for section in ("weighting", "optimizer", "schedule")}
     config |= {"tasks": {name: {"type": TYPES[name]} for name in tasks}}
     (home / "config.json").write_text(json.dumps(config))
-    logged = {"step": 50, "train_seconds": 10.0}
+    rates = [0.1, 20.0, 20.0, 10.0]  # images per second; the first steps were compiled
+    logged = [{"step": 10 * k, "images_per_second": rate} for k, rate in enumerate(rates)]
     if unconverged is not None:
-        logged |= {"weighting/unconverged": unconverged, "weighting/ascents": 0.0}
-    (home / "training.jsonl").write_text(json.dumps(logged) + "\n")
+        logged[-1] |= {"weighting/unconverged": unconverged, "weighting/ascents": 0.0}
+    (home / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in logged))
 
 
 @pytest.fixture
 def directory(tmp_path):
     names = ("only_semseg", "only_depth", "fixed_0.50_0.50", "fixed_0.09_0.91", "mgda")
-    (tmp_path / "sweep.json").write_text(json.dumps({"rows": [{"name": n} for n in names]}))
+    rows = [{"name": name, "evaluates": None} for name in names]
+    rows += [{"name": f"held_out_{n}", "evaluates": n} for n in names if n.startswith("fixed_")]
+    (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows}))
     for seed in (0, 1):
         for name in ("only_semseg", "only_depth"):
             finished(tmp_path, name, 1.0 + seed, seed)
         finished(tmp_path, "fixed_0.50_0.50", 1.1 + seed, seed)
-        finished(tmp_path, "fixed_0.09_0.91", 1.0 + seed, seed)
+        finished(tmp_path, "fixed_0.09_0.91", 0.9 + seed, seed)
         finished(tmp_path, "mgda", 1.0 + seed, seed, unconverged=5.0)
     return tmp_path
 
@@ -94,15 +109,17 @@ def directory(tmp_path):
 def test_table_of_finished_rows(directory):
     lines = balancing.table(directory, [0, 1]).splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert list(rows) == ["fixed, tuned: 0.50_0.50", "mgda"]  # the best one first
+    # Of the two the better one on held-out images, which the table must not show by its own Δm.
+    assert list(rows) == ["mgda", "fixed, tuned: 0.09_0.91"]  # the best one first
     cells = [cell.strip() for cell in rows["mgda"].strip("|").split("|")]
-    assert cells[1:5] == ["+0.00 ± 0.00"] * 3 + ["2.00"]
-    assert cells[5:] == ["0.200", "10.00", "0.00"]
-    first = (100 * 0.1 + 100 * (1 - 1 / 1.1)) / 2  # seed 0; seed 1 has 2.1 for 2
-    second = (100 * 0.05 + 100 * (1 - 2 / 2.1)) / 2
+    assert cells[1:5] == ["+0.00 ± 0.00"] * 3 + ["1.00"]
+    assert cells[5:] == ["0.200", "3.00", "10.00", "0.00"]
+    first = (100 * 0.1 + 100 * (1 / 0.9 - 1)) / 2  # seed 0; seed 1 has 1.9 for 2
+    second = (100 * 0.05 + 100 * (2 / 1.9 - 1)) / 2
     mean, error = (first + second) / 2, abs(first - second) / 2
-    assert f"-{mean:.2f} ± {error:.2f}" in rows["fixed, tuned: 0.50_0.50"]
+    assert f"+{mean:.2f} ± {error:.2f}" in rows["fixed, tuned: 0.09_0.91"]
     assert "Rows: 2" in lines[-1]
+    assert "the process, compiler included" in lines[-1]
 
 
 def test_delta_of_all_protocols():
@@ -117,4 +134,7 @@ def test_delta_of_all_protocols():
 def test_an_unfinished_row_is_named(directory):
     (directory / "mgda" / "seed_1" / "results.json").unlink()
     with pytest.raises(SweepError, match=r"mgda/seed_1 is not finished"):
+        balancing.table(directory, [0, 1])
+    (directory / "held_out_depth" / "seed_0" / "evaluation_held_out_latest.json").unlink()
+    with pytest.raises(SweepError, match=r"held_out_depth/seed_0 has not been evaluated"):
         balancing.table(directory, [0, 1])

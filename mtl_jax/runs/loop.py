@@ -286,6 +286,11 @@ class Run:
             if save:
                 log.restart_clock()
 
+    @functools.cached_property
+    def _evaluator(self) -> evaluation.Evaluator:
+        """Of validation and of held-out images: compiled once, where they are of one size."""
+        return evaluation.Evaluator(self.system, self.mesh, self._tta)
+
     def _scores(self) -> Scores | None:
         """What scores the model on held-out images, for a weighting that needs it."""
         if not self.system.weighting.needs_scores:
@@ -293,7 +298,7 @@ class Run:
         assert self.held_out_batches is not None  # `assembly.run` opens them
         return Scores(
             system=self.system,
-            evaluator=evaluation.Evaluator(self.system, self.mesh, self._tta),
+            evaluator=self._evaluator,
             batches=self.held_out_batches,
             references=self._references,
             steps_per_epoch=self.plan.steps_per_epoch,
@@ -304,7 +309,7 @@ class Run:
         return Evaluations(
             config=self.config.eval,
             tasks=self.system.tasks,
-            evaluator=evaluation.Evaluator(self.system, self.mesh, self._tta),
+            evaluator=self._evaluator,
             batches=self.eval_batches,
             ids=self.eval_ids,
             draw=self.draw,

@@ -3,8 +3,9 @@
     python -m mtl_jax.studies.balancing runs/sweeps/balancing_streets --seeds=0,1,2
 
 prints one Markdown table: Δm in three protocols with the standard error over seeds, the mean rank,
-seconds per step, and how often a solver did not converge or a step led uphill for a task. Baselines
-are the rows `only_<task>` of the same seed, so that differences are paired.
+seconds per step, peak memory, and how often a solver did not converge or a step led uphill for a
+task. Baselines are the rows `only_<task>` of the same seed, so that differences are paired. Of the
+rows `fixed_...` one is shown, which is chosen by what all of them are on held-out training images.
 
 The mean rank is over the metrics of the field's tables: for each metric the rows of *this* table
 are ranked, the best is 1, equal ones share the mean of their ranks, and single-task rows are not
@@ -26,7 +27,7 @@ from mtl_jax.metrics import DELTA_PROTOCOLS
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.sweeps import SweepError
 
-ALONE, FIXED = "only_", "fixed_"
+ALONE, FIXED, HELD_OUT = "only_", "fixed_", "held_out"
 SUMMARY = "mean_of_last_10"
 PUBLISHED = Path(__file__).resolve().parent / "published_balancing.csv"
 BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
@@ -75,27 +76,51 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     """What a finished row left, of one seed.
 
     Returns:
-      {'metrics', 'types': {task: its type}, 'seconds_per_step', 'unconverged' and 'ascents': shares
-      of the steps, or None}.
+      {'metrics', 'types': {task: its type}, 'seconds_per_step', the median over what was logged,
+      'peak_memory' in bytes, 'on_device': whether that is a device's and not the process's,
+      'unconverged' and 'ascents': shares of the steps, or None}.
 
     Raises:
       SweepError: the row is not finished.
     """
-    path = directory / row if seed is None else directory / row / f"seed_{seed}"
-    home = Workdir(path)
+    home = _home(directory, row, seed)
     results = json.loads(home.results.read_text()) if home.results.exists() else {}
     if not results.get("finished"):
-        raise SweepError(f"{path} is not finished; go on with the sweep first.")
-    last = home.read_training()[-1]
+        raise SweepError(f"{home.path} is not finished; go on with the sweep first.")
+    logged, config = home.read_training(), home.read_config()
     shares = {
-        name: last[f"weighting/{name}"] / results["steps"] if f"weighting/{name}" in last else None
+        name: logged[-1][f"weighting/{name}"] / results["steps"]
+        if f"weighting/{name}" in logged[-1]
+        else None
         for name in ("unconverged", "ascents")
     }
+    # Without the first line, whose steps were those of a machine that was also compiling.
+    rates = [entry["images_per_second"] for entry in logged[1:] or logged]
+    memory = results["peak_memory"]
     return {
         "metrics": results[SUMMARY],
-        "types": {name: task["type"] for name, task in home.read_config()["tasks"].items()},
-        "seconds_per_step": results["train_seconds"] / results["steps"],
+        "types": {name: task["type"] for name, task in config["tasks"].items()},
+        "seconds_per_step": config["train"]["batch_size"] / float(np.median(rates)),
+        "peak_memory": memory["device"] or memory["host"],
+        "on_device": memory["device"] is not None,
     } | shares
+
+
+def _home(directory: Path, row: str, seed: int | None) -> Workdir:
+    return Workdir(directory / row if seed is None else directory / row / f"seed_{seed}")
+
+
+def read_held_out(directory: Path, row: str, seed: int | None) -> dict[str, float]:
+    """What a row is on the held-out images.
+
+    Raises:
+      SweepError: that has not been evaluated.
+    """
+    home = _home(directory, f"{HELD_OUT}_{row.removeprefix(ALONE)}", seed)
+    found = home.read_evaluation(HELD_OUT, "latest")
+    if not found:
+        raise SweepError(f"{home.path} has not been evaluated; go on with the sweep first.")
+    return found["metrics"]
 
 
 def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[str, float]:
@@ -127,45 +152,65 @@ def deltas(
     }
 
 
+def chosen(directory: Path, grid: Sequence[str], alone: Sequence[str], seeds, types) -> str:
+    """The row of a grid whose Δm on the held-out images is the best, over metrics and seeds."""
+
+    def delta(row: str) -> float:
+        found = []
+        for seed in seeds:
+            base: dict[str, float] = {}
+            for name in alone:
+                base |= read_held_out(directory, name, seed)
+            change = deltas(read_held_out(directory, row, seed), base, types)
+            found.append(change["mean_over_metrics"])
+        return float(np.mean(found))
+
+    return min(grid, key=delta)
+
+
 def table(directory: Path, seeds: Sequence[int | None]) -> str:
     """The Markdown table of a sweep's directory."""
     listed = json.loads((directory / "sweep.json").read_text())["rows"]
-    names = [row["name"] for row in listed]
+    names = [row["name"] for row in listed if not row["evaluates"]]
     alone = [name for name in names if name.startswith(ALONE)]
-    methods = [name for name in names if not name.startswith(ALONE)]
-    found = {name: [read(directory, name, seed) for seed in seeds] for name in methods}
+    grid = [name for name in names if name.startswith(FIXED)]
+    kept = [name for name in names if name not in (*alone, *grid)]
+    types: dict[str, str] = {}
+    for name in alone:
+        types |= read(directory, name, seeds[0])["types"]
+    if grid:
+        kept.append(chosen(directory, grid, alone, seeds, types))
+    found = {name: [read(directory, name, seed) for seed in seeds] for name in kept}
     bases = [baselines(directory, alone, seed) for seed in seeds]
     changes = {
-        name: [
-            deltas(run["metrics"], base, run["types"])
-            for run, base in zip(runs, bases, strict=True)
-        ]
+        name: [deltas(run["metrics"], base, types) for run, base in zip(runs, bases, strict=True)]
         for name, runs in found.items()
     }
-    over_all = {n: float(np.mean([c["mean_over_metrics"] for c in changes[n]])) for n in methods}
-    grid = [name for name in methods if name.startswith(FIXED)]
-    kept = [name for name in methods if name not in grid]
-    if grid:  # of the grid the best one alone is a row, and says that it was chosen
-        kept.append(min(grid, key=over_all.__getitem__))
+    over_all = {n: float(np.mean([c["mean_over_metrics"] for c in changes[n]])) for n in kept}
     means = {n: _means([run["metrics"] for run in found[n]]) for n in kept}
-    common = tabled(means[kept[0]], found[kept[0]][0]["types"])
+    common = tabled(means[kept[0]], types)
     ranks = mean_ranks(means, common)
     lines = [
         "| weighting | "
         + " | ".join(f"Δm {p}" for p in DELTA_PROTOCOLS)
-        + " | mean rank | s/step | bad residual % | ascents % |",
-        "|---" * (len(DELTA_PROTOCOLS) + 5) + "|",
+        + " | mean rank | s/step | peak GiB | bad residual % | ascents % |",
+        "|---" * (len(DELTA_PROTOCOLS) + 6) + "|",
     ]
     for name in sorted(kept, key=over_all.__getitem__):
         cells = [_with_error([c[p] for c in changes[name]]) for p in DELTA_PROTOCOLS]
         seconds = np.median([run["seconds_per_step"] for run in found[name]])
-        cells += [f"{ranks[name]:.2f}", f"{seconds:.3f}"]
+        peak = max(run["peak_memory"] for run in found[name]) / 2**30
+        cells += [f"{ranks[name]:.2f}", f"{seconds:.3f}", f"{peak:.2f}"]
         cells += [_share([run[kind] for run in found[name]]) for kind in ("unconverged", "ascents")]
         label = f"fixed, tuned: {name.removeprefix(FIXED)}" if name in grid else name
         lines.append(f"| {label} | {' | '.join(cells)} |")
+    memory = "a device" if found[kept[0]][0]["on_device"] else "the process, compiler included"
     note = (
-        f"\nRows: {len(kept)}; ranks are over {len(common)} metrics and depend on which rows there "
-        f"are. Metrics: mean of the last evaluations, at most 10. Seeds: {len(seeds)}."
+        "\nOf mean_over_metrics less is better, of the other two more. "
+        f"Rows: {len(kept)}; ranks are over {len(common)} metrics and depend on which rows there "
+        "are; single-task rows are not ranked. Metrics: mean of the last evaluations, at most 10. "
+        f"± is the standard error over {len(seeds)} seeds, each against its own baselines. Memory "
+        f"is that of {memory}. The tuned weights were chosen on held-out training images."
     )
     return "\n".join(lines) + note
 

@@ -104,6 +104,8 @@ class Runner:
             overrides = different[row.name]
             if row.starts_from:
                 overrides |= {"model.pretrained": row.starts_from}
+            if row.compares:
+                overrides |= {"weighting.baselines": list(row.compares)}
             rows.append(
                 {
                     "name": row.name,
@@ -174,7 +176,9 @@ class Runner:
 
     def _may_differ(self, row: Row) -> tuple[str, ...]:
         allowed = rules.RESUME if row.evaluates else rules.SAME_RESULTS
-        return (*allowed, "model.pretrained") if self._trained(row).starts_from else allowed
+        trained = self._trained(row)
+        given = {"model.pretrained": trained.starts_from, "weighting.baselines": trained.compares}
+        return (*allowed, *(key for key, rows in given.items() if rows))
 
     def _trained(self, row: Row) -> Row:
         """The row whose model this one has."""
@@ -203,8 +207,9 @@ class Runner:
         _drop_dead_links(path)
         self._note(row, RUNNING)
         error = None
-        if row.after and self.state(self.sweep.row(row.after))[0] != DONE:
-            error = f"The row {row.after!r}, which it builds on, is not done."
+        missing = [name for name in row.after if self.state(self.sweep.row(name))[0] != DONE]
+        if missing:
+            error = f"The row {missing[0]!r}, which it builds on, is not done."
         else:
             self.say(f"{heading}: started; {path / LOG}")
             if row.evaluates:
@@ -247,9 +252,12 @@ class Runner:
         command += self.arguments
         if self.seeds:
             command.append(f"--seeds={','.join(map(str, self.seeds))}")
-        source = self._trained(row).starts_from
-        if source:
-            command.append(f"--config.model.pretrained={self.directory / source}")
+        trained = self._trained(row)
+        if trained.starts_from:
+            command.append(f"--config.model.pretrained={self.directory / trained.starts_from}")
+        if trained.compares:
+            paths = ",".join(str(self.directory / name) for name in trained.compares)
+            command.append(f"--config.weighting.baselines={paths}")
         log = self._path(row) / LOG
         with log.open("a") as file:
             begin = file.tell()

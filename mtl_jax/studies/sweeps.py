@@ -75,7 +75,8 @@ class Row:
       config: the whole config.
       published: ids in `mtl_jax/studies/published_results.csv` that this row stands for.
       starts_from: an earlier row; its encoder is where this one starts.
-      evaluates: an earlier row; its best checkpoint is evaluated, and nothing is trained.
+      evaluates: an earlier row; its checkpoint is evaluated, and nothing is trained.
+      compares: earlier rows that only evaluate; the weighting gets them as its `baselines`.
     """
 
     name: str
@@ -83,11 +84,12 @@ class Row:
     published: tuple[str, ...] = ()
     starts_from: str = ""
     evaluates: str = ""
+    compares: tuple[str, ...] = ()
 
     @property
-    def after(self) -> str:
-        """The row that has to be finished before this one; '' if there is none."""
-        return self.starts_from or self.evaluates
+    def after(self) -> tuple[str, ...]:
+        """The rows that have to be finished before this one."""
+        return tuple(filter(None, (self.starts_from, self.evaluates, *self.compares)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +123,16 @@ class Sweep:
         )
 
     def shard(self, index: int, count: int) -> list[Row]:
-        """The rows of one machine of several: every count-th, with those that build on them."""
-        roots = [row.name for row in self.rows if not row.after]
-        chosen = set(roots[index::count])
+        """The rows of one machine of several: every count-th, with what builds on one another."""
+        leader: dict[str, str] = {}
         for row in self.rows:
-            if row.after in chosen:
-                chosen.add(row.name)
-        return [row for row in self.rows if row.name in chosen]
+            together = [leader[name] for name in row.after]
+            leader[row.name] = together[0] if together else row.name
+            for name, found in leader.items():
+                if found in together:
+                    leader[name] = together[0]
+        chosen = list(dict.fromkeys(leader.values()))[index::count]
+        return [row for row in self.rows if leader[row.name] in chosen]
 
 
 def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) -> Sweep:
@@ -185,11 +190,13 @@ def _check(rows: Sequence[Row], path: Path) -> None:
         )
     if row.starts_from and row.evaluates:
         raise SweepError(f"{path}: the row {row.name!r} both trains and evaluates another row.")
-    if row.after and (row.after not in before or before[row.after].evaluates):
-        raise SweepError(
-            f"{path}: the row {row.name!r} builds on {row.after!r}, which is no row before it that "
-            "trains."
-        )
+    for name in row.after:
+        # What is compared with has been evaluated; a model to go on from has been trained.
+        if name not in before or bool(before[name].evaluates) != (name in row.compares):
+            raise SweepError(
+                f"{path}: the row {row.name!r} builds on {name!r}, which is no row before it that "
+                f"{'only evaluates' if name in row.compares else 'trains'}."
+            )
 
 
 def parse_shard(value: str) -> tuple[int, int]:
@@ -273,6 +280,8 @@ def cost(config: ConfigDict) -> tuple[int, int] | None:
         )
     if not data.mixture:
         examples = _in_split(examples, data.train_split)
+    if data.held_out:
+        examples -= max(1, round(data.held_out * examples))
     steps = train.max_steps or int(train.epochs * (examples // train.batch_size))
     return steps, steps * train.batch_size
 
