@@ -16,6 +16,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from input_pipeline import _cores, datasets, labels, pipeline, transforms
+from input_pipeline import records as stored
 from input_pipeline._tensorflow import tf, tfds
 
 _DATASET = flags.DEFINE_string("dataset", "", "A prepared data set; '' draws images.")
@@ -127,7 +128,7 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
     """{size of the images: {stage: speed}}."""
     batch_size = _BATCH_SIZE.value
     keys = tuple(builder.label_specs)
-    records = pipeline.Records(builder, "train", keys)
+    records = stored.Records(builder, "train", keys)
     rng = np.random.default_rng(0)
 
     def read():
@@ -135,10 +136,12 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
             yield records.read(rng.integers(0, records.num_examples, batch_size))
 
     speeds = {"read": _speed(read(), batch_size)}
-    stored = records.read(np.arange(min(records.num_examples, _COUNT)))
-    speeds["decode"] = _mapped(np.array(stored, object), lambda _, record: records.decode(record))
+    serialized = records.read(np.arange(min(records.num_examples, _COUNT)))
+    speeds["decode"] = _mapped(
+        np.array(serialized, object), lambda _, record: records.decode(record)
+    )
 
-    decoded = [records.decode(record) for record in stored[:16]]
+    decoded = [records.decode(record) for record in serialized[:16]]
     arrays = {key: tf.stack([example[key] for example in decoded]) for key in keys}
     size = tuple(arrays["image"].shape[1:3])
     for name, augmentation in _augmentations(size).items():

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import datasets, held_out, mixture, pipeline, transforms
+from input_pipeline import arrays, held_out, pipeline, transforms
 from input_pipeline.errors import OptionError
 from input_pipeline.held_out import Part
 
@@ -13,12 +13,16 @@ _OTHER_SEED = 2**32  # held-out examples are augmented by other numbers than tho
 
 
 def load(data: Any):
-    """The prepared builder, or mixture, of `config.data`.
+    """The prepared builder, mixture, or arrays, of `config.data`.
 
     Raises:
       DatasetError: it is not prepared, or there is no such data set.
       OptionError: both `dataset` and `mixture` are set.
     """
+    if data.dataset.startswith(arrays.PREFIX) and not data.mixture:
+        return arrays.Arrays(data.dataset.removeprefix(arrays.PREFIX))
+    from input_pipeline import datasets, mixture  # which import TensorFlow
+
     where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
     if not data.mixture:
         return datasets.load(data.dataset, **where)

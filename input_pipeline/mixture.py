@@ -132,7 +132,7 @@ class MixedRecords:
     examples in an order of its own, all of them once before any of them again.
     """
 
-    describe = Records.describe
+    batches, describe, example = Records.batches, Records.describe, Records.example
 
     def __init__(self, mixture: Mixture, split: str, keys: Sequence[str], part: Part | None = None):
         """Opens a split, or that part of it, of every data set.
@@ -163,6 +163,7 @@ class MixedRecords:
                     f"Source {source.name!r} has proportion={source.proportion}, which is none of "
                     f"the {self.num_examples} examples of an epoch."
                 )
+        self.stored_dtypes = {key: np.dtype(spec.dtype) for key, spec in self.specs.items()}
         self.labelled = {
             key: int(sum(n for n, own in zip(self._shares, self._own_keys) if key in own))
             for key in self.specs

@@ -1,55 +1,39 @@
 """Records ─► batches. Batch k is a pure function of (seed, k), whatever was read before it.
 
-A stream turns a step into the indices of its examples, reads those records, and decodes and changes
-them in parallel, in order. Nothing is shuffled in a buffer and nothing is skipped over, so starting
-at step k costs no more than starting at step 0. With several processes each reads its contiguous
-slice of every batch.
+A stream turns a step into the indices of its examples and the numbers that they are changed by;
+the records read those examples, decode and change them in parallel, in order. Nothing is shuffled
+in a buffer and nothing is skipped over, so starting at step k costs no more than at step 0.
+With several processes each reads its contiguous slice of every batch.
+
+Nothing here needs TensorFlow: records that are stored for it import it (`records.py`).
 """
 
+import concurrent.futures
 import functools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from input_pipeline import _cores, transforms
-from input_pipeline._tensorflow import tf, tfds
+from input_pipeline import _cores, arrays, draws, transforms
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
-from input_pipeline.mixture import MixedRecords, Mixture
-from input_pipeline.records import Records
+
+if TYPE_CHECKING:
+    from input_pipeline._tensorflow import tfds
+    from input_pipeline.mixture import Mixture
 
 Batch = dict[str, np.ndarray]
 
-_PREFETCHED_BATCHES = 2
 
+def _open(builder: Any, split: str, keys: Sequence[str], part: Part | None) -> Any:
+    """The records of a split, as `records.Records` has them."""
+    if isinstance(builder, arrays.Arrays):
+        return arrays.ArrayRecords(builder, split, keys, part)
+    from input_pipeline import mixture, records  # which import TensorFlow
 
-def _in_numpy(
-    change: Callable[[Mapping[str, np.ndarray], np.ndarray], dict[str, np.ndarray]],
-    example: Mapping[str, tf.Tensor],
-    numbers: tf.Tensor,
-    size: tuple[int, int] | None,
-) -> dict[str, tf.Tensor]:
-    """Calls `change` on the arrays of an example and the numbers beside its record.
-
-    `size`, height and width, is that of the result if it is known beforehand.
-    """
-
-    def call(numbers, *values):
-        changed = change(dict(zip(example, values)), numbers)
-        return [np.ascontiguousarray(changed[key]) for key in example]
-
-    dtypes = [value.dtype for value in example.values()]
-    values = tf.numpy_function(call, [numbers, *example.values()], dtypes, stateful=False)
-    return {
-        key: tf.ensure_shape(value, [*(size or (None, None)), *old.shape[2:]])
-        for (key, old), value in zip(example.items(), values)
-    }
-
-
-def _open(builder, split: str, keys: Sequence[str], part: Part | None) -> Records | MixedRecords:
-    opened = MixedRecords if isinstance(builder, Mixture) else Records
+    opened = mixture.MixedRecords if isinstance(builder, mixture.Mixture) else records.Records
     return opened(builder, split, keys, part)
 
 
@@ -61,56 +45,6 @@ def _local_slice(batch_size: int, process_index: int, process_count: int) -> sli
         )
     local = batch_size // process_count
     return slice(process_index * local, (process_index + 1) * local)
-
-
-def _batches(
-    steps: range,
-    read: Callable[[int], tuple[list[bytes], np.ndarray]],
-    make: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]],
-    batch_size: int,
-    describe: Callable[[int], str],
-) -> Iterator[Batch]:
-    """Yields NumPy batches, in order: steps ─► records ─► examples ─► batches.
-
-    Args:
-      steps: which batches.
-      read: step ─► `batch_size` records and int64 [batch_size, 2], two numbers for each.
-      make: a record and its two numbers ─► the arrays of an example.
-      batch_size: of this process.
-      describe: step ─► which batch that is, for errors.
-    """
-
-    def read_arrays(step):
-        records, numbers = read(int(step))
-        return np.array(records, object), numbers
-
-    def read_tensors(step):
-        records, numbers = tf.numpy_function(read_arrays, [step], (tf.string, tf.int64))
-        return tf.ensure_shape(records, [batch_size]), tf.ensure_shape(numbers, [batch_size, 2])
-
-    dataset = tf.data.Dataset.range(steps.start, steps.stop)
-    cores = _cores.available()
-    dataset = dataset.map(read_tensors, num_parallel_calls=cores).unbatch()
-    dataset = dataset.map(make, num_parallel_calls=cores)
-    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(_PREFETCHED_BATCHES)
-    # There is nothing left to tune, and the tuner's thread takes processor time from the training
-    # and holds up the end of an iteration, for as long as 17 seconds on two cores.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    dataset = dataset.with_options(options)
-
-    iterator = dataset.as_numpy_iterator()
-    for step in steps:
-        try:
-            batch = next(iterator)
-        except tf.errors.OpError as error:
-            # Without the nodes of TensorFlow's graph and the traceback inside it.
-            message = re.sub(r"{{.*?}} ?|\s*\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
-            message = message.partition("\nTraceback")[0].strip()
-            if re.search("Cannot (add tensor to the|batch tensors)", message):
-                message += " Only images of one size form a batch: crop or pad them to one."
-            raise DatasetError(f"{describe(step)}: {message}") from error
-        yield batch
 
 
 class TrainStream:
@@ -128,7 +62,7 @@ class TrainStream:
 
     def __init__(
         self,
-        builder: tfds.core.DatasetBuilder | Mixture,
+        builder: "tfds.core.DatasetBuilder | Mixture",
         *,
         keys: Sequence[str],
         batch_size: int,
@@ -142,7 +76,7 @@ class TrainStream:
         """Opens the stream.
 
         Args:
-          builder: a prepared data set, or several of them.
+          builder: a prepared data set, several of them, or `arrays.Arrays`.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
           seed: not negative. Order and augmentation depend on it and on the step alone.
@@ -178,8 +112,53 @@ class TrainStream:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """{key: [H, W] or [H, W, C]} of one example; reads the first record."""
         _, numbers = self._read(0)
-        example = self._make(self._records.read(np.array([0]))[0], tf.constant(numbers[0]))
-        return {key: tuple(example[key].shape) for key in self.specs}
+        example = self._change(self._records.example(0), numbers[0])
+        return {key: example[key].shape for key in self.specs}
+
+    @functools.cached_property
+    def stored(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{key: ([H, W] or [H, W, C], type)} of one example before anything is drawn.
+
+        The type is a small one that holds every value. Reads the first record.
+        """
+        example, dtypes = self._records.example(0), self._records.stored_dtypes
+        return {key: (example[key].shape, np.dtype(dtypes[key])) for key in self.specs}
+
+    def decoded(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The examples `start` to `stop` of the split, {key: [n, *shape]} as `stored` says.
+
+        Raises:
+          DatasetError: a record does not decode, or the examples differ in size.
+        """
+        found = {
+            key: np.zeros((stop - start, *shape), dtype)
+            for key, (shape, dtype) in self.stored.items()
+        }
+
+        def put(row):
+            for key, value in self._records.example(start + row).items():
+                if value.shape != found[key].shape[1:]:
+                    (name,) = self._records.ids(np.array([start + row]))
+                    raise DatasetError(
+                        f"{self._records.name}: {name} is {value.shape} in {key!r}, and the first "
+                        f"example {found[key].shape[1:]}. Only examples of one size can be kept "
+                        "decoded; leave config.data.resident False."
+                    )
+                found[key][row] = value
+
+        with concurrent.futures.ThreadPoolExecutor(_cores.available()) as pool:
+            list(pool.map(put, range(stop - start)))
+        return found
+
+    def draws(self, step: int) -> dict[str, Any]:
+        """What is drawn for this process's part of the batch `step`: see `draws.of_batch`.
+
+        Raises:
+          OptionError: only the host can make such a batch.
+        """
+        indices, seeds = self._read(step)
+        height_width = self.stored["image"][0][:2]
+        return draws.of_batch(indices, seeds, self.specs, self._augmentation, height_width)
 
     def example_ids(self, step: int) -> list[str]:
         """The ids of the examples in the global batch `step`, in order."""
@@ -198,28 +177,26 @@ class TrainStream:
         """
         local = self.local_slice.stop - self.local_slice.start
         steps = range(start_step, np.iinfo(np.int64).max)
-        return _batches(steps, self._read, self._make, local, self._describe)
+        size = self._augmentation.crop
+        return self._records.batches(steps, self._read, self._change, local, size, self._describe)
 
     def _positions(self, step: int) -> tuple[int, np.ndarray]:
         """The epoch of a global batch, and the positions of its examples in that epoch's order."""
         epoch, step = divmod(step, self.steps_per_epoch)
         return epoch, step * self._batch_size + np.arange(self._batch_size)
 
-    def _read(self, step: int) -> tuple[list[bytes], np.ndarray]:
-        """Records of this process and, for each, a seed that no other example of the run has."""
+    def _read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of this process and, for each, a seed that no other example of the run has."""
         epoch, positions = self._positions(step)
         positions = positions[self.local_slice]
-        records = self._records.read(self._order(epoch)[positions])
         visit = epoch * self.num_examples + positions
-        return records, np.stack([np.full_like(visit, self._seed), visit], axis=1)
+        seeds = np.stack([np.full_like(visit, self._seed), visit], axis=1)
+        return self._order(epoch)[positions], seeds
 
-    def _make(self, record: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        def change(example, seed):
-            seed = tuple(seed.tolist())
-            return transforms.augment(example, self.specs, self._augmentation, seed)
-
-        example = _in_numpy(change, self._records.decode(record), seed, self._augmentation.crop)
-        return {**example, "valid": tf.constant(True)}
+    def _change(self, example: Batch, seed: np.ndarray) -> Batch:
+        seed = tuple(seed.tolist())
+        changed = transforms.augment(example, self.specs, self._augmentation, seed)
+        return {**changed, "valid": np.bool_(True)}
 
     def _describe(self, step: int) -> str:
         epoch, positions = self._positions(step)
@@ -239,7 +216,7 @@ class EvalStream:
 
     def __init__(
         self,
-        builder: tfds.core.DatasetBuilder | Mixture,
+        builder: "tfds.core.DatasetBuilder | Mixture",
         *,
         split: str,
         part: Part | None = None,
@@ -253,7 +230,7 @@ class EvalStream:
         """Opens the stream.
 
         Args:
-          builder: a prepared data set, or several of them, one after the other.
+          builder: a prepared data set, several of them, one after the other, or `arrays.Arrays`.
           split, part: see `Records`.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
@@ -304,7 +281,8 @@ class EvalStream:
           DatasetError: a record does not decode, or the arrays of a batch differ in size.
         """
         local = self.local_slice.stop - self.local_slice.start
-        return _batches(range(self.num_batches), self._read, self._make, local, self._describe)
+        steps, size = range(self.num_batches), self._image_size
+        return self._records.batches(steps, self._read, self._change, local, size, self._describe)
 
     def check_sizes(self) -> None:
         """Looks at the sizes of all images, so that a batch does not fail after hours of training.
@@ -334,20 +312,16 @@ class EvalStream:
     def _indices(self, step: int) -> np.ndarray:
         return step * self._batch_size + np.arange(self._batch_size)
 
-    def _read(self, step: int) -> tuple[list[bytes], np.ndarray]:
+    def _read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         indices = self._indices(step)[self.local_slice]
-        records = self._records.read(np.minimum(indices, self.num_examples - 1))
         valid = indices < self.num_examples
-        return records, np.stack([valid, valid], axis=1).astype(np.int64)
+        numbers = np.stack([valid, valid], axis=1).astype(np.int64)
+        return np.minimum(indices, self.num_examples - 1), numbers
 
-    def _make(self, record: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        def change(example, _):
-            return {key: self._fit(value, self.specs[key]) for key, value in example.items()}
-
-        example = self._records.decode(record)
+    def _change(self, example: Batch, valid: np.ndarray) -> Batch:
         if self._image_size is not None or self._crop_multiple > 1:
-            example = _in_numpy(change, example, valid, self._image_size)
-        return {**example, "valid": valid[0] > 0}
+            example = {key: self._fit(value, self.specs[key]) for key, value in example.items()}
+        return {**example, "valid": np.bool_(valid[0])}
 
     def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
         if self._image_size is not None:

@@ -1,6 +1,7 @@
 """Converts a release on disk to the records that training reads, and tells what is in them.
 
 python -m input_pipeline.prepare --dataset=camvid --manual_dir=/path/to/CamVid --preview=camvid.png
+python -m input_pipeline.prepare --dataset=streets --arrays=streets_arrays
 """
 
 import argparse
@@ -12,6 +13,7 @@ from input_pipeline.errors import DatasetError
 
 if TYPE_CHECKING:  # all else is imported in functions: --help is not to wait for TensorFlow
     from input_pipeline._tensorflow import tfds
+    from input_pipeline.arrays import Arrays
 
 
 def summarize(builder: "tfds.core.DatasetBuilder") -> dict[str, Any]:
@@ -48,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--data_dir", default="", help="where the records go; default: that of TFDS")
     add("--partial", action="store_true", help="accept a release of which examples are missing")
     add("--preview", default="", help="an image file to draw some examples in")
+    add(
+        "--arrays",
+        default="",
+        help="a folder to write plain arrays to, for runs without TensorFlow",
+    )
     given = parser.parse_args(arguments)
     try:
         _prepare(given)
@@ -58,9 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(given: argparse.Namespace) -> None:
+    if given.arrays and given.dataset.partition("/")[0] == "streets":
+        _draw_into_arrays(given)
+        return
     from absl import logging
 
-    from input_pipeline import datasets, preview, summary
+    from input_pipeline import datasets, preview, summary, to_arrays
 
     logging.set_verbosity(logging.ERROR)  # TFDS has a progress bar; its log would tear it apart.
     builder = datasets.prepare(
@@ -74,6 +84,27 @@ def _prepare(given: argparse.Namespace) -> None:
     if given.preview:
         preview.write(builder, given.preview)
         print(f"\nSome examples are drawn in {given.preview}.")
+    if given.arrays:
+        _tell(to_arrays.prepared(builder, given.arrays))
+
+
+def _draw_into_arrays(given: argparse.Namespace) -> None:
+    """Streets need neither records nor TensorFlow."""
+    from input_pipeline import to_arrays
+
+    if unused := [name for name in ("preview", "manual_dir", "data_dir") if getattr(given, name)]:
+        raise DatasetError(
+            f"--{unused[0]} is of no use with --arrays for streets, which are drawn straight into "
+            "the arrays; leave it out."
+        )
+    _tell(to_arrays.streets(given.dataset.partition("/")[2], given.arrays))
+
+
+def _tell(found: "Arrays") -> None:
+    print(
+        f"\nArrays of {found.name} are in {found.path}; train from them, without TensorFlow, with\n"
+        f"  --config.data.dataset=arrays:{found.path}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from array_record.python import array_record_data_source
 from PIL import Image
 
+from input_pipeline import _tf_batches
 from input_pipeline._order import permutation
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
@@ -24,6 +26,7 @@ class Records:
       specs: of the keys that are both asked for and in the data set.
       missing: keys that are asked for and not in the data set: unlabelled.
       labelled: {key: examples of an epoch that have it}.
+      stored_dtypes: {key: the type of the stored values, which a small array can keep}.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class Records:
             self.name += part.words
         self.num_examples = len(self._source)
         self.labelled = dict.fromkeys(self.specs, self.num_examples)
+        features = builder.info.features
+        self.stored_dtypes = {key: features[key].np_dtype for key in self.specs}
         keys = dict.fromkeys(["id", *self.specs], True)
         decoding = tfds.decode.PartialDecoding(keys)
         self._features = decoding.extract_features(builder.info.features)
@@ -93,6 +98,15 @@ class Records:
     def read(self, indices: np.ndarray) -> list[bytes]:
         """The serialized records."""
         return self._source.__getitems__(indices.tolist())
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of one example by key, in the dtype and rank of their specs."""
+        decoded = self.decode(self.read(np.array([index]))[0])
+        return {key: value.numpy() for key, value in decoded.items()}
+
+    def batches(self, *arguments: Any) -> Iterator[dict[str, np.ndarray]]:
+        """See `_tf_batches.batches`."""
+        return _tf_batches.batches(self, *arguments)
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """The `id` of each example."""

@@ -10,12 +10,11 @@ They agree up to interpolation (Pillow averages where it shrinks, and turns imag
 up to the corners that a rotation uncovers: stepwise leaves them to the fill, composed shows the
 photograph there as far as it reaches. Without scale and rotation both copy pixels, unchanged.
 
-All of it is NumPy and Pillow, whose affine transform of a label map is about nine times as fast as
-TensorFlow's, keeps a hard edge at the frame, and lets other threads run meanwhile.
+The one map is applied by OpenCV (`_warp.py`), the steps by Pillow, as report D did; both let other
+threads run meanwhile.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -23,17 +22,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from input_pipeline.colours import recolour
 from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
 
 MODES = ("composed", "stepwise")
+FRACTION_BITS = 16  # of coordinates in fixed point
 
 _NEAREST = Image.Resampling.NEAREST
 _BILINEAR = Image.Resampling.BILINEAR
 _BICUBIC = Image.Resampling.BICUBIC
-
-# Luma and the two chroma axes of NTSC; its first row are the weights of ITU-R BT.601.
-_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,21 +140,28 @@ def augment(
     Returns:
       Arrays by key, of size `augmentation.crop`, or of the input's size where that is None.
     """
-    # A counter of its own, because the order of examples comes from keys of the same form.
-    philox = np.random.Philox(key=np.array(seed, np.uint64), counter=1 << 192)
-    raw = philox.random_raw(9)
-    uniform = (raw >> np.uint64(11)) * 2.0**-53
     height_width = next(iter(example.values())).shape[:2]
-    geometry = draw_geometry(augmentation, uniform[:5], height_width)
+    geometry, colours = draw(augmentation, seed, height_width)
+    move = _mover(augmentation, geometry)
     result = {}
     for key, value in example.items():
         spec = specs[key]
-        value = _adapt_values(_move(value, spec, augmentation, geometry), spec, geometry)
+        value = _adapt_values(move(value, spec), spec, geometry)
         if spec.kind == "image" and augmentation.recolours:
-            inside = _move(np.ones(height_width, np.uint8), _INSIDE, augmentation, geometry) > 0
-            value = recolour(value, augmentation, uniform[5:], inside)
+            inside = move(np.ones(height_width, np.uint8), _INSIDE) > 0
+            value = recolour(value, augmentation, colours, inside)
         result[key] = value
     return result
+
+
+def draw(
+    augmentation: Augmentation, seed: tuple[int, int], height_width: tuple[int, int]
+) -> tuple[Geometry, np.ndarray]:
+    """What is drawn for one example: its geometry, and four numbers from [0, 1) for its colours."""
+    # A counter of its own, because the order of examples comes from keys of the same form.
+    philox = np.random.Philox(key=np.array(seed, np.uint64), counter=1 << 192)
+    uniform = (philox.random_raw(9) >> np.uint64(11)) * 2.0**-53
+    return draw_geometry(augmentation, uniform[:5], height_width), uniform[5:]
 
 
 def draw_geometry(
@@ -223,23 +228,69 @@ def output_to_input(geometry: Geometry) -> np.ndarray:
     return np.column_stack([linear, shift])
 
 
+def fixed_point(
+    matrix: np.ndarray, size: tuple[int, int]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The map's coordinates, in units of 2⁻¹⁶ of a pixel, as sums of a row's and a column's part.
+
+    Args:
+      matrix: [2, 3], from output (x, y, 1) to input (x, y).
+      size: height and width of the output.
+
+    Returns:
+      For x and y, int64 [h]; for x and y, int64 [w]. The point that pixel (i, j) shows has
+      x = rows[0][i] + columns[0][j] and y = rows[1][i] + columns[1][j].
+    """
+    height, width = size
+    y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
+    scaled = np.asarray(matrix, np.float64) * 2**FRACTION_BITS
+    rows, columns = (
+        tuple(np.rint(part).astype(np.int64) for part in parts)
+        for parts in ([row[1] * y + row[2] for row in scaled], [row[0] * x for row in scaled])
+    )
+    return rows, columns
+
+
 # Which pixels of the output show the input: where ones arrive.
 _INSIDE = LabelSpec(kind="image", dtype="uint8")
 
 
-def _move(
-    value: np.ndarray, spec: LabelSpec, augmentation: Augmentation, geometry: Geometry
-) -> np.ndarray:
+# Takes an array and its spec.
+_Move = Callable[[np.ndarray, LabelSpec], np.ndarray]
+
+
+def _mover(augmentation: Augmentation, geometry: Geometry) -> _Move:
+    """What moves the pixels of any array of an example."""
     if not augmentation.warps:
-        value = window(value, geometry.offset, geometry.size, spec.fill)
-        return value[:, ::-1] if geometry.flip else value
-    move = _move_once if augmentation.mode == "composed" else _move_stepwise
-    if spec.interpolation == "bilinear" and spec.invalid is not None:
-        return _with_holes(functools.partial(move, geometry=geometry), value, spec)
-    return move(value, spec, geometry)
+
+        def copy(value, spec):
+            value = window(value, geometry.offset, geometry.size, spec.fill)
+            return value[:, ::-1] if geometry.flip else value
+
+        return copy
+    if augmentation.mode == "stepwise":
+
+        def move(value, spec):
+            return _move_stepwise(value, spec, geometry)
+
+    else:
+        from input_pipeline._warp import Warp  # OpenCV, where it is needed
+
+        warp = Warp(output_to_input(geometry), geometry.source, geometry.size)
+
+        def move(value, spec):
+            gather = warp.bilinear if spec.interpolation == "bilinear" else warp.nearest
+            return gather(value, spec.fill)
+
+    def with_holes(value, spec):
+        if spec.interpolation == "bilinear" and spec.invalid is not None:
+            return _with_holes(move, value, spec)
+        return move(value, spec)
+
+    return with_holes
 
 
-def _with_holes(move: Callable, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
+def _with_holes(move: _Move, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
     """Interpolates among valid values only; the result is valid where they have half the weight."""
     planes = value if value.ndim == 3 else value[..., None]
     valid = (planes != spec.invalid).any(-1, keepdims=True)
@@ -248,27 +299,6 @@ def _with_holes(move: Callable, value: np.ndarray, spec: LabelSpec) -> np.ndarra
     moved, weight = moved[..., :-1], moved[..., -1:]
     result = np.where(weight >= 0.5, moved / np.maximum(weight, 0.5), np.float32(spec.invalid))
     return result if value.ndim == 3 else result[..., 0]
-
-
-def _move_once(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
-    matrix = tuple(output_to_input(geometry).ravel())
-    smooth = spec.interpolation == "bilinear"
-
-    def warp(plane):
-        # Pillow cuts off the fraction of what it interpolates in 8 bits; we round.
-        image = Image.fromarray(plane.astype(np.float32) if smooth else plane)
-        warped = np.asarray(
-            image.transform(
-                geometry.size[::-1],
-                Image.Transform.AFFINE,
-                matrix,
-                _BILINEAR if smooth else _NEAREST,
-                fillcolor=_fill(spec, image),
-            )
-        )
-        return np.rint(warped) if smooth and value.dtype == np.uint8 else warped
-
-    return _each_plane(warp, value, geometry.size)
 
 
 def _move_stepwise(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
@@ -309,8 +339,8 @@ def _adapt_values(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.
     """Changes what the pixels say, after they were moved."""
     if spec.zoom_power and geometry.scaled != geometry.source:
         zoomed = value * value.dtype.type(geometry.zoom**spec.zoom_power)
-        unknown = False if spec.invalid is None else value == spec.invalid
-        value = np.where(unknown, value, zoomed)
+        # Nothing times anything is nothing already.
+        value = np.where(value == spec.invalid, value, zoomed) if spec.invalid else zoomed
     if spec.flip_swap and geometry.flip:
         table = np.arange(max(len(spec.class_names), (spec.ignore or 0) + 1), dtype=value.dtype)
         for left, right in spec.flip_swap:
@@ -331,32 +361,3 @@ def _adapt_values(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.
         length = np.linalg.norm(value, axis=-1, keepdims=True)
         value = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
     return value
-
-
-def recolour(
-    image: np.ndarray, augmentation: Augmentation, uniform: np.ndarray, inside: np.ndarray
-) -> np.ndarray:
-    """Changes brightness, contrast, saturation and hue: one affine map of colours, clipped once.
-
-    Args:
-      image: uint8 [h, w, 3].
-      augmentation: the ranges.
-      uniform: from [0, 1), for the four changes.
-      inside: bool [h, w]. Their mean grey is the centre of the contrast change; pixels outside
-        keep their value.
-    """
-    strengths = [getattr(augmentation, f) for f in ("brightness", "contrast", "saturation")]
-    brightness, contrast, saturation = 1 + np.array(strengths) * (2 * uniform[:3] - 1)
-    turn = 2 * math.pi * augmentation.hue * (2 * uniform[3] - 1)
-    cos, sin = math.cos(turn), math.sin(turn)
-    chroma = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    grey_of_all = np.tile(_YIQ[0], (3, 1))
-    saturate = saturation * np.eye(3) + (1 - saturation) * grey_of_all
-    linear = np.linalg.inv(_YIQ) @ chroma @ _YIQ @ saturate * contrast * brightness
-
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    grey = np.asarray(picture.convert("L"))[inside]
-    shift = (1 - contrast) * brightness * (grey.mean() if grey.size else 0)
-    matrix = np.column_stack([linear, np.full(3, shift)])
-    changed = np.asarray(picture.convert("RGB", tuple(matrix.ravel())))
-    return changed if inside.all() else np.where(inside[..., None], changed, image)

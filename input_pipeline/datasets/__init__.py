@@ -4,6 +4,9 @@ A module holds `Builder`, a TFDS builder with a property `label_specs`, and, if 
 download nor manual files, `EMBEDDED = True`. A `Builder` that reads a manually downloaded release
 is a `release.ReleaseBuilder`. A module whose configurations are not listed beforehand has
 `builder_config(name, manual_dir=, data_dir=)`, which makes them.
+
+The package itself loads neither TensorFlow nor a reader of records, so that its tables of classes
+are there without them; they are imported where a builder is made.
 """
 
 import contextlib
@@ -16,11 +19,13 @@ import pkgutil
 import shutil
 import types
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from input_pipeline import integrity, provenance
 from input_pipeline._messages import say
-from input_pipeline._tensorflow import tfds
 from input_pipeline.errors import DatasetError, did_you_mean
+
+if TYPE_CHECKING:
+    from input_pipeline._tensorflow import tfds
 
 __all__ = ["DatasetError", "fingerprint", "load", "names", "prepare"]
 
@@ -33,7 +38,7 @@ def names() -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
-def load(name: str, *, data_dir: str = "", manual_dir: str = "") -> tfds.core.DatasetBuilder:
+def load(name: str, *, data_dir: str = "", manual_dir: str = "") -> "tfds.core.DatasetBuilder":
     """Returns a prepared builder.
 
     A data set that is embedded, or whose release lies in a `manual_dir` that is given, is prepared
@@ -60,7 +65,7 @@ def load(name: str, *, data_dir: str = "", manual_dir: str = "") -> tfds.core.Da
 
 def prepare(
     name: str, *, data_dir: str = "", manual_dir: str = "", partial: bool = False
-) -> tfds.core.DatasetBuilder:
+) -> "tfds.core.DatasetBuilder":
     """Checks a release, converts it to records and returns the builder.
 
     Records appear in `data_dir` when all are written, not before. Several processes may call this
@@ -107,7 +112,7 @@ def prepare(
     return _checked(builder, manual_dir)
 
 
-def fingerprint(builder: tfds.core.DatasetBuilder) -> str:
+def fingerprint(builder: "tfds.core.DatasetBuilder") -> str:
     """What a run may keep to know its data by: of the files that records were made from.
 
     Of an embedded data set, and of records that an earlier version made, it is the name with the
@@ -116,19 +121,23 @@ def fingerprint(builder: tfds.core.DatasetBuilder) -> str:
     Raises:
       DatasetError: the list of files beside the records is damaged.
     """
+    from input_pipeline import provenance
+
     made_from = provenance.read(builder.data_path)
     return provenance.fingerprint(made_from) if made_from else builder.info.full_name
 
 
 def _builder(
     name: str, data_dir: str, manual_dir: str = ""
-) -> tuple[types.ModuleType, tfds.core.DatasetBuilder]:
+) -> tuple[types.ModuleType, "tfds.core.DatasetBuilder"]:
     dataset, _, config = name.partition("/")
     if dataset not in names():
         raise DatasetError(_unknown("data set", dataset, names()))
     module = importlib.import_module(f"{__name__}.{dataset}")
     directory = os.path.expanduser(data_dir) if data_dir else None
     if hasattr(module, "builder_config"):
+        from input_pipeline._tensorflow import tfds
+
         root = directory or os.path.expanduser(tfds.core.constants.DATA_DIR)
         config = module.builder_config(config, manual_dir=manual_dir, data_dir=root)
         return module, module.Builder(config=config, data_dir=directory)
@@ -138,8 +147,10 @@ def _builder(
     return module, module.Builder(config=config or None, data_dir=directory)
 
 
-def _checked(builder: tfds.core.DatasetBuilder, manual_dir: str) -> tfds.core.DatasetBuilder:
+def _checked(builder: "tfds.core.DatasetBuilder", manual_dir: str) -> "tfds.core.DatasetBuilder":
     """The builder, if its records are whole and were made from what lies in `manual_dir`."""
+    from input_pipeline import integrity, provenance
+
     integrity.check_info(builder.data_dir)
     found = builder.info.file_format
     if found is None or found.value != _FORMAT:
@@ -168,7 +179,7 @@ def _checked(builder: tfds.core.DatasetBuilder, manual_dir: str) -> tfds.core.Da
     return builder
 
 
-def _remove_left_overs(builder: tfds.core.DatasetBuilder) -> None:
+def _remove_left_overs(builder: "tfds.core.DatasetBuilder") -> None:
     """Removes what a preparation that was killed left; nobody else writes, as the lock is ours."""
     parent = builder.data_path.parent
     for path in parent.iterdir() if parent.is_dir() else ():
@@ -179,6 +190,8 @@ def _remove_left_overs(builder: tfds.core.DatasetBuilder) -> None:
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
     """Without the progress bars of TFDS: ours know how much there is to do."""
+    from input_pipeline._tensorflow import tfds
+
     tfds.display_progress_bar(False)
     try:
         yield
@@ -186,7 +199,7 @@ def _quiet_tfds() -> Iterator[None]:
         tfds.display_progress_bar(True)
 
 
-def _own_dir(builder: tfds.core.DatasetBuilder) -> str:
+def _own_dir(builder: "tfds.core.DatasetBuilder") -> str:
     """Where the files lie if the configuration itself says so, else ''."""
     return getattr(builder.builder_config, "manual_dir", "")
 
@@ -196,7 +209,7 @@ def _unknown(what: str, name: str, available: list[str]) -> str:
     return f"There is no {what} {name!r}.{hint} Available: {', '.join(available) or 'none'}."
 
 
-def _how_to_prepare(name: str, builder: tfds.core.DatasetBuilder, data_dir: str) -> str:
+def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder", data_dir: str) -> str:
     where = f" --data_dir={data_dir}" if data_dir else ""
     instructions = inspect.cleandoc(builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "")
     return (

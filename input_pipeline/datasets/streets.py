@@ -11,10 +11,7 @@ import numpy as np
 
 from input_pipeline import _progress, builder, labels
 from input_pipeline._tensorflow import tfds
-from input_pipeline.datasets import _cityscapes_classes as cityscapes
-from input_pipeline.datasets import _voc_classes as voc
-from input_pipeline.streets import workers
-from input_pipeline.streets.labels import FARTHEST, NEAREST
+from input_pipeline.streets import dataset, workers
 
 EMBEDDED = True
 
@@ -23,12 +20,6 @@ Driving scenes from a procedural renderer: a pinhole camera in a random street, 
 of Cityscapes as far as they occur, metric depth with holes as stereo leaves them, instances of
 people and vehicles, parts of people, and surface normals. The same scenes on every machine.
 """
-
-_SPLITS = ("train", "validation", "test")
-
-# Over the valid pixels of the training split of 128x256.
-_DEPTH_MEAN = 23.7938
-_DEPTH_STDDEV = 26.7248
 
 
 @dataclasses.dataclass
@@ -43,12 +34,12 @@ class StreetsConfig(tfds.core.BuilderConfig):
     """
 
     name: str = ""
-    height: int = 128
-    width: int = 256
-    train: int = 2000
-    validation: int = 250
-    test: int = 250
-    seed: int = 0
+    height: int = dataset.DEFAULT.height
+    width: int = dataset.DEFAULT.width
+    train: int = dataset.DEFAULT.train
+    validation: int = dataset.DEFAULT.validation
+    test: int = dataset.DEFAULT.test
+    seed: int = dataset.DEFAULT.seed
 
     def __post_init__(self):
         for field in ("height", "width", "train", "validation", "test"):
@@ -89,23 +80,14 @@ class Builder(builder.LocalBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 – as TFDS declares it
     BUILDER_CONFIGS = [  # noqa: RUF012
-        StreetsConfig(),
-        StreetsConfig(name="256x512", height=256, width=512),
-        StreetsConfig(name="96x192_small", height=96, width=192, train=400, validation=40, test=40),
-        StreetsConfig(name="64x128_tiny", height=64, width=128, train=24, validation=8, test=8),
+        StreetsConfig(name=name, **dataclasses.asdict(scenes))
+        for name, scenes in dataset.CONFIGURATIONS.items()
     ]
 
     @property
     def label_specs(self) -> dict[str, labels.LabelSpec]:
         """What the arrays mean."""
-        return {
-            "image": labels.image(),
-            "semseg": labels.classes(cityscapes.NAMES, cityscapes.PALETTE),
-            "depth": labels.depth((NEAREST, FARTHEST), mean=_DEPTH_MEAN, stddev=_DEPTH_STDDEV),
-            "instance": labels.instances(cityscapes.INSTANCE_CLASSES),
-            "parts": labels.classes(voc.PART_NAMES, voc.PART_PALETTE),
-            "normals": labels.normals(),
-        }
+        return dataset.label_specs()
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -132,14 +114,14 @@ class Builder(builder.LocalBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         del dl_manager
-        return {split: self._generate_examples(split) for split in _SPLITS}
+        return {split: self._generate_examples(split) for split in dataset.SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         config = self.builder_config
         count = getattr(config, split)
         drawn = workers.examples(
-            config.seed, _SPLITS.index(split), count, config.height, config.width
+            config.seed, dataset.SPLITS.index(split), count, config.height, config.width
         )
         bar = _progress.bar(drawn, total=count, desc=f"drawing streets, {split}", unit="image")
         for index, example in enumerate(bar):
-            yield index, {"id": f"{split}_{index:06d}", **example}
+            yield index, {"id": dataset.example_id(split, index), **example}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import toy_dataset
 
-from input_pipeline import mixture, pipeline, transforms
+from input_pipeline import mixture, pipeline, records, transforms
 from input_pipeline.errors import DatasetError
 from input_pipeline.transforms import Augmentation
 
@@ -229,12 +229,12 @@ def test_a_key_that_means_two_things_is_refused(builder, tmp_path):
 
 def test_a_record_that_does_not_decode_is_named_with_its_data_set(builder, monkeypatch):
     stream = train(classes_and_geometry(builder))
-    original = pipeline.Records.read
+    original = records.Records.read
 
     def damaged(self, indices):
         return [record.replace(b"\x89PNG", b"\x89BAD") for record in original(self, indices)]
 
-    monkeypatch.setattr(pipeline.Records, "read", damaged)
+    monkeypatch.setattr(records.Records, "read", damaged)
     with pytest.raises(DatasetError, match=r"batch 0, one of the examples .*classes/train-\d"):
         take(stream, 1)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toy_dataset
 
-from input_pipeline import pipeline
+from input_pipeline import pipeline, records
 from input_pipeline.errors import DatasetError
 from input_pipeline.transforms import Augmentation
 
@@ -257,7 +257,7 @@ def test_images_smaller_than_the_multiple_are_refused(builder):
 
 def test_a_record_that_does_not_decode_is_named(builder, monkeypatch):
     stream = evaluate(builder)
-    original = pipeline.Records.read
+    original = records.Records.read
 
     def damaged(self, indices):
         return [
@@ -265,6 +265,6 @@ def test_a_record_that_does_not_decode_is_named(builder, monkeypatch):
             for index, record in zip(indices, original(self, indices))
         ]
 
-    monkeypatch.setattr(pipeline.Records, "read", damaged)
+    monkeypatch.setattr(records.Records, "read", damaged)
     with pytest.raises(DatasetError, match=r"batch 0, one of the examples .*validation-3"):
         list(stream.batches())

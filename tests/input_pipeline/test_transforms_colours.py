@@ -3,7 +3,7 @@
 import numpy as np
 import toy_dataset
 
-from input_pipeline import transforms
+from input_pipeline import colours, transforms
 from input_pipeline.transforms import Augmentation
 
 
@@ -24,7 +24,7 @@ def test_colours_change_by_the_drawn_factors_and_fill_stays_fill():
 
 def recolour(image, uniform, inside=None, **strengths):
     inside = np.ones(image.shape[:2], bool) if inside is None else inside
-    return transforms.recolour(image, Augmentation(**strengths), np.array(uniform), inside)
+    return colours.recolour(image, Augmentation(**strengths), np.array(uniform), inside)
 
 
 def test_contrast_keeps_the_mean_grey_and_saturation_each_grey():
