@@ -32,6 +32,7 @@ DATA = {
         "share of these images, drawn by seed, that is not trained on: the split 'held_out'",
         number(least=0, most=0.5),
     ),
+    "resident": Option(False, "the split lies decoded on the devices: docs/speed.md", truth),
     "augment": AUGMENT,
 }
 
@@ -39,12 +40,14 @@ TRAIN = {
     "batch_size": Option(4, "images per step, over all devices", _FROM_1),
     "epochs": Option(16.0, "length of the run; may end within an epoch", number(above=0)),
     "max_steps": Option(0, "length of the run in steps; 0 = epochs decide"),
+    "steps_per_call": Option(1, "steps made in one dispatch, at most: docs/speed.md", _FROM_1),
     "accumulate": Option(1, "micro-batches that a batch is cut into", _FROM_1),
     "loss_average": Option(
         "pixels",
         "each loss is over the batch's 'pixels', or over each image's and then over all 'images'",
         one_of("pixels", "images"),
     ),
+    "remat": Option(False, "less memory for more time: blocks are computed twice", truth),
     "deep_supervision": Option(True, "a loss on earlier predictions too", truth),
     "deep_supervision_weights": Option(
         (), "of the losses that are summed, the final one last; () = their mean", each(_WEIGHT)

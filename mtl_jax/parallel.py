@@ -1,6 +1,7 @@
 """One mesh axis, 'data': batches are split over all devices, state is on each of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +33,25 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
     }
+
+
+def steps_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of what several steps need: their axis comes first, then that of batches."""
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def put_batches(mesh: Mesh, batches: Sequence[Any], length: int) -> Any:
+    """Makes global arrays [length, batch, ...] of this process's slices of several batches.
+
+    Where they are fewer than `length`, the last one is repeated.
+    """
+    batches = [*batches, *[batches[-1]] * (length - len(batches))]
+    sharding = steps_sharding(mesh)
+
+    def put(*values):
+        return jax.make_array_from_process_local_data(sharding, np.stack(values))
+
+    return jax.tree.map(put, *batches)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, accumulate: int = 1) -> None:

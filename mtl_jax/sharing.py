@@ -1,12 +1,13 @@
 """What tasks share of a network: its parameters, and where the shared part ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from mtl_jax import weightings
 from mtl_jax.errors import ConfigError
@@ -14,6 +15,7 @@ from mtl_jax.system import System
 
 Batch = dict[str, jax.Array]
 
+_BLOCK = "block"
 _OWN = object()  # stands for an array of a single task
 
 
@@ -24,7 +26,7 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
       {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
     """
     image = system.normalize(batch["image"])
-    supervised, stats = _apply(system, model_params, batch_stats, image, key)
+    supervised, stats = _apply(system, model_params, batch_stats, image, key, remat=system.remat)
     weights = system.weights_of_predictions(len(supervised))
     losses, labelled = {}, {}
     for name, task in system.tasks.items():
@@ -39,20 +41,48 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
     return losses, labelled, stats
 
 
-def _apply(system: System, model_params, batch_stats, image, key):
-    """The predictions that are supervised, one after the other, and new batch_stats."""
+def _apply(system: System, model_params, batch_stats, image, key, *, remat: bool = False):
+    """The predictions that are supervised, one after the other, and new batch_stats.
+
+    With `remat`, the backward pass has only the outputs of blocks, and computes the rest again.
+    """
     variables = {
         "params": system.freezing.without_gradient(model_params),
         "batch_stats": batch_stats,
     }
-    with system.freezing.as_frozen():
-        predictions, mutated = system.model.apply(
+
+    def network(variables, image, key):
+        return system.model.apply(
             variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )
+
+    with system.freezing.as_frozen():
+        if remat:
+            network = _recomputed(network)
+        predictions, mutated = network(variables, image, key)
     supervised = [predictions.final]
     if system.deep_supervision:
         supervised = [*predictions.auxiliary, predictions.final]
     return supervised, mutated.get("batch_stats", {})
+
+
+def _recomputed(network: Callable) -> Callable:
+    """The same function, of which the backward pass keeps the outputs of blocks only."""
+
+    def named(*arguments):
+        with nn.intercept_methods(_name_blocks):
+            return network(*arguments)
+
+    kept = jax.checkpoint_policies.save_only_these_names(_BLOCK)
+    return jax.checkpoint(named, policy=kept)
+
+
+def _name_blocks(call, args, kwargs, context):
+    """Names what the parts of an encoder, a decoder or a head give: their blocks."""
+    result = call(*args, **kwargs)
+    if context.method_name != "__call__" or len(context.module.path) != 2:
+        return result
+    return jax.tree.map(lambda array: checkpoint_name(array, _BLOCK), result)
 
 
 class Split:

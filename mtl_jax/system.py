@@ -34,6 +34,7 @@ class System:
         image by itself, averaged over all images of the batch, 0 for one without a label of the
         task (Li et al.: Learning Multiple Dense Prediction Tasks from Partially Annotated Data,
         CVPR 2022).
+      remat: the backward pass computes what is inside a block again, instead of keeping it.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class System:
     freezing: Freezing = Freezing()
     supervision_weights: tuple[float, ...] = ()
     loss_average: str = "pixels"
+    remat: bool = False
 
     def weights_of_predictions(self, count: int) -> tuple[float, ...]:
         """By what the losses of so many predictions, the final ones last, are multiplied.
@@ -213,4 +215,5 @@ def build(config, label_specs: dict[str, dict]) -> System:
         supervision_weights=tuple(config.train.deep_supervision_weights),
         freezing=freezing.build(config.train, model, tuple(all_tasks), unlabelled),
         loss_average=config.train.loss_average,
+        remat=config.train.remat,
     )

@@ -18,6 +18,7 @@ from mtl_jax.system import System
 from mtl_jax.train_state import TrainState
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+TrainCall = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, Any]]]
 
 
 def create_state(
@@ -82,7 +83,86 @@ def make_train_step(
       `learning_rate`, and `updates`, those made so far by each group that is updated
       asynchronously.
     """
+    step = step_function(
+        system,
+        optimizer,
+        schedule,
+        seed=seed,
+        steps_per_epoch=steps_per_epoch,
+        mesh=mesh,
+        accumulate=accumulate,
+    )
+    whole = parallel.replicated(mesh)
+    return jax.jit(
+        step,
+        in_shardings=(whole, parallel.batch_sharding(mesh)),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
 
+
+def make_train_call(
+    step: TrainStep,
+    batch_of: Callable[[Any, Any], Batch],
+    *,
+    steps_per_call: int,
+    mesh: Mesh,
+) -> TrainCall:
+    """Compiles several updates into one program, which is dispatched once.
+
+    The number of updates is known to the program only when it runs, so that a run that is stopped
+    and goes on, and whose calls are then of other lengths, runs the very same program.
+
+    Args:
+      step: of `step_function`.
+      batch_of: (what lies on the devices, what is given for one step) ─► its batch.
+      steps_per_call: at most so many.
+      mesh: from `parallel.make_mesh`.
+
+    Returns:
+      (state, what lies on the devices, what is given: [steps_per_call, ...], count) ─► (state,
+      logs: [steps_per_call]). Only the first `count` of what is given, and of the logs, are of
+      steps that are made. The given state is donated.
+    """
+    whole, batches = parallel.replicated(mesh), parallel.batch_sharding(mesh)
+
+    def call(state, stored, given, count):
+        def one(state, given):
+            batch = jax.lax.with_sharding_constraint(batch_of(stored, given), batches)
+            return step(state, batch)
+
+        if steps_per_call == 1:
+            state, logs = one(state, jax.tree.map(lambda x: x[0], given))
+            return state, jax.tree.map(lambda x: x[None], logs)
+
+        def body(k, carry):
+            state, all_logs = carry
+            state, logs = one(state, jax.tree.map(lambda x: x[k], given))
+            return state, jax.tree.map(lambda every, new: every.at[k].set(new), all_logs, logs)
+
+        logs = jax.eval_shape(one, state, jax.tree.map(lambda x: x[0], given))[1]
+        logs = jax.tree.map(lambda x: jnp.zeros((steps_per_call, *x.shape), x.dtype), logs)
+        return jax.lax.fori_loop(0, count, body, (state, logs))
+
+    return jax.jit(
+        call,
+        in_shardings=(whole, batches, parallel.steps_sharding(mesh), whole),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
+
+
+def step_function(
+    system: System,
+    optimizer: optax.GradientTransformationExtraArgs,
+    schedule: Schedule,
+    *,
+    seed: int,
+    steps_per_epoch: int,
+    mesh: Mesh,
+    accumulate: int = 1,
+) -> TrainStep:
+    """The update of `make_train_step`, to be compiled by itself or in a loop."""
     weighting = system.weighting
 
     def close_epoch(memory, epoch_losses):
@@ -139,13 +219,7 @@ def make_train_step(
         )
         return new_state, logs
 
-    whole = parallel.replicated(mesh)
-    return jax.jit(
-        step_fn,
-        in_shardings=(whole, parallel.batch_sharding(mesh)),
-        out_shardings=(whole, whole),
-        donate_argnums=0,
-    )
+    return step_fn
 
 
 def not_finite(state: TrainState) -> list[str]:

@@ -35,6 +35,7 @@ ALLOWED = {
     "mtl_jax.metrics": "_segments",
     "mtl_jax.pictures": "",
     "mtl_jax.parallel": "",
+    "mtl_jax.resident": "",
     "mtl_jax.train_state": "",
     "mtl_jax.encoders": "_discovery _options layers",
     "mtl_jax.heads": "_options encoders layers",
@@ -54,7 +55,7 @@ ALLOWED = {
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
-    " system tasks train_state training views weightings weights",
+    " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs tasks",
     "mtl_jax.prediction": "checkpoints layers options pictures runs system tasks views",
     "mtl_jax.export": "runs system tasks views",

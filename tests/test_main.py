@@ -374,3 +374,22 @@ def test_work_directory_that_is_a_file(tmp_path):
     (tmp_path / "x").write_text("")
     output = fails("--config=configs/branched.py", f"--workdir={tmp_path / 'x'}")
     assert "cannot be written" in output
+
+
+@pytest.mark.slow
+def test_arrays_are_trained_on_without_tensorflow(tmp_path):
+    """Neither is there: a program that imported one of them would end."""
+    blocked = "sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))"
+    prepare = f"import sys; {blocked}; from input_pipeline.prepare import main; sys.exit(main())"
+    arguments = ["--dataset=streets/64x128_tiny", f"--arrays={tmp_path / 'data'}"]
+    options = {"cwd": ROOT, "env": tiny.environment(1), "check": True, "timeout": 900}
+    subprocess.run([sys.executable, "-c", prepare, *arguments], **options)
+    train = f"import sys; {blocked}; from mtl_jax.commands import cli; sys.exit(cli.main())"
+    given = [a for a in tiny.arguments("") if not a.startswith("--config.data.data")]
+    given += [f"--config.data.dataset=arrays:{tmp_path / 'data'}", "--config.data.resident"]
+    given += ["--config.train.steps_per_call=3", f"--workdir={tmp_path / 'run'}"]
+    subprocess.run([sys.executable, "-c", train, *given], **options)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["finished"]
+    (events,) = (tmp_path / "run").glob("events.out.tfevents.*")
+    for name in (b"data.augment.crop", b"[32, 64]", b"train/gradient_norm", b"example_0"):
+        assert name in events.read_bytes()

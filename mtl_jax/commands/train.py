@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import ownership, progress, seeds, workdir
+from mtl_jax.runs import event_files, ownership, progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -133,12 +133,7 @@ def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:
 
 def _writer(config: ConfigDict, where: Workdir):
     """Of TensorBoard events, in the first process."""
-    from clu import metric_writers
-
-    writers = []
-    if jax.process_index() == 0:
-        writers.append(metric_writers.SummaryWriter(str(where.path)))
-    writer = metric_writers.AsyncMultiWriter(writers)
+    writer = event_files.writer(where.path)
     # TensorBoard keeps no lists, such as a crop.
     writer.write_hparams(
         {

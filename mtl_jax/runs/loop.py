@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, training, views
-from mtl_jax.runs import _signals, plan, progress, selection
+from mtl_jax.errors import ConfigError
+from mtl_jax.runs import _signals, feeds, plan, progress, selection
 from mtl_jax.runs.evaluations import Evaluations
 from mtl_jax.runs.held_out import Scores, references
 from mtl_jax.runs.results import Results
@@ -239,15 +240,7 @@ class Run:
             )
 
     def _train_from(self, state, step: int, store, results: Results, stop) -> None:
-        train_step = training.make_train_step(
-            self.system,
-            self.optimizer,
-            self.schedule,
-            seed=self.config.seed,
-            steps_per_epoch=self.plan.steps_per_epoch,
-            mesh=self.mesh,
-            accumulate=self.config.train.accumulate,
-        )
+        advance = self._steps(step)
         log = StepLog(
             self.config,
             self.plan,
@@ -257,16 +250,16 @@ class Run:
             results=results,
         )
         evaluations, scores = self._evaluations(store, results), self._scores()
-        batches = self.stream.batches(step)
         if self.plan.evaluates(step) and not results.has_evaluation(step):
             evaluations.evaluate(step, state)  # killed after saving, before evaluating
             log.restart_clock()
         while step < self.plan.total_steps:
             self._profile.before(step)
-            state, logs = train_step(state, parallel.put_batch(self.mesh, next(batches)))
-            step += 1
+            most = self.plan.until_next(step, self._profile.bounds, epochs=scores is not None)
+            state, logs, made = advance(state, most)
+            log.add_call(range(step + 1, step + made + 1), logs)
+            step += made
             self._profile.after(step, state)
-            log.add(step, logs)
             if scores and scores.due(step):
                 log.flush()
                 state = scores.told(state)
@@ -304,6 +297,35 @@ class Run:
             steps_per_epoch=self.plan.steps_per_epoch,
             mesh=self.mesh,
         )
+
+    def _steps(self, step: int) -> feeds.EachStep | feeds.Calls:
+        """What makes the steps after `step`: (state, most) ─► (state, logs, how many)."""
+        config, mesh = self.config, self.mesh
+
+        def made_by(make):
+            return make(
+                self.system,
+                self.optimizer,
+                self.schedule,
+                seed=config.seed,
+                steps_per_epoch=self.plan.steps_per_epoch,
+                mesh=mesh,
+                accumulate=config.train.accumulate,
+            )
+
+        if not config.data.resident and config.train.steps_per_call == 1:
+            return feeds.EachStep(
+                made_by(training.make_train_step), self.stream.batches(step), mesh
+            )
+        feed: feeds.Feed = feeds.FromHost(self.stream.batches(step), mesh)
+        if config.data.resident:
+            if self.system.weighting.needs_held_out:
+                raise ConfigError(
+                    f"config.weighting.name={config.weighting.name} needs held-out examples beside "
+                    "each batch, which the host makes; set config.data.resident=False."
+                )
+            feed = feeds.Resident(self.stream, mesh, step)
+        return feeds.Calls(made_by(training.step_function), feed, mesh, config.train.steps_per_call)
 
     def _evaluations(self, store, results: Results) -> Evaluations:
         return Evaluations(

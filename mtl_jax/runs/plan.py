@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 from mtl_jax.errors import ConfigError
@@ -34,6 +35,19 @@ class Plan:
     def logs(self, step: int) -> bool:
         """Whether what the steps up to `step` have left is read."""
         return self.saves(step) or _due(step, self.log_every)
+
+    def until_next(self, step: int, also: Collection[int] = (), *, epochs: bool = False) -> int:
+        """How many steps after `step` something is done next: logs, saves, evaluates, ends.
+
+        Args:
+          step: the number of steps made.
+          also: steps at which something else is done.
+          epochs: whether something is done at the end of each.
+        """
+        every = [self.evaluate_every, self.save_every, self.log_every]
+        every = [n for n in [*every, self.steps_per_epoch * epochs] if n > 0]
+        due = [n - step % n for n in every]
+        return min(*due, *(k - step for k in (self.total_steps, *also) if k > step))
 
 
 def build(train: Any, steps_per_epoch: int) -> Plan:

@@ -152,6 +152,11 @@ class Profile:
                 )
             self._steps = range(int(first), int(last))
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The number of steps made before the first and after the last of them."""
+        return self._steps.start, self._steps.stop
+
     def before(self, step: int) -> None:
         """Call before each step with the number of steps made. A resumed run traces the rest."""
         if step in self._steps and self._traced is None:
@@ -162,7 +167,7 @@ class Profile:
         """Call after each step with the number of steps made and its result."""
         if self._traced is not None:
             self._traced = range(self._traced.start, step)
-            if step == self._steps.stop:
+            if step >= self._steps.stop:
                 jax.block_until_ready(state)
                 self.stop()
 

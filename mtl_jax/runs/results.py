@@ -20,6 +20,7 @@ from mtl_jax.runs.workdir import Workdir
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "mtl-jax"),
     *("tensorflow", "tensorflow-cpu", "tensorflow-datasets", "pillow"),
+    *("opencv-python-headless", "tensorboardX"),
 )
 
 

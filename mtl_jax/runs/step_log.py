@@ -65,7 +65,7 @@ class StepLog:
         self._config, self._plan = config, plan
         self._stream, self._schedule = stream, schedule
         self._writer, self._results = writer, results
-        self._pending: list[tuple[int, Any]] = []
+        self._pending: list[tuple[range, Any]] = []
         self._clock = time.monotonic()
         self._compiled: float | None = None  # when the first step, which compiles, was made
         self._unconverged = 0  # steps whose weights were no solution, as of the last warning
@@ -73,7 +73,11 @@ class StepLog:
 
     def add(self, step: int, logs: Any) -> None:
         """Takes what `training.make_train_step` logs; only the first one is waited for."""
-        self._pending.append((step, logs))
+        self.add_call(range(step, step + 1), logs)
+
+    def add_call(self, steps: range, logs: Any) -> None:
+        """Takes what `training.make_train_call` logs of these steps, [at least so many] each."""
+        self._pending.append((steps, logs))
         if self._compiled is None:
             jax.block_until_ready(logs)
             self._compiled = time.monotonic()
@@ -90,13 +94,16 @@ class StepLog:
         """
         if not self._pending:
             return
-        logs = jax.device_get([logs for _, logs in self._pending])
-        for (step, _), found in zip(self._pending, logs, strict=True):
-            self._check_losses(step, found)
+        calls = jax.device_get([logs for _, logs in self._pending])
+        logs = []
+        for (steps, _), found in zip(self._pending, calls, strict=True):
+            for k, step in enumerate(steps):
+                logs.append(jax.tree.map(lambda value, k=k: np.ravel(value)[k], found))
+                self._check_losses(step, logs[-1])
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
-        step, last = self._pending[-1][0], logs[-1]
-        rate = self._rate(len(logs), seconds, now)
+        step, last = self._pending[-1][0][-1], logs[-1]
+        rate = self._rate(len(logs), len(self._pending[0][0]), seconds, now)
         scalars = flatten(last) | flatten(
             {
                 key: jax.tree.map(lambda *steps: np.mean(steps), *(found[key] for found in logs))
@@ -143,11 +150,11 @@ class StepLog:
             )
         self._unconverged = count
 
-    def _rate(self, steps: int, seconds: float, now: float) -> float:
-        """Images per second, without the step that had to be compiled if there are others."""
+    def _rate(self, steps: int, first: int, seconds: float, now: float) -> float:
+        """Images per second, without the call that had to be compiled if there are others."""
         since = now - self._compiled if self._compiled is not None else seconds
-        if steps > 1 and since < seconds:
-            steps, seconds = steps - 1, since
+        if steps > first and since < seconds:
+            steps, seconds = steps - first, since
         return steps * self._config.train.batch_size / seconds
 
     def _check_losses(self, step: int, found: Any) -> None:

@@ -63,3 +63,12 @@ def test_what_is_logged_is_flattened_whatever_it_is():
         "something/new/a": 5.0,
         "something/b": 6.0,
     }
+
+
+def test_until_something_is_done_next():
+    made = plan.Plan(5, 13, evaluate_every=10, save_every=4, log_every=3)
+    ends = [step + made.until_next(step) for step in range(13)]
+    assert ends == [3, 3, 3, 4, 6, 6, 8, 8, 9, 10, 12, 12, 13]
+    assert [step + made.until_next(step, (5, 7)) for step in (4, 5, 7)] == [5, 6, 8]
+    assert 4 + made.until_next(4, epochs=True) == 5
+    assert plan.Plan(5, 13, evaluate_every=0, save_every=0, log_every=50).until_next(1) == 12

@@ -1,0 +1,179 @@
+"""What a call of the train step is fed with: batches of the host, or draws from resident data."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mtl_jax import parallel, resident, training
+from mtl_jax.errors import ConfigError
+from mtl_jax.runs import progress
+from mtl_jax.train_state import TrainState
+
+# Of the memory that is free; the rest is for the training itself.
+_LARGEST_SHARE = 0.8
+
+
+class Feed(Protocol):
+    """The batches of a run, from some step on."""
+
+    stored: dict[str, jax.Array]  # what lies on the devices; {} if nothing does
+
+    def batch(self, stored: dict[str, jax.Array], given: Any) -> dict[str, jax.Array]:
+        """Inside the compiled step: the batch of what `take` gave for one step."""
+        ...
+
+    def take(self, count: int, length: int) -> Any:
+        """What the next `count` steps need, on the devices; their axis is filled up to `length`."""
+        ...
+
+
+class FromHost:
+    """Batches that the input pipeline makes."""
+
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh):
+        """Takes the batches in the order of the steps."""
+        self.stored: dict[str, jax.Array] = {}
+        self._batches, self._mesh = batches, mesh
+
+    def batch(self, stored, given):
+        """See `Feed`."""
+        del stored
+        return given
+
+    def take(self, count, length):
+        """See `Feed`."""
+        found = [next(self._batches) for _ in range(count)]
+        return parallel.put_batches(self._mesh, found, length)
+
+
+class Resident:
+    """A split that lies decoded on the devices."""
+
+    def __init__(self, stream: Any, mesh: Mesh, step: int):
+        """Decodes this process's part of the split and brings it to its devices.
+
+        Args:
+          stream: an `input_pipeline.pipeline.TrainStream`.
+          mesh: over whose devices the examples are divided.
+          step: whose batch is the first.
+
+        Raises:
+          ConfigError: the split does not fit.
+          DatasetError, OptionError: of the stream.
+        """
+        self._stream, self._mesh, self._step = stream, mesh, step
+        stream.draws(step)  # what only the host can do is refused before anything is decoded
+        self._specs = {key: spec.as_dict() for key, spec in stream.specs.items()}
+        check_fits(stream.stored, stream.num_examples, mesh)
+        self.stored = _put(stream, mesh)
+
+    def batch(self, stored, given):
+        """See `Feed`."""
+        return resident.batch(stored, given, self._specs, self._mesh)
+
+    def take(self, count, length):
+        """See `Feed`."""
+        found = [self._stream.draws(self._step + k) for k in range(count)]
+        self._step += count
+        return parallel.put_batches(self._mesh, found, length)
+
+
+def check_fits(
+    layout: Mapping[str, tuple[tuple[int, ...], np.dtype]], examples: int, mesh: Mesh
+) -> None:
+    """Raises ConfigError, with the numbers, if a split does not fit on the devices of a mesh.
+
+    Args:
+      layout: {key: (shape, type)} of one example.
+      examples: in the split.
+      mesh: over whose devices they are divided.
+    """
+    each = {key: np.prod(shape) * dtype.itemsize for key, (shape, dtype) in layout.items()}
+    share = -(-examples // mesh.size)
+    needed, free = share * sum(each.values()), _free_bytes(mesh)
+    if needed <= _LARGEST_SHARE * free:
+        return
+    keys = ", ".join(f"{key} {_size(examples * size)}" for key, size in each.items())
+    raise ConfigError(
+        f"config.data.resident=True: {examples:,} examples take "
+        f"{_size(examples * sum(each.values()))} decoded ({keys}), of which each of {mesh.size} "
+        f"devices would keep {_size(needed)}; {_size(free)} are free on a device, and data may "
+        f"take {_LARGEST_SHARE:.0%} of that. Use more devices, a part of the split "
+        "(config.data.train_split='train[:50%]'), smaller images, or config.data.resident=False."
+    )
+
+
+def _free_bytes(mesh: Mesh) -> int:
+    """On the fullest of this process's devices; of the machine's memory where they use that."""
+    devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    known = [stats for device in devices if (stats := device.memory_stats())]
+    if known and all("bytes_limit" in stats for stats in known):
+        return min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.3g} GiB" if count >= 2**28 else f"{count / 2**20:.3g} MiB"
+
+
+def _put(stream: Any, mesh: Mesh) -> dict[str, jax.Array]:
+    """The decoded split, divided evenly; what is missing to an even number is zeros."""
+    sharding = parallel.batch_sharding(mesh)
+    total = -(-stream.num_examples // mesh.size) * mesh.size
+    rows = [
+        part[0].indices(total)[:2]
+        for part in sharding.addressable_devices_indices_map((total,)).values()
+    ]
+    begin, end = min(start for start, _ in rows), max(stop for _, stop in rows)
+    progress.say(f"Decoding {stream.num_examples:,} examples to keep them on the devices.")
+    decoded = stream.decoded(begin, min(end, stream.num_examples))
+    found = {}
+    for key, part in decoded.items():
+        padding = [(0, end - begin - len(part)), *[(0, 0)] * (part.ndim - 1)]
+        part = np.pad(part, padding) if padding[0][1] else part
+        shape = (total, *part.shape[1:])
+        found[key] = jax.make_array_from_process_local_data(sharding, part, shape)
+    return found
+
+
+class EachStep:
+    """Makes the steps of a run one by one, from batches of the host."""
+
+    def __init__(self, step: training.TrainStep, batches: Iterator[Any], mesh: Mesh):
+        """Takes what `training.make_train_step` compiles, and the batches from the next one on."""
+        self._step, self._batches, self._mesh = step, batches, mesh
+
+    def __call__(self, state: TrainState, most: int) -> tuple[TrainState, dict[str, Any], int]:
+        """One step: (state, logs, 1)."""
+        del most
+        batch = parallel.put_batch(self._mesh, next(self._batches))
+        return *self._step(state, batch), 1
+
+
+class Calls:
+    """Makes several steps of a run in one dispatch."""
+
+    def __init__(self, step: training.TrainStep, feed: Feed, mesh: Mesh, steps_per_call: int):
+        """Compiles nothing yet.
+
+        Args:
+          step: of `training.step_function`.
+          feed: from the step on at which the run goes on.
+          mesh: from `parallel.make_mesh`.
+          steps_per_call: at most so many.
+        """
+        self._feed, self._mesh, self._length = feed, mesh, steps_per_call
+        self._call = training.make_train_call(
+            step, feed.batch, steps_per_call=steps_per_call, mesh=mesh
+        )
+
+    def __call__(self, state: TrainState, most: int) -> tuple[TrainState, dict[str, Any], int]:
+        """At most `most` steps: (state, logs [at least so many], how many were made)."""
+        count = min(most, self._length)
+        given = self._feed.take(count, self._length)
+        number = jax.device_put(np.int32(count), parallel.replicated(self._mesh))
+        return *self._call(state, self._feed.stored, given, number), count

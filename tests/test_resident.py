@@ -1,0 +1,229 @@
+"""Data that lie on the devices: the host's batches, made there; several steps in one call."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny
+import toy_network as toy
+from test_loop import assert_same_bits, state_of
+
+from input_pipeline import arrays, labels, pipeline, transforms
+from mtl_jax import parallel, resident
+from mtl_jax.errors import ConfigError
+from mtl_jax.runs import feeds, loop
+
+toy_network = toy.in_every_run()
+
+SPECS = {
+    "image": labels.image(),
+    "semseg": labels.classes(("a", "b", "c"), (), flip_swap=((1, 2),)),
+    "depth": labels.depth((0.1, 80.0)),
+    "disparity": labels.LabelSpec("disparity", "float32", zoom_power=1, fill=-1, invalid=-1.0),
+    "instance": labels.instances(),
+    "normals": labels.normals(),
+    "edge": labels.edges(),
+    "soft": labels.LabelSpec("depth", "float32", interpolation="bilinear", invalid=0.0),
+    "turned": labels.LabelSpec(
+        "normals", "float32", 3, "bilinear", flip_negate=(0,), vector_xy=(0, 1), invalid=0.0
+    ),
+}
+EVERYTHING = {
+    **{"crop": (24, 32), "scale": (0.5, 2.0), "flip": 0.5, "rotate": 20.0},
+    **{"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1},
+}
+
+
+def examples(count, height=28, width=40):
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        normals = rng.normal(size=(height, width, 3))
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        normals[:4] = 0
+        depth = rng.uniform(1, 79, (height, width)).astype(np.float16)
+        depth[-3:] = 0
+        yield (
+            f"train_{index}",
+            {
+                "image": rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
+                "semseg": rng.choice([0, 1, 2, 255], (height, width)).astype(np.uint8),
+                "depth": depth,
+                "disparity": np.where(depth == 0, np.float16(-1), depth),
+                "instance": rng.integers(0, 60000, (height, width)).astype(np.uint16),
+                "normals": normals.astype(np.float16),
+                "edge": rng.choice([-1, 0, 0.25, 1], (height, width)).astype(np.float16),
+                "soft": depth,
+                "turned": normals.astype(np.float16),
+            },
+        )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "everything"
+    dtypes = {key: value.dtype for key, value in next(examples(1))[1].items()}
+    with arrays.Writer(folder, "everything", SPECS) as writer:
+        writer.write("train", examples(11), 11, dtypes)
+    return arrays.Arrays(folder)
+
+
+def stream_of(data, **augmentation):
+    return pipeline.TrainStream(
+        data,
+        keys=tuple(SPECS),
+        batch_size=4,
+        seed=3,
+        augmentation=transforms.Augmentation(**augmentation),
+    )
+
+
+def made_on_devices(stream, mesh, steps):
+    feed = feeds.Resident(stream, mesh, steps.start)
+    make = jax.jit(lambda stored, given: feed.batch(stored, jax.tree.map(lambda x: x[0], given)))
+    return [jax.device_get(make(feed.stored, feed.take(1, 1))) for _ in steps]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    "augmentation", [EVERYTHING, {"crop": (20, 48), "flip": 0.5}, {}], ids=["all", "crop", "none"]
+)
+def test_a_batch_is_that_of_the_host(data, augmentation, devices):
+    stream = stream_of(data, **augmentation)
+    steps = range(1, 5)  # over the end of an epoch of two
+    found = made_on_devices(stream, parallel.make_mesh(jax.devices()[:devices]), steps)
+    for ours, theirs in zip(found, stream.batches(1)):
+        assert ours.keys() == theirs.keys()
+        for key, expected in theirs.items():
+            assert (ours[key].dtype, ours[key].shape) == (expected.dtype, expected.shape), key
+            difference = np.abs(np.float64(ours[key]) - np.float64(expected))
+            if key == "image":
+                # A level that is rounded otherwise is magnified where colours change.
+                assert difference.max() <= (2 if "contrast" in augmentation else 1)
+                assert (difference > 1).mean() < 1e-3
+                assert (difference > 0).mean() < 0.01
+            elif key in ("soft", "turned"):  # at half the weight, rounding decides what is known
+                assert np.mean(difference > 1e-3) < 0.002
+            else:
+                assert difference.max() <= 1e-5 * np.abs(expected).max(), key
+
+
+def test_stepwise_changes_are_the_hosts_alone(data):
+    stream = stream_of(data, crop=(8, 8), rotate=5.0, mode="stepwise")
+    with pytest.raises(ValueError, match=r"mode='stepwise' is made by the host only"):
+        feeds.Resident(stream, parallel.make_mesh(jax.devices()[:1]), 0)
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
+    mesh = parallel.make_mesh(jax.devices()[:2])
+    layout = {
+        "image": ((512, 1024, 3), np.dtype(np.uint8)),
+        "depth": ((512, 1024), np.dtype(np.float16)),
+    }
+    monkeypatch.setattr(feeds, "_free_bytes", lambda mesh: 5 * 2**30)
+    feeds.check_fits(layout, 3276, mesh)  # 2.5 MiB each, half of them on each device: 4 GiB
+    expected = r"4,000 examples take 9\.77 GiB decoded \(image 5\.86 GiB, depth 3\.91 GiB\), "
+    expected += r"of which each of 2 devices would keep 4\.88 GiB; 5 GiB are free"
+    with pytest.raises(ConfigError, match=expected):
+        feeds.check_fits(layout, 4000, mesh)
+
+
+def config(streets_dir, **overrides):
+    changes = {
+        "data__resident": True,
+        "data__augment__scale": (0.5, 2.0),
+        "data__augment__flip": 0.5,
+        "data__augment__rotate": 10.0,
+        "train__steps_per_call": 2,
+        "train__log_every": 3,
+        "train__checkpoint_every_steps": 5,
+    }
+    return tiny.config(streets_dir, **(changes | overrides))
+
+
+@pytest.fixture(scope="module")
+def finished(streets_dir, tmp_path_factory):
+    """Six steps, as 2 + 1 to the log, 2 to the checkpoint at step 5, 1 to the end."""
+    run = tiny.run(config(streets_dir), tmp_path_factory.mktemp("resident"))
+    run.train()
+    return run
+
+
+def test_losses_are_those_of_the_host_and_of_single_steps(finished, streets_dir, tmp_path):
+    losses = {}
+    for name, resident_data, steps in (("host", False, 1), ("host", False, 3), ("here", True, 1)):
+        chosen = {"data__resident": resident_data, "train__steps_per_call": steps}
+        run = tiny.run(config(streets_dir, **chosen), tmp_path / f"{name}{steps}")
+        run.train()
+        losses[name, steps] = run.writer.scalars
+    for scalars in losses.values():
+        assert scalars.keys() == finished.writer.scalars.keys() == {3, 5, 6}
+        for step in (3, 5, 6):
+            ours, theirs = finished.writer.scalars[step], scalars[step]
+            np.testing.assert_allclose(ours["train/loss"], theirs["train/loss"], rtol=2e-3)
+
+
+def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
+    run = tiny.run(config(streets_dir), tmp_path)
+    monkeypatch.setattr(
+        loop.StopSignal,
+        "requested",
+        lambda self, step, every: step == 3 and not setattr(self, "signum", 15),
+    )
+    with pytest.raises(loop.Stopped):
+        run.train()
+    monkeypatch.undo()
+    again = tiny.run(config(streets_dir), tmp_path)
+    again.train()
+    assert_same_bits(state_of(finished), state_of(again))
+    rows = [
+        [json.loads(line) for line in one.workdir.training.read_text().splitlines()]
+        for one in (finished, again)
+    ]
+    assert [row["loss/depth"] for row in rows[0]] == [row["loss/depth"] for row in rows[1]]
+
+
+def test_calls_end_where_something_is_done(finished, streets_dir, tmp_path, monkeypatch):
+    made = []
+    call = feeds.Calls.__call__
+
+    def counted(self, state, most):
+        found = call(self, state, most)
+        made.append(found[2])
+        return found
+
+    monkeypatch.setattr(feeds.Calls, "__call__", counted)
+    tiny.run(config(streets_dir), tmp_path).train()
+    assert made == [2, 1, 2, 1]
+
+
+def test_the_loop_does_not_wait_for_the_devices(streets_dir, tmp_path, monkeypatch):
+    """Nothing comes back to the host, and nothing goes there but what is put there, in a step."""
+    for name, overrides in (
+        ("host", {"data__resident": False, "train__steps_per_call": 1}),
+        ("resident", {}),
+    ):
+        run = tiny.run(config(streets_dir, **overrides), tmp_path / name)
+        advance = run._steps
+
+        def guarded(step, advance=advance):
+            return functools.partial(_guarded, advance(step))
+
+        monkeypatch.setattr(run, "_steps", guarded)
+        run.train()
+
+
+def _guarded(advance, state, most):
+    with jax.transfer_guard("disallow"):
+        return advance(state, most)
+
+
+def test_images_travel_between_devices_as_they_are():
+    mesh = parallel.make_mesh(jax.devices()[:2])
+    for dtype in (np.uint8, np.uint16, np.float16, np.float32, np.int32):
+        array = np.arange(6 * 2 * 3 * 2).reshape(6, 2, 3, 2).astype(dtype)
+        index = np.array([5, 0, 3, 3], np.int32)
+        put = functools.partial(jax.device_put, device=parallel.batch_sharding(mesh))
+        fetch = jax.jit(functools.partial(resident._fetch, mesh=mesh))
+        np.testing.assert_array_equal(fetch(put(array), put(index)), array[index])
