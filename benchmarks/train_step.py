@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,8 +129,17 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[str, float]:
-    """One row of the table, by its columns' names."""
+class Prepared(NamedTuple):
+    """A train step, and what it is given: (state, batch) ─► (state, logs)."""
+
+    step: Any
+    state: Any
+    batch: Any
+    mesh: Any
+
+
+def prepare(config, batch_size: int, size: tuple[int, int]) -> Prepared:
+    """The train step of a config on a made-up batch, not yet compiled."""
     config = config.copy_and_resolve_references()
     config.train.batch_size = batch_size  # what asynchronous updates are checked against
     mesh = parallel.make_mesh()
@@ -157,6 +167,12 @@ def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[
         mesh=mesh,
         accumulate=accumulate,
     )
+    return Prepared(step, state, batch, mesh)
+
+
+def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[str, float]:
+    """One row of the table, by its columns' names."""
+    step, state, batch, mesh = prepare(config, batch_size, size)
     start = time.perf_counter()
     compiled = step.lower(state, batch).compile()
     compile_s = time.perf_counter() - start

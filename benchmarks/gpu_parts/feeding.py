@@ -1,0 +1,60 @@
+"""Steps of one network, its data resident, by one and by several in a call, or fed by the host."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from benchmarks.gpu_parts import _runs
+from mtl_jax import optimizers, parallel, system, training
+from mtl_jax.commands import assembly
+from mtl_jax.runs import feeds
+
+
+def rows(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each way of feeding."""
+    network = "branched:streets_scratch"
+    for name, changes in (
+        ("resident, 1 step in a call", {"train__steps_per_call": 1}),
+        ("resident, 8 steps in a call", {"train__steps_per_call": 8}),
+        ("host", {"data__resident": False, "train__steps_per_call": 1}),
+    ):
+        config = _runs.config(flags, network, **changes)
+        try:
+            yield {"feeding": name} | _measure(config, flags)
+        except ImportError as error:  # the host's pipeline warps by OpenCV
+            yield {"feeding": name, "problem": str(error)}
+
+
+def _measure(config, flags) -> dict[str, float]:
+    builder, specs = assembly.dataset(config)
+    parts, mesh = system.build(config, specs), parallel.make_mesh()
+    stream = assembly.train_stream(builder, config, parts)
+    epochs = {"steps_per_epoch": stream.steps_per_epoch, "total_steps": 10_000}
+    examples = dict.fromkeys([optimizers.COMMON, *parts.tasks], stream.num_examples)
+    optimizer, schedule = optimizers.build(config, **epochs, labelled_per_epoch=examples)
+    shape = stream.shapes["image"][:2]
+    state = training.create_state(parts, optimizer, seed=0, image_shape=shape, mesh=mesh)
+    made = {"seed": 0, "steps_per_epoch": stream.steps_per_epoch, "mesh": mesh}
+    each = config.train.steps_per_call
+    if config.data.resident:
+        feed = feeds.Resident(stream, mesh, 0)
+        step = training.step_function(parts, optimizer, schedule, **made)
+        advance: Any = feeds.Calls(step, feed, mesh, each)
+    else:
+        step = training.make_train_step(parts, optimizer, schedule, **made)
+        advance = feeds.EachStep(step, stream.batches(0), mesh)
+    for _ in range(2):
+        state, _, _ = advance(state, each)
+    jax.block_until_ready(state)
+    wanted, steps, start = (2.0 if flags.tiny else 15.0), 0, time.perf_counter()
+    while time.perf_counter() - start < wanted:
+        for _ in range(max(1, 8 // each)):
+            state, _, count = advance(state, each)
+            steps += count
+        jax.block_until_ready(state)
+    seconds = time.perf_counter() - start
+    batch = config.train.batch_size
+    return {"step ms": 1e3 * seconds / steps, "images/s": steps * batch / seconds}
