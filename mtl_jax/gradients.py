@@ -54,6 +54,7 @@ def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
     """For a weighting of losses: the derivative of its total of the whole batch's losses."""
     weighting, learned = parts.system.weighting, state.params["weighting"]
     known = weighting.stack(parts.labelled)
+    penalties = parts.system.penalties
 
     def total_of(learned, losses):
         return weighting.total(learned, state.weighting, losses, known, weighting_key)
@@ -64,12 +65,14 @@ def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
         losses, pullback, stats = linearised(parts, state, batch_stats, part, key)
         at = weighting.stack(losses) if whole is None else whole
         slopes, _ = jax.grad(total_of, argnums=1, has_aux=True)(learned, at)
-        (gradient,) = pullback(shared_out(weighting.by_task(slopes), shares))
+        slopes = weighting.by_task(slopes) | dict.fromkeys(penalties, 1.0)
+        (gradient,) = pullback(shared_out(slopes, shares))
         return (gradient, shared_out(losses, shares)), stats, ()
 
     (gradient, losses), batch_stats, _ = parts.sum(state.batch_stats, of_part)
     values = jax.value_and_grad(total_of, has_aux=True)(learned, weighting.stack(losses))
     (total, weights), learned_gradient = values
+    total += sum(losses[name] for name in penalties)
     gradient = {"model": gradient, "weighting": learned_gradient}
     logs = {"total": total, "weights": weighting.by_task(weights), "learned": learned}
     return Found(gradient, batch_stats, state.weighting, losses, parts.labelled, logs)

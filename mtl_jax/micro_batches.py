@@ -43,6 +43,10 @@ class MicroBatches:
             self._keys = jax.random.split(key, count)
             self._parts = jax.tree.map(lambda array: self._split(array, mesh), batch)
             self._shares = self._shares_of(batch)
+        self._shares |= dict.fromkeys(system.penalties, self._equal_shares())
+
+    def _equal_shares(self) -> Any:
+        return 1.0 if self.count == 1 else jnp.full(self.count, 1 / self.count)
 
     def _split(self, array, mesh: Mesh):
         # Every n-th example, so that each device keeps its own examples.

@@ -24,9 +24,12 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
 
     Returns:
       {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
+      The first has `system.penalties` too.
     """
     image = system.normalize(batch["image"])
-    supervised, stats = _apply(system, model_params, batch_stats, image, key, remat=system.remat)
+    supervised, stats, penalties = _apply(
+        system, model_params, batch_stats, image, key, remat=system.remat
+    )
     weights = system.weights_of_predictions(len(supervised))
     losses, labelled = {}, {}
     for name, task in system.tasks.items():
@@ -38,11 +41,12 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
         ]
         losses[name] = sum(each) / (1 if system.supervision_weights else len(each))
         labelled[name] = task.labelled(targets, batch["valid"])
+    losses |= {name: penalties[name] for name in system.penalties}
     return losses, labelled, stats
 
 
 def _apply(system: System, model_params, batch_stats, image, key, *, remat: bool = False):
-    """The predictions that are supervised, one after the other, and new batch_stats.
+    """The predictions that are supervised, one after the other; new batch_stats; penalties.
 
     With `remat`, the backward pass has only the outputs of blocks, and computes the rest again.
     """
@@ -63,7 +67,7 @@ def _apply(system: System, model_params, batch_stats, image, key, *, remat: bool
     supervised = [predictions.final]
     if system.deep_supervision:
         supervised = [*predictions.auxiliary, predictions.final]
-    return supervised, mutated.get("batch_stats", {})
+    return supervised, mutated.get("batch_stats", {}), predictions.penalties
 
 
 def _recomputed(network: Callable) -> Callable:
@@ -206,7 +210,7 @@ class Cut:
         features = jax.eval_shape(lambda *args: self.features(*args)[0], params, *inputs)
 
         def beyond(params, features, batch_stats, image, key):
-            supervised, _ = self._beyond(features, params, batch_stats, image, key)
+            supervised, *_ = self._beyond(features, params, batch_stats, image, key)
             return _sums(supervised, system)
 
         rest = weightings.reached(beyond, params, features, *inputs)
@@ -231,7 +235,7 @@ class Cut:
             return leaf
 
         with self._intercepting(visit):
-            _, stats = _apply(self._system, params, batch_stats, image, key)
+            _, stats, _ = _apply(self._system, params, batch_stats, image, key)
         return [found[which] for which in sorted(found)], stats
 
     def losses(self, features, params, batch_stats, batch: Batch, key):

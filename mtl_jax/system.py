@@ -48,6 +48,11 @@ class System:
     loss_average: str = "pixels"
     remat: bool = False
 
+    @property
+    def penalties(self) -> tuple[str, ...]:
+        """The names of what the network itself adds to the loss in training."""
+        return tuple(getattr(self.model, "penalties", ()))
+
     def weights_of_predictions(self, count: int) -> tuple[float, ...]:
         """By what the losses of so many predictions, the final ones last, are multiplied.
 
@@ -205,10 +210,12 @@ def build(config, label_specs: dict[str, dict]) -> System:
     if any(crop):
         layers.image_sizes(model).check(crop, where=f"config.data.augment.crop={crop}")
     mean, std = encoders.image_statistics(config.model)
+    weighting = weightings.build(config.weighting, all_tasks)
+    check_penalties(model, weighting)
     return System(
         model=model,
         tasks=all_tasks,
-        weighting=weightings.build(config.weighting, all_tasks),
+        weighting=weighting,
         image_mean=mean,
         image_std=std,
         deep_supervision=config.train.deep_supervision,
@@ -217,3 +224,14 @@ def build(config, label_specs: dict[str, dict]) -> System:
         loss_average=config.train.loss_average,
         remat=config.train.remat,
     )
+
+
+def check_penalties(model: nn.Module, weighting: weightings.Weighting) -> None:
+    """Raises ConfigError if a network adds to the loss what a weighting has no place for."""
+    added = ", ".join(getattr(model, "penalties", ()))
+    if added and (weighting.needs_gradients or weighting.needs_held_out):
+        raise ConfigError(
+            f"The network adds {added} to the loss, which is no task's, and config.weighting.name "
+            "is a method that combines the gradients of tasks. Use a weighting of losses, such as "
+            f"'fixed', or turn it off by config.model.{added}=0."
+        )

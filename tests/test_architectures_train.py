@@ -13,8 +13,9 @@ import pytest
 import test_configs
 import tiny
 from ml_collections import ConfigDict
+from test_conformance_models import LONG
 
-from mtl_jax import _discovery, architectures, parallel, training
+from mtl_jax import _discovery, architectures, layers, parallel, training
 
 NARROW = {
     "width": 8,
@@ -22,6 +23,7 @@ NARROW = {
     "channels": 8,
     "skip_channels": 4,
     "hidden": 8,
+    "se_reduction": 2,
 }
 # Where tasks exchange or select features, two of them would hide what a third one meets.
 THREE_TASKS = ("distillation", "mtan", "mtan_resnet")
@@ -47,8 +49,11 @@ def config_of(name: str, streets_dir: str, dtype: str) -> ConfigDict:
     config.model.dtype = dtype
     if name in THREE_TASKS:
         config.tasks.normals = ConfigDict({"type": "normals"})
+    if "table" in config.model.get("encoder", {}):
+        config.model.encoder.table = (2, 4)  # of patches of 16 pixels
     config.data.dataset, config.data.data_dir = tiny.TINY, streets_dir
-    config.data.augment.crop = (32, 64)
+    network = architectures.build(config.model, {"semseg": 1})
+    config.data.augment.crop = layers.image_sizes(network).fitting((32, 64))
     config.train.batch_size = 4
     config.schedule = ConfigDict({"name": "constant", "learning_rate": 3e-3, "warmup_epochs": 0.0})
     config.optimizer.weight_decay = 0.0  # nothing moves but by a gradient
@@ -63,12 +68,20 @@ def leaves(tree) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", _discovery.names(architectures))
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        (name, dtype)
+        for name in _discovery.names(architectures)
+        for dtype in ("float32", "bfloat16")
+        if dtype == "float32" or name not in LONG
+    ],
+)
 def test_trains_on_streets(name, dtype, streets_dir, tmp_path):
     run = tiny.run(config_of(name, streets_dir, dtype), tmp_path)
+    size = run.config.data.augment.crop
     state = training.create_state(
-        run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
+        run.system, run.optimizer, seed=0, image_shape=size, mesh=run.mesh
     )
     before = leaves((state.params, state.batch_stats))
     step = training.make_train_step(
@@ -79,10 +92,12 @@ def test_trains_on_streets(name, dtype, streets_dir, tmp_path):
         state, logs = step(state, parallel.put_batch(run.mesh, batch))
         assert np.isfinite([*logs["losses"].values(), logs["total"], logs["gradient_norm"]]).all()
         learned |= {task for task, loss in logs["losses"].items() if loss > 0}
-    assert learned == set(run.system.tasks)  # none of them was without labels
+    assert learned >= set(run.system.tasks)  # none of them was without labels
 
     after = leaves((state.params, state.batch_stats))
     still = [path for path in before if np.array_equal(before[path], after[path])]
+    unread = tuple(f"/{end}" for end in layers.unread(run.system.model))
+    still = [path for path in still if not path.endswith(unread or "//")]
     assert not still, "what no gradient and no statistic has moved"
     for path, leaf in leaves(state).items():
         assert np.isfinite(leaf).all(), path

@@ -106,7 +106,7 @@ def test_report_e_is_also_evaluated_without_void():
 
 
 # Whose step compiles for a minute even where it is narrow.
-COMPILE_LONG = ("cross_stitch", "invpt", "mlore", "mti_net", "pad_net", "vit")
+COMPILE_LONG = ("cross_stitch", "invpt", "mlore", "mmoe", "mti_net", "pad_net", "vit")
 
 
 # A full-width protocol compiles for half a minute and differs from its embedded twin in widths.

@@ -22,6 +22,12 @@ CHANNELS = {"semseg": 4, "depth": 1, "normals": 3}
 # Not multiples of 32. A network that takes certain sizes only is given the next ones.
 SIZE, ODD = (40, 56), (33, 47)
 
+# Whose step takes a minute to compile: what costs most is tested of the others alone.
+LONG = (
+    *("cgc", "cross_stitch", "invpt", "mlore", "mmoe", "mti_net", "nddr", "pad_net", "ple"),
+    "task_prompter",
+)
+
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -60,15 +66,27 @@ def with_a_record() -> set[str]:
     """The architectures whose gradients and statistics are compared with recorded ones."""
     files = (pathlib.Path(__file__).parent / "mtl_jax" / "golden").glob("*.json")
     configs = [json.loads(file.read_text())["config"] for file in files]
-    return {c["model"]["architecture"] if "model" in c else c["arch"] for c in configs}
+    found = {c["model"]["architecture"] if "model" in c else c["arch"] for c in configs}
+    decoders = (pathlib.Path(__file__).parent / "mtl_jax" / "golden_decoders").glob("*.json")
+    return found | {file.stem for file in decoders}
+
+
+def _slow(names):
+    """The names of all architectures; some are marked slow."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in names else ())
+        for name in _discovery.names(architectures)
+    ]
 
 
 def slow_where_recorded():
-    """The names of all architectures; those with a record are marked slow."""
-    return [
-        pytest.param(name, marks=pytest.mark.slow if name in with_a_record() else ())
-        for name in _discovery.names(architectures)
-    ]
+    """Those with a record are marked slow, and those that take long."""
+    return _slow({*LONG, *with_a_record()})
+
+
+def slow_where_long():
+    """Those that take long are marked slow."""
+    return _slow(LONG)
 
 
 @functools.cache
@@ -160,12 +178,6 @@ class TestArchitectures:
             )
             assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
-    def test_evaluation_sees_each_image_alone(self, name):
-        ours, others = evaluated(name, "float32")
-        for task, expected in ours.items():
-            np.testing.assert_allclose(others[task][1], expected[1], rtol=1e-4, atol=1e-4)
-            assert not np.allclose(others[task][0], expected[0], rtol=1e-2, atol=1e-2)
-
     @pytest.mark.slow
     def test_bfloat16_is_close_to_float32(self, name):
         exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
@@ -177,6 +189,14 @@ class TestArchitectures:
         for gradient in jax.tree.leaves(stepped(name, "bfloat16", ("depth",))[2]):
             assert gradient.dtype == jnp.float32
             assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", slow_where_long())
+def test_evaluation_sees_each_image_alone(self, name):
+    ours, others = evaluated(name, "float32")
+    for task, expected in ours.items():
+        np.testing.assert_allclose(others[task][1], expected[1], rtol=1e-4, atol=1e-4)
+        assert not np.allclose(others[task][0], expected[0], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", slow_where_recorded())

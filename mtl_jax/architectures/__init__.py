@@ -52,10 +52,13 @@ class Predictions:
       final: {task: [B, H, W, C]} float32 at the input's resolution: logits, or values in the
         task's own normalised units.
       auxiliary: earlier predictions of the same form, for deep supervision; possibly empty.
+      penalties: {name: float32 scalar}, what the network itself adds to the loss in training; no
+        weighting changes it. A network that has some says their names in its `penalties`.
     """
 
     final: dict[str, jax.Array]
     auxiliary: tuple[dict[str, jax.Array], ...] = ()
+    penalties: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
 def build(config: Mapping[str, Any], channels: Mapping[str, int]) -> nn.Module:

@@ -25,6 +25,38 @@ OPTIONS = {
 PREDICTION_WIDTH = 64
 _LEAVES = ("kernel", "bias")
 
+# What the authors' files call our layers, see `mtl_jax.weights.released`.
+_DECODER = "multi_task_decoder"
+_STAGE = f"{_DECODER}.invpt.invpt_stages.{{n}}"
+RELEASED = {
+    "encoder": "backbone",
+    "encoder/patch_embed": "backbone.patch_embed.proj",
+    "encoder/blocks_{n}/{rest}": "backbone.blocks.{n}.{rest}",
+    "encoder/norm": "backbone.norm",
+    "skip_8": f"{_DECODER}.scale_embed.0",
+    "skip_16": f"{_DECODER}.scale_embed.1",
+    "skip_unused": f"{_DECODER}.scale_embed.2",
+    "first_{task}_conv{n}/conv": f"{_DECODER}.preliminary_decoder.{{task}}.{{n}}.conv",
+    "first_{task}_conv{n}/bn": f"{_DECODER}.preliminary_decoder.{{task}}.{{n}}.bn1",
+    "first_{task}_predict": f"{_DECODER}.intermediate_head.{{task}}",
+    "enter_{task}": f"{_DECODER}.invpt.mix_proj.{{task}}.0",
+    "stage{n}/attn/query_{m}_conv": f"{_STAGE}.blocks.0.attn.conv_proj_q.{{m}}.conv",
+    "stage{n}/attn/query_{m}_bn": f"{_STAGE}.blocks.0.attn.conv_proj_q.{{m}}.bn",
+    "stage{n}/attn/fuse": f"{_STAGE}.blocks.0.attn.fuse_attn",
+    "stage{n}/{rest}": f"{_STAGE}.blocks.0.{{rest}}",
+    "enlarge{n}_{task}/conv0/conv": f"{_STAGE}.patch_embed.{{index}}.proj.1",
+    "enlarge{n}_{task}/conv0/bn": f"{_STAGE}.patch_embed.{{index}}.proj.2",
+    "enlarge{n}_{task}/conv1/conv": f"{_STAGE}.patch_embed.{{index}}.proj.4",
+    "enlarge{n}_{task}/conv1/bn": f"{_STAGE}.patch_embed.{{index}}.proj.5",
+    "norm{n}": f"{_DECODER}.invpt.norm_mts.{{n}}",
+    "norm_unused": f"{_DECODER}.invpt.norm_mt",
+    "reduce{n}_{task}": f"{_DECODER}.invpt.redu_chan.{{n}}.{{index}}",
+    "mix_{task}_conv": f"{_DECODER}.invpt.mt_proj.{{task}}.0",
+    "mix_{task}_bn": f"{_DECODER}.invpt.mt_proj.{{task}}.1",
+    "head_{task}": "heads.{task}.linear_pred",
+}
+TRANSPOSED = ("skip_8",)  # transposed convolutions, whose kernels lie otherwise
+
 
 def build(options, channels: dict[str, int]) -> nn.Module:
     """The network of these `OPTIONS`."""

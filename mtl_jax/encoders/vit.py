@@ -84,6 +84,9 @@ OPTIONS = {
         "blocks that heads read: four, evenly spaced; the 'last' four; or their numbers, from 0",
         _check_taps,
     ),
+    "class_token": Option(
+        True, "beside the patches; MLoRE and TaskPrompter leave it out, of the table too", truth
+    ),
     "drop_path": Option(0.0, "stochastic depth of the last block, rising from 0", rate),
     "lora_rank": Option(0, "of updates of the attention's projections; 0 = none", whole(least=0)),
     "lora_alpha": Option(16.0, "of the updates, which are scaled by alpha / rank", number(above=0)),
@@ -121,6 +124,7 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         taps=taps,
         layer_scale=variant.layer_scale,
         registers=variant.registers,
+        class_token=options.class_token,
         drop_path=options.drop_path,
         lora_rank=options.lora_rank,
         lora_alpha=options.lora_alpha,
@@ -138,6 +142,7 @@ class ViT(nn.Module):
       rule: one of `positions.RULES`.
       taps: indices of blocks, rising.
       layer_scale, registers: see `Variant`.
+      class_token: whether there is one; the table of positions has a row for it all the same.
       drop_path, lora_rank, lora_alpha, remat: see `OPTIONS`.
       dtype: compute type.
     """
@@ -151,6 +156,7 @@ class ViT(nn.Module):
     taps: tuple[int, ...]
     layer_scale: float | None = None
     registers: int = 0
+    class_token: bool = True
     drop_path: float = 0.0
     lora_rank: int = 0
     lora_alpha: float = 16.0
@@ -161,6 +167,11 @@ class ViT(nn.Module):
     def size_multiple(self) -> int:
         """What both sides of an image are multiples of."""
         return self.patch
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens have no place in the image."""
+        return int(self.class_token) + self.registers
 
     @property
     def unread(self) -> dict[str, str]:
@@ -201,12 +212,12 @@ class ViT(nn.Module):
             if index in self.taps:
                 raw.append(x)
         norm = transformer.LayerNorm(dtype=self.dtype, name="norm")
-        tokens = Tokens(tuple(raw), tuple(map(norm, raw)), grid, 1 + self.registers)
+        tokens = Tokens(tuple(raw), tuple(map(norm, raw)), grid, self.prefix)
         last = norm(x)[:, tokens.prefix :].reshape(len(x), *grid, self.width)
         return Pyramid({self.patch: last}, tokens=tokens)
 
     def _embedded(self, image: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
-        """[B, 1 + registers + h·w, width]: class token, registers, patches row by row; (h, w)."""
+        """[B, prefix + h·w, width]: class token, registers, patches row by row; (h, w)."""
         batch, height, width, _ = image.shape
         if height % self.patch or width % self.patch:
             raise UsageError(
@@ -226,12 +237,14 @@ class ViT(nn.Module):
         grid = x.shape[1:3]
         x = x.reshape(batch, -1, self.width)
         draw = initializers.normal(0.02)
-        class_token = self.param("cls_token", draw, (1, 1, self.width), jnp.float32)
         table = self.param(
             "pos_embed", draw, (1, 1 + math.prod(self.table), self.width), jnp.float32
         )
         patches = positions.resample(table[0, 1:], self.table, grid, self.rule)
-        first = [jnp.broadcast_to(class_token + table[:, :1], (batch, 1, self.width))]
+        first = []
+        if self.class_token:
+            token = self.param("cls_token", draw, (1, 1, self.width), jnp.float32)
+            first.append(jnp.broadcast_to(token + table[:, :1], (batch, 1, self.width)))
         if self.layer_scale is not None:
             # See `unread`; the files have it.
             self.param("mask_token", initializers.zeros, (1, self.width), jnp.float32)

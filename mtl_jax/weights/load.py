@@ -14,7 +14,7 @@ import numpy as np
 from mtl_jax import _discovery, architectures, checkpoints, encoders, optimizers
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
-from mtl_jax.weights import published
+from mtl_jax.weights import published, released
 from mtl_jax.weights.published import PretrainedError
 
 SCOPES = ("encoder", "all")
@@ -58,7 +58,12 @@ def load(
     target = state.variables
     wanted = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(target)}
     path = Path(config.pretrained).expanduser()
-    if path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
+    module = _architecture_module(config)
+    if path.is_file() and config.pretrained_scope == "all" and hasattr(module, "RELEASED"):
+        found = published.read(path)
+        new, kept = released.arrays(wanted, found, module, tuple(tasks), report), {}
+        report(f"Loaded all {len(new)} arrays from {path}.")
+    elif path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
         new, kept = _from_published(wanted, path, config, report)
     else:
         theirs = source_tasks(path) if source_tasks and path.is_dir() else None
@@ -135,8 +140,12 @@ def _from_workdir(
 
 def _outputs_of_several(config: Any) -> tuple[str, ...]:
     """Beginnings of the names of layers whose output channels are those of several tasks."""
-    module = _discovery.load(architectures, config.architecture, key="config.model.architecture")
+    module = _architecture_module(config)
     return tuple(f"params/{layer}/" for layer in getattr(module, "SHARED_OUTPUTS", ()))
+
+
+def _architecture_module(config: Any) -> Any:
+    return _discovery.load(architectures, config.architecture, key="config.model.architecture")
 
 
 def _means_another(

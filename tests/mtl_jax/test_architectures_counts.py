@@ -13,6 +13,10 @@ PASCAL = {"semseg": 21, "human_parts": 7, "sal": 1, "normals": 3, "edge": 1}
 HRNET = {"name": "hrnet"}
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def variables(architecture: str, channels, size=(64, 64), **options):
     model = architectures.make(architecture, channels, **options)
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
@@ -40,11 +44,11 @@ def dilated(depth: int):
     ("architecture", "options", "channels", "parameters"),
     [
         ("branched", {"decoder": {"name": "high_resolution"}}, NYUD, 4_019_251),
-        ("branched", {"decoder": {"name": "high_resolution"}}, PASCAL, 4_238_213),
+        slow("branched", {"decoder": {"name": "high_resolution"}}, PASCAL, 4_238_213),
         ("pad_net", {}, NYUD, 7_019_056),
-        ("pad_net", {}, PASCAL, 29_304_992),
+        slow("pad_net", {}, PASCAL, 29_304_992),
         ("mti_net", {}, NYUD, 8_578_179),
-        ("mti_net", {}, PASCAL, 24_494_171),
+        slow("mti_net", {}, PASCAL, 24_494_171),
     ],
 )
 def test_on_hrnet_18(architecture, options, channels, parameters):
@@ -54,7 +58,8 @@ def test_on_hrnet_18(architecture, options, channels, parameters):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "parameters"), [("pad_net", 12_161_332), ("mti_net", 14_838_121)]
+    ("architecture", "parameters"),
+    [("pad_net", 12_161_332), slow("mti_net", 14_838_121)],
 )
 def test_nyud_with_auxiliary_normals_and_edges(architecture, parameters):
     """Those are predicted once: of the published network no final prediction of them is counted."""
@@ -68,11 +73,11 @@ def test_nyud_with_auxiliary_normals_and_edges(architecture, parameters):
     ("architecture", "depth", "channels", "parameters"),
     [
         ("cross_stitch", 18, NYUD, 31_811_753),
-        ("cross_stitch", 50, NYUD, 79_292_841),
-        ("cross_stitch", 18, PASCAL, 79_525_921),
+        slow("cross_stitch", 50, NYUD, 79_292_841),
+        slow("cross_stitch", 18, PASCAL, 79_525_921),
         ("nddr", 18, NYUD, 33_221_033),
-        ("nddr", 50, NYUD, 101_591_721),
-        ("nddr", 18, PASCAL, 88_318_561),
+        slow("nddr", 50, NYUD, 101_591_721),
+        slow("nddr", 18, PASCAL, 88_318_561),
     ],
 )
 def test_side_by_side(architecture, depth, channels, parameters):

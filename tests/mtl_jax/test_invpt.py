@@ -77,7 +77,10 @@ def count(tree) -> int:
 
 @pytest.mark.parametrize(
     ("channels", "table", "parameters", "statistics"),
-    [(PASCAL, (32, 32), 422_929_810, 39_840), (NYUD, (28, 36), 402_092_888, 31_872)],
+    [
+        pytest.param(PASCAL, (32, 32), 422_929_810, 39_840, marks=pytest.mark.slow),
+        (NYUD, (28, 36), 402_092_888, 31_872),
+    ],
 )
 def test_published_parameters(channels, table, parameters, statistics):
     encoder = {"name": "vit", "size": "L", "table": table, "positions": "plain"}

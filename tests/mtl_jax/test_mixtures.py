@@ -1,0 +1,101 @@
+"""Mixtures of experts whose experts are encoders: gates in NumPy, who sees whom, parameters."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_networks import fill, uniform
+
+from mtl_jax import architectures
+from mtl_jax.errors import ConfigError
+from mtl_jax.heads import gates
+
+CHANNELS = {"semseg": 19, "depth": 1}
+RESNET = {"name": "resnet", "replace_stride_with_dilation": "FFT"}
+SMALL = {
+    "encoder": RESNET | {"width": 8},
+    "aspp": {"rates": (1, 2, 3), "channels": 8},
+    "decoder": {"skip_channels": 8, "channels": 8},
+}
+
+
+def test_a_gate_sees_all_experts_averaged_over_the_image():
+    maps = [uniform(f"map {i}", (2, 3, 4, 5)) for i in range(3)]
+    gate, inputs = gates.Gate(), [jnp.float32(x) for x in maps]
+    start = gate.init(jax.random.key(0), inputs)
+    np.testing.assert_allclose(gate.apply(start, inputs), np.full((2, 3), 1 / 3), rtol=1e-6)
+
+    params = fill(start)["params"]["linear"]
+    found = gate.apply({"params": {"linear": jax.tree.map(jnp.float32, params)}}, inputs)
+    means = np.concatenate([x.mean((1, 2)) for x in maps], axis=-1)
+    e = np.exp(means @ params["kernel"] + params["bias"])
+    weights = e / e.sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, weights, rtol=1e-5)
+    expected = np.einsum("be,ebhwc->bhwc", weights, np.stack(maps))
+    np.testing.assert_allclose(gates.mixed(inputs, found), expected, rtol=1e-5, atol=1e-6)
+
+
+def model_and_shapes(name: str, channels=CHANNELS, **options):
+    model = architectures.make(name, channels, **options)
+    init = functools.partial(model.init, train=False)
+    return model, jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # Encoders of 11,176,512, two ASPPs of 4,131,840, decoders of 1,299,315 and 1,294,689, and
+        # gates of E·C·E + E: of 512 channels; of PLE of 64, 128, 256 and 512 for each task, and of
+        # the first three for what all have in common.
+        ("mmoe", 2 * 11_176_512 + 2 * 4_131_840 + 2_594_004 + 2 * (2 * 512 * 2 + 2)),
+        ("cgc", 3 * 11_176_512 + 2 * 4_131_840 + 2_594_004 + 2 * (2 * 512 * 2 + 2)),
+        (
+            "ple",
+            3 * 11_176_512
+            + 2 * 4_131_840
+            + 2_594_004
+            + 2 * (4 * (64 + 128 + 256 + 512) + 4 * 2)
+            + (9 * (64 + 128 + 256) + 3 * 3),
+        ),
+    ],
+)
+def test_parameters(name, parameters):
+    _, shapes = model_and_shapes(name, encoder=RESNET)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("mmoe", {"encoder_expert0", "encoder_expert1"}),
+        ("cgc", {"encoder_semseg_0", "encoder_shared0"}),
+        ("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}),
+    ],
+)
+def test_which_encoders_a_task_learns_through(name, seen):
+    """In PLE a task's early stages reach another through what is shared."""
+    model, shapes = model_and_shapes(name, **SMALL)
+    variables = jax.tree.map(np.float32, fill(shapes))
+    image = jnp.float32(uniform("image", (2, 64, 64, 3)))
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            return model.apply(variables | {"params": params}, image, train=False).final["semseg"]
+
+        return jax.grad(lambda params: jnp.square(loss(params)).sum())(params)
+
+    found = gradient(variables["params"])
+    reached = {
+        module
+        for module, tree in found.items()
+        if module.startswith("encoder") and any(np.any(leaf) for leaf in jax.tree.leaves(tree))
+    }
+    assert reached == seen
+
+
+def test_a_task_may_not_be_called_like_what_is_shared():
+    with pytest.raises(ConfigError, match="'ple' has an encoder of that name"):
+        architectures.make("ple", {"shared": 1, "depth": 1})
