@@ -151,6 +151,7 @@ def path_of(*names):
     ("module", "group"),
     [
         ("encoder", "common"),
+        ("encoder_depth", "common"),  # its features reach other tasks
         ("decoder", "common"),
         ("classifier", "common"),
         ("attention1", "common"),
