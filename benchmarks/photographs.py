@@ -68,7 +68,7 @@ def predictions(path: str, batches: list[dict]) -> Iterator[tuple[str, tuple[str
         return {
             name: task.postprocess(outputs[name])[name]
             for name, task in parts.tasks.items()
-            if hasattr(task, "class_names")
+            if task.class_names
         }
 
     found = [jax.device_get(predict(batch["image"])) for batch in batches]

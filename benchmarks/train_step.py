@@ -83,17 +83,17 @@ def made_up_batch(specs: dict[str, dict], batch_size: int, size: tuple[int, int]
     shape = (batch_size, *size)
     batch = {"valid": np.ones(batch_size, bool)}
     for key, spec in specs.items():
-        if spec["kind"] == "image":
+        if key == "image":
             value = rng.integers(0, 256, (*shape, 3))
-        elif spec["kind"] == "classes":
+        elif spec["class_names"]:
             value = rng.integers(0, len(spec["class_names"]), shape)
-        elif spec["kind"] == "instances":
-            value = rng.integers(0, 20, shape)
-        elif spec["kind"] == "normals":
-            value = rng.standard_normal((*shape, 3))
+        elif spec["channels"]:
+            value = rng.standard_normal((*shape, spec["channels"]))
             value /= np.linalg.norm(value, axis=-1, keepdims=True)
-        else:
+        elif spec["valid_range"]:
             value = rng.uniform(*spec["valid_range"], shape)
+        else:  # ids
+            value = rng.integers(0, 20, shape)
         batch[key] = value.astype(spec["dtype"])
     return batch
 

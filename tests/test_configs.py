@@ -12,9 +12,6 @@ import pytest
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
-from mtl_jax.tasks._probability import Probability
-from mtl_jax.tasks.instances import Offsets
-from mtl_jax.tasks.normals import Normals
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NOT_RUNS = ("command_line", "common", "from_sweep", "from_workdir", "__init__")
@@ -51,19 +48,17 @@ def synthetic_batch(parts, size: int, height: int, width: int) -> dict[str, np.n
         "valid": np.ones(size, bool),
     }
     for task in parts.tasks.values():
-        if hasattr(task, "class_names"):
-            batch[task.key] = random.integers(0, task.channels, (size, height, width), np.int32)
-        elif isinstance(task, Offsets):
-            batch[task.key] = random.integers(0, 9, (size, height, width), np.int32)
-        elif isinstance(task, Normals):
-            vectors = random.normal(size=(size, height, width, 3)).astype(np.float32)
-            batch[task.key] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-        elif isinstance(task, Probability):
-            shape = (size, height, width)
-            batch[task.key] = random.integers(0, 2, shape).astype(task.label_dtype)
-        else:
-            low, high = task.valid_range
-            batch[task.key] = random.uniform(low, high, (size, height, width)).astype(np.float32)
+        shape = (size, height, width, *task.label_channels)
+        if task.class_names:
+            labels = random.integers(0, task.channels, shape)
+        elif task.label_channels:
+            labels = random.normal(size=shape)
+            labels /= np.linalg.norm(labels, axis=-1, keepdims=True)
+        elif hasattr(task, "valid_range"):
+            labels = random.uniform(*task.valid_range, shape)
+        else:  # ids, or yes and no
+            labels = random.integers(0, 2, shape)
+        batch[task.key] = labels.astype(task.label_dtype)
     return batch
 
 
