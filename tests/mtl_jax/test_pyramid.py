@@ -55,10 +55,10 @@ def test_what_an_encoder_does_not_have_is_named_with_what_it_has_and_who_has_it(
     several = "It needs .* stride 4, 16, .* at stride 4, 8, not .* 16.*resnet, .* give several"
     with pytest.raises(ConfigError, match=several):
         pyramid.need((4, 16), by="It")
-    skip = "It needs features for a skip .* at stride 4, 8. Encoders that give them: alexnet, "
+    skip = "It needs features for a skip .* at stride 4, 8. Encoders that give them: .*alexnet, "
     with pytest.raises(ConfigError, match=skip):
         pyramid.need_skip(by="It")
-    with pytest.raises(ConfigError, match=r"It needs the tokens .* give them: vgg, vit\."):
+    with pytest.raises(ConfigError, match=r"It needs the tokens .* give them: .*vgg, .*vit\b"):
         pyramid.need_tokens(by="It")
     whole = pyramid.replace(skip=jnp.zeros(()), tokens=tokens())
     assert whole.need_skip(by="It") is whole.skip
