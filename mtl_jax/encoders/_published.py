@@ -28,6 +28,7 @@ class Source:
       sha256: of `model.safetensors` at that commit; '' if not known, and then the hub's own word
         for it is taken. With `package`, of its file.
       package: of the Python Package Index, that has the file in its folder `models`; '' if none.
+      url: of a file at another address than torchvision's, for people to get it; '' if none.
     """
 
     file: str = ""
@@ -35,15 +36,23 @@ class Source:
     revision: str = ""
     sha256: str = ""
     package: str = ""
+    url: str = ""
 
 
 def _same(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     return arrays
 
 
-def _unchanged(parameter: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    del parameter, shape
+def _unchanged(
+    parameter: str, array: np.ndarray, shape: tuple[int, ...], options: Mapping[str, Any]
+) -> np.ndarray:
+    del parameter, shape, options
     return array
+
+
+def _nothing(arrays: Mapping[str, np.ndarray]) -> str:
+    del arrays
+    return ""
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,11 @@ class Published:
       size: the option that says which of the published networks it is, for errors; '' if none.
       translate: all arrays of a file ─► the same by the names that `layer` gives, if some
         publishers use others.
-      adapt: (our name, array, our shape) ─► array, for what may have another shape than ours, as
-        position embeddings of another grid. What it cannot adapt it returns as it is.
+      adapt: (our name, array, our shape, the encoder's options) ─► array, for what may have another
+        shape than ours, as position embeddings of another grid. What it cannot adapt it returns as
+        it is.
+      describe: all arrays, as `translate` gives them ─► a sentence that says which options fit the
+        file, for the error where these do not; '' if it cannot tell.
     """
 
     layer: Callable[[str], str | None]
@@ -78,7 +90,8 @@ class Published:
     options: Mapping[str, Any] = field(default_factory=dict)
     size: str = ""
     translate: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = _same
-    adapt: Callable[[str, np.ndarray, tuple[int, ...]], np.ndarray] = _unchanged
+    adapt: Callable[[str, np.ndarray, tuple[int, ...], Mapping[str, Any]], np.ndarray] = _unchanged
+    describe: Callable[[Mapping[str, np.ndarray]], str] = _nothing
 
     def name(self, parameter: str) -> str | None:
         """'encoder/layer1_0/conv1/kernel' ─► 'layer1.0.conv1.weight'; None if files lack it."""

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
+from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid
 from mtl_jax.layers.residual import ConvNorm, Residual
 
@@ -28,6 +29,37 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The network; it has no options."""
     del options
     return HRNet(dtype=dtype)
+
+
+def _published_layer(layer: str) -> str | None:
+    """'encoder/stage3_1/fuse_layers_0_2_0/conv' ─► 'stage3.1.fuse_layers.0.2.0'; None outside."""
+    if not layer.startswith("encoder/"):
+        return None
+    *blocks, kind = layer.removeprefix("encoder/").split("/")
+    place = {"conv": "0", "bn": "1"}[kind]
+    last = blocks[-1]
+    if last.startswith("stem"):
+        return f"{kind}{last.removeprefix('stem')}"
+    above = ".".join(blocks[:-1]).replace("_", ".")
+    if last.startswith("unit"):
+        return f"{above}.{kind}{last.removeprefix('unit')}"
+    if last == "downsample":
+        return f"{above}.downsample.{place}"
+    if last.startswith("transition"):
+        transition, branch = last.removeprefix("transition").split("_")
+        # A new branch is a list of one; the other of the first transition is not.
+        within = "" if branch == "0" else "0."
+        return f"transition{transition}.{branch}.{within}{place}"
+    target, source, step = last.removeprefix("fuse_layers_").split("_")
+    within = f"{step}." if source < target else ""
+    return f"{above}.fuse_layers.{target}.{source}.{within}{place}"
+
+
+PUBLISHED = Published(
+    layer=_published_layer,
+    unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier."),
+    sources={"hrnet_w18_small_v2": Source(repo="timm/hrnet_w18_small_v2.ms_in1k")},
+)
 
 
 class Module(nn.Module):

@@ -8,11 +8,14 @@ classifier has too. Parameters are named as in the authors' files:
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
 from mtl_jax._options import Option, one_of, rate, truth
+from mtl_jax.encoders import _swin_files
+from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid
 from mtl_jax.layers import transformer, windows
 
@@ -49,6 +52,44 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         remat=options.remat,
         dtype=dtype,
     )
+
+
+def _adapt(name: str, array: np.ndarray, shape: tuple[int, ...], options) -> np.ndarray:
+    del options
+    return _swin_files.resample(name, array, shape)
+
+
+def _sources() -> dict[str, Source]:
+    """ImageNet-22k's weights, MIT."""
+    found = {}
+    for size, window, pixels, release in (
+        ("tiny", 7, 224, "v1.0.8"),
+        ("small", 7, 224, "v1.0.8"),
+        ("base", 7, 224, "v1.0.0"),
+        ("base", 12, 384, "v1.0.0"),
+        ("large", 7, 224, "v1.0.0"),
+        ("large", 12, 384, "v1.0.0"),
+    ):
+        name = f"swin_{size}_patch4_window{window}_{pixels}"
+        found[name] = Source(
+            repo=f"timm/{name}.ms_in22k",
+            url="https://github.com/SwinTransformer/storage/releases/download/"
+            f"{release}/{name}_22k.pth",
+        )
+    return found
+
+
+PUBLISHED = Published(
+    layer=_swin_files.layer,
+    leaves={"relative_position_bias_table": "relative_position_bias_table"},
+    unused=("head.",),
+    buffers=(".relative_position_index", ".attn_mask"),
+    size="size",
+    sources=_sources(),
+    translate=_swin_files.translate,
+    adapt=_adapt,
+    describe=_swin_files.describe,
+)
 
 
 class SwinBlock(nn.Module):

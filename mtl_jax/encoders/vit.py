@@ -6,20 +6,28 @@ DINOv2's files: `blocks.3.attn.qkv.weight` is `blocks_3/attn/qkv/kernel`.
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
 from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
+from mtl_jax.encoders import _vit_files
+from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.layers import positions, transformer
 
 GIVES = frozenset(("tokens",))
+# Of pixels in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 SIZES = {
     "T": (192, 12, 3),
     "S": (384, 12, 6),
@@ -131,6 +139,56 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         remat=options.remat,
         dtype=dtype,
     )
+
+
+def image_statistics(options: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that the published weights of a variant expect of pixels in [0, 1].
+
+    The multi-task networks on ViT (InvPT and its successors) give theirs ImageNet's all the same.
+    """
+    if options.get("variant", OPTIONS["variant"].default) == "augreg":
+        return (0.5,) * 3, (0.5,) * 3
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _adapt(name: str, array: np.ndarray, shape: tuple[int, ...], options) -> np.ndarray:
+    variant = VARIANTS[options["variant"]]
+    side = variant.trained_size // variant.patch
+    grid = tuple(options["table"]) or (side, side)
+    return _vit_files.resample(name, array, shape, grid, options["positions"] or variant.positions)
+
+
+def _sources() -> dict[str, Source]:
+    """ImageNet-21k's weights fine-tuned on ImageNet, and DINOv2's; all Apache-2.0."""
+    found = {}
+    for size in ("tiny", "small", "base", "large"):
+        for pixels in (224, 384):
+            name = f"vit_{size}_patch16_{pixels}"
+            found[name] = Source(repo=f"timm/{name}.augreg_in21k_ft_in1k", url=_GOOGLE)
+    for letter, size in (("s", "small"), ("b", "base"), ("l", "large")):
+        folder = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{letter}14/dinov2_vit{letter}14_"
+        for suffix, file, timm in (("", "", ""), ("_reg4", "reg4_", "reg4_")):
+            found[f"dinov2_vit{letter}14{suffix}"] = Source(
+                repo=f"timm/vit_{size}_patch14_{timm}dinov2.lvd142m",
+                url=f"{folder}{file}pretrain.pth",
+            )
+    return found
+
+
+_GOOGLE = "an .npz of https://storage.googleapis.com/vit_models/augreg/"
+PUBLISHED = Published(
+    layer=_vit_files.layer,
+    leaves={
+        name: name for name in ("cls_token", "pos_embed", "mask_token", "register_tokens", "gamma")
+    },
+    unused=("head.", "pre_logits."),
+    buffers=(),
+    size="size",
+    sources=_sources(),
+    translate=_vit_files.translate,
+    adapt=_adapt,
+    describe=_vit_files.describe,
+)
 
 
 class ViT(nn.Module):

@@ -33,8 +33,8 @@ def load(
     Args:
       state: before the first step.
       config: `config.model`. `pretrained` is the path of a work directory, whose best checkpoint
-        is taken; or of a `.pth` or `.safetensors` file named as the encoder's are; or the name of
-        published weights: 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use, or
+        is taken; or of a `.pth`, `.safetensors` or `.npz` file named as the encoder's are; or the
+        name of published weights: 'resnet34' or 'timm/resnet34.tv_in1k', fetched on first use, or
         'efficientnet_lite0', which a package has. Of a name
         that is a path too, the path is taken. `pretrained_scope` is 'encoder' or 'all'. With 'all',
         a work directory's tasks may differ in their number of outputs or be absent on either side,
@@ -194,7 +194,7 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
             raise PretrainedError(_other_options(config, theirs))  # before anything is fetched
         path = published.fetch(config.pretrained, report)
     found = dict(theirs.translate(published.read(path)))
-    outside, absent, wrong = [], [], []
+    outside, absent, wrong, resampled = [], [], [], []
     new, used = {}, set()
     for name, value in wanted.items():
         if config.pretrained_scope == "encoder" and not _in_encoder(name):
@@ -209,7 +209,10 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
         used.add(source)
         array, leaf = found.get(source), rest[-1]
         if array is not None:
-            array = theirs.adapt(ours, array, value.shape)
+            shape = array.shape
+            array = theirs.adapt(ours, array, value.shape, config.encoder)
+            if array.shape != shape:
+                resampled.append(f"{source} {shape} ─► {array.shape}")
         problem = _difference(array, leaf, value.shape)
         if problem:
             wrong.append(f"{source}: {problem}")
@@ -221,8 +224,10 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
     surplus = found.keys() - used - set(buffers) - set(dropped)
     wrong += [f"{name}: in the file only, {found[name].shape}" for name in sorted(surplus)]
     if wrong or not new:
-        raise PretrainedError(_mismatch(path, config, theirs, wrong))
+        raise PretrainedError(_mismatch(path, config, theirs, wrong, theirs.describe(found)))
     report(f"Loaded {len(new)} of {len(wanted)} arrays from {path}.")
+    if resampled:
+        report(f"  {len(resampled)} are resampled: {_some(resampled)}")
     if dropped:
         report(f"  {len(dropped)} of the file are not used, its classifier: {_some(dropped)}")
     if buffers:
@@ -276,13 +281,15 @@ def _from_torch(array: np.ndarray, leaf: str, shape: tuple[int, ...]) -> np.ndar
     return np.moveaxis(array.reshape(outputs, inputs, *window), (0, 1), (-1, -2))
 
 
-def _mismatch(path: Path, config: Any, theirs: encoders.Published, wrong: list[str]) -> str:
+def _mismatch(
+    path: Path, config: Any, theirs: encoders.Published, wrong: list[str], described: str
+) -> str:
     encoder = config.encoder
     message = f"{path} is not of the network that config.model.encoder describes ({encoder.name}"
     message += f", {theirs.size} {encoder[theirs.size]})" if theirs.size else ")"
     message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
     message += "\n  ..." if len(wrong) > 5 else ""
-    return "\n".join(filter(None, (message, _other_options(config, theirs))))
+    return "\n".join(filter(None, (message, described, _other_options(config, theirs))))
 
 
 def _other_options(config: Any, theirs: encoders.Published) -> str:

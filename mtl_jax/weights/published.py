@@ -18,8 +18,13 @@ import numpy as np
 from mtl_jax import encoders
 from mtl_jax.encoders import Source
 from mtl_jax.errors import UsageError
-from mtl_jax.weights import safetensors_files, torch_checkpoints
+from mtl_jax.weights import npz_files, safetensors_files, torch_checkpoints
 
+_ERRORS = (
+    npz_files.NpzError,
+    safetensors_files.SafetensorsError,
+    torch_checkpoints.TorchCheckpointError,
+)
 _HUB_FILE = "model.safetensors"
 
 
@@ -117,15 +122,15 @@ def check_name(path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.pth` or `.safetensors` file by name.
+    """The arrays of a `.pth`, `.safetensors` or `.npz` file by name.
 
     Raises:
       PretrainedError: it cannot be opened or read.
     """
-    reader = safetensors_files if path.suffix == ".safetensors" else torch_checkpoints
+    readers = {".safetensors": safetensors_files, ".npz": npz_files}
     try:
-        return reader.read(path)
-    except (safetensors_files.SafetensorsError, torch_checkpoints.TorchCheckpointError) as error:
+        return readers.get(path.suffix, torch_checkpoints).read(path)
+    except _ERRORS as error:
         raise PretrainedError(str(error)) from error
     except OSError as error:
         raise PretrainedError(f"{path} cannot be opened: {error.strerror}.") from error
@@ -147,6 +152,8 @@ def _by_hand(source: Source) -> str:
     ways = []
     if source.file:
         ways.append(f"https://download.pytorch.org/models/{source.file}")
+    if source.url:
+        ways.append(source.url)
     if source.repo:
         ways.append(f"{_HUB_FILE} of https://huggingface.co/{source.repo}")
     return (

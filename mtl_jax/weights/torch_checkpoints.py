@@ -31,6 +31,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # What `zipfile` raises for damaged archives, found by damaging them.
 _ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error)
+# Checkpoints of training have the state_dict in an entry of this name, beside an optimizer's state.
+_WRAPPERS = ("model", "state_dict", "teacher")
 _MAX_RANK = 32
 _MAX_ELEMENTS = 1 << 48  # of a view, which repeats elements where a stride is 0
 
@@ -40,7 +42,7 @@ class TorchCheckpointError(ValueError):
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a saved `state_dict`, by name.
+    """The tensors of a saved `state_dict`, by name; also of one within a checkpoint of training.
 
     Args:
       path: of a `.pth` file in the zip or the legacy layout.
@@ -279,6 +281,9 @@ def _arrays(value: Any, read_bytes: Callable[[_Storage], Any]) -> dict[str, np.n
         raise TorchCheckpointError(
             f"it holds a {type(value).__name__}; expected a state_dict, {{name: tensor}}"
         )
+    wrapped = [value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)]
+    if len(wrapped) == 1 and not any(isinstance(entry, _Tensor) for entry in value.values()):
+        (value,) = wrapped
     contents: dict[str, Any] = {}
     arrays = {}
     for name, tensor in value.items():

@@ -112,3 +112,151 @@ def timm(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             array = array[:, :, None, None]
         renamed[name] = array
     return renamed
+
+
+def vit(width: int, depth: int, *, rows: int = 197, patch: int = 16, classes: int = 1000):
+    """{name: shape} of a vision transformer, as timm names them; `rows` of positions."""
+    shapes = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, rows, width),
+        "patch_embed.proj.weight": (width, 3, patch, patch),
+        "patch_embed.proj.bias": (width,),
+    }
+    for block in range(depth):
+        name = f"blocks.{block}"
+        shapes |= _scale(f"{name}.norm1", width) | _linear(f"{name}.attn.qkv", width, 3 * width)
+        shapes |= _linear(f"{name}.attn.proj", width, width) | _scale(f"{name}.norm2", width)
+        shapes |= _linear(f"{name}.mlp.fc1", width, 4 * width)
+        shapes |= _linear(f"{name}.mlp.fc2", 4 * width, width)
+    shapes |= _scale("norm", width)
+    return shapes | (_linear("head", width, classes) if classes else {})
+
+
+def dinov2(width: int, depth: int, *, registers: int = 0, rows: int = 1370, patch: int = 14):
+    """{name: shape} of DINOv2, as its own files name them."""
+    shapes = vit(width, depth, rows=rows, patch=patch, classes=0) | {"mask_token": (1, width)}
+    for block in range(depth):
+        shapes |= {f"blocks.{block}.ls{index}.gamma": (width,) for index in (1, 2)}
+    return shapes | ({"register_tokens": (1, registers, width)} if registers else {})
+
+
+def google(found: dict[str, np.ndarray], heads: int) -> dict[str, np.ndarray]:
+    """The arrays of a `vit` as Google's .npz files name and shape them."""
+    names = {"norm1": "LayerNorm_0", "norm2": "LayerNorm_2"}
+    names |= {"mlp.fc1": "MlpBlock_3/Dense_0", "mlp.fc2": "MlpBlock_3/Dense_1"}
+    result = {}
+    for name, array in found.items():
+        layer, _, leaf = name.rpartition(".")
+        kernel = leaf == "weight" and array.ndim > 1
+        target = "kernel" if kernel else {"weight": "scale"}.get(leaf, leaf)
+        block, _, inside = layer.removeprefix("blocks.").partition(".")
+        prefix = f"Transformer/encoderblock_{block}"
+        if name == "cls_token":
+            result["cls"] = array
+        elif name == "pos_embed":
+            result["Transformer/posembed_input/pos_embedding"] = array
+        elif layer == "patch_embed.proj":
+            result[f"embedding/{target}"] = array.transpose(2, 3, 1, 0) if kernel else array
+        elif layer in ("norm", "head"):
+            where = {"norm": "Transformer/encoder_norm"}.get(layer, layer)
+            result[f"{where}/{target}"] = array.T
+        elif inside == "attn.qkv":
+            for part, each in zip(("query", "key", "value"), np.split(array, 3)):
+                each = each.reshape(heads, -1, *each.shape[1:])
+                each = np.moveaxis(each, -1, 0) if kernel else each
+                result[f"{prefix}/MultiHeadDotProductAttention_1/{part}/{target}"] = each
+        elif inside == "attn.proj":
+            each = array.T.reshape(heads, -1, len(array)) if kernel else array
+            result[f"{prefix}/MultiHeadDotProductAttention_1/out/{target}"] = each
+        else:
+            result[f"{prefix}/{names[inside]}/{target}"] = array.T
+    return result
+
+
+def swin(width: int, depths: tuple[int, ...], window: int, classes: int = 1000):
+    """{name: shape} of a Swin transformer with heads of 32 channels, as its authors name them."""
+    shapes = {"patch_embed.proj.weight": (width, 3, 4, 4), "patch_embed.proj.bias": (width,)}
+    shapes |= _scale("patch_embed.norm", width)
+    for stage, blocks in enumerate(depths):
+        channels, tokens = width * 2**stage, window**2
+        for block in range(blocks):
+            name = f"layers.{stage}.blocks.{block}"
+            table = ((2 * window - 1) ** 2, channels // 32)
+            shapes |= _scale(f"{name}.norm1", channels) | _scale(f"{name}.norm2", channels)
+            shapes[f"{name}.attn.relative_position_bias_table"] = table
+            shapes[f"{name}.attn.relative_position_index"] = (tokens, tokens)
+            shapes |= _linear(f"{name}.attn.qkv", channels, 3 * channels)
+            shapes |= _linear(f"{name}.attn.proj", channels, channels)
+            shapes |= _linear(f"{name}.mlp.fc1", channels, 4 * channels)
+            shapes |= _linear(f"{name}.mlp.fc2", 4 * channels, channels)
+        if stage < 3:
+            shapes[f"layers.{stage}.downsample.reduction.weight"] = (2 * channels, 4 * channels)
+            shapes |= _scale(f"layers.{stage}.downsample.norm", 4 * channels)
+    return shapes | _scale("norm", 8 * width) | _linear("head", 8 * width, classes)
+
+
+def torchvision_swin(name: str) -> str:
+    """The authors' name of an array ─► torchvision's."""
+    parts = name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3").split(".")
+    if parts[0] == "patch_embed":
+        return ".".join(["features", "0", {"proj": "0", "norm": "2"}[parts[1]], *parts[2:]])
+    if parts[0] != "layers":
+        return name
+    stage = int(parts[1])
+    if parts[2] == "blocks":
+        return ".".join(["features", str(2 * stage + 1), *parts[3:]])
+    return ".".join(["features", str(2 * stage + 2), *parts[3:]])
+
+
+def timm_swin(name: str) -> str:
+    """The authors' name of an array ─► timm's."""
+    parts = name.split(".")
+    if "downsample" in parts:
+        parts[1] = str(int(parts[1]) + 1)
+    return ".".join(parts).replace("head.", "head.fc.")
+
+
+def hrnet() -> dict[str, tuple[int, ...]]:
+    """{name: shape} of HRNet-W18 small v2 without its classifier, as timm names them."""
+    widths, shapes = (18, 36, 72, 144), {}
+
+    def conv(name, norm, outputs, inputs, size=3):
+        shapes[f"{name}.weight"] = (outputs, inputs, size, size)
+        shapes.update(_norm(norm, outputs))
+
+    conv("conv1", "bn1", 64, 3)
+    conv("conv2", "bn2", 64, 64)
+    for block, inputs in ((0, 64), (1, 256)):
+        for index, (o, i, size) in enumerate(((64, inputs, 1), (64, 64, 3), (256, 64, 1)), start=1):
+            conv(f"layer1.{block}.conv{index}", f"layer1.{block}.bn{index}", o, i, size)
+    conv("layer1.0.downsample.0", "layer1.0.downsample.1", 256, 64, 1)
+    conv("transition1.0.0", "transition1.0.1", 18, 256)
+    conv("transition1.1.0.0", "transition1.1.0.1", 36, 256)
+    for stage in (2, 3):
+        name = f"transition{stage}.{stage}.0"
+        conv(f"{name}.0", f"{name}.1", widths[stage], widths[stage - 1])
+    for stage, modules in ((2, 1), (3, 3), (4, 2)):
+        for module in range(modules):
+            for branch in range(stage):
+                for unit in (0, 1):
+                    name = f"stage{stage}.{module}.branches.{branch}.{unit}"
+                    for index in (1, 2):
+                        own = widths[branch]
+                        conv(f"{name}.conv{index}", f"{name}.bn{index}", own, own)
+            for i in range(stage):
+                for j in range(stage):
+                    name = f"stage{stage}.{module}.fuse_layers.{i}.{j}"
+                    if j > i:
+                        conv(f"{name}.0", f"{name}.1", widths[i], widths[j], 1)
+                    for k in range(i - j):
+                        outputs = widths[i] if k == i - j - 1 else widths[j]
+                        conv(f"{name}.{k}.0", f"{name}.{k}.1", outputs, widths[j])
+    return shapes
+
+
+def _scale(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (channels,), f"{name}.bias": (channels,)}
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}

@@ -14,7 +14,7 @@ import test_safetensors_files as safetensors
 import torch_files
 from flax import linen as nn
 
-from mtl_jax import architectures, checkpoints, encoders, tasks
+from mtl_jax import architectures, checkpoints, encoders, layers, tasks
 from mtl_jax.configs import common
 from mtl_jax.configs import fcn as fcn_configs
 from mtl_jax.encoders import alexnet, efficientnet_lite, resnet, vgg
@@ -97,7 +97,8 @@ def fresh(config, **more_tasks: int) -> TrainState:
     del config.pretrained, config.pretrained_scope
     model = architectures.build(config, {"semseg": 3} | more_tasks)
     init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32))
+    size = layers.image_sizes(model).fitting((32, 32))
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

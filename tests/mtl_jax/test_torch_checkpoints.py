@@ -319,7 +319,7 @@ FOREIGN = {
     "expected a zip or a pickle": lambda path: path.write_bytes(b""),
     "torch.save did not write": lambda path: path.write_bytes(pickle.dumps({"a": 1}, 2)),
     "not a tensor. Expected a state_dict": lambda path: torch_files.write_zip(
-        path, pickled({"state_dict": ONE, "epoch": 3}), {"0": bytes(8)}
+        path, pickled({"weights": ONE, "epoch": 3}), {"0": bytes(8)}
     ),
     "holds a list": lambda path: torch_files.write_zip(path, pickled([1]), {}),
     "tuple as a key": lambda path: torch_files.write_zip(path, pickled({("a",): 1}), {}),
@@ -368,3 +368,11 @@ def test_a_nest_of_tuples_costs_no_time(tmp_path):
         path = torch_files.write_zip(tmp_path / "a.pth", b"\x80\x02" + content + b".", {})
         with pytest.raises(TorchCheckpointError):
             torch_checkpoints.read(path)
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "teacher"])
+def test_a_checkpoint_of_training_has_the_weights_in_an_entry(tmp_path, key):
+    value = {key: ONE, "epoch": 3, "optimizer": {"lr": None, "state": [1, 2]}}
+    path = torch_files.write_zip(tmp_path / "a.pth", pickled(value), {"0": bytes(8)})
+    found = torch_checkpoints.read(path)
+    assert {name: array.tolist() for name, array in found.items()} == {"a": [0.0, 0.0]}

@@ -1,0 +1,33 @@
+"""Arrays in NumPy's `.npz` files, which Google's vision transformers are published as."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+class NpzError(ValueError):
+    """An `.npz` file cannot be read; the message says which and why."""
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, by name; pickled objects in it are refused, not loaded.
+
+    Raises:
+      NpzError: the file is damaged, is no `.npz`, or holds something besides arrays of numbers.
+      OSError: it cannot be opened.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise NpzError(f"{path} cannot be read: it is no zip file of arrays.")
+                return {name: archive[name] for name in archive.files}
+        except (ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+            if isinstance(error, NpzError):
+                raise
+            raise NpzError(
+                f"{path} cannot be read: it is damaged, or holds something besides arrays of "
+                f"numbers ({error})."
+            ) from error

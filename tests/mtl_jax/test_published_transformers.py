@@ -1,0 +1,259 @@
+"""Published files of ViT, DINOv2, Swin and HRNet, in all of their publishers' layouts.
+
+The files are made here, of the published names and shapes.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import published_networks as networks
+import pytest
+import torch_files
+from test_pretrained import load, save
+
+from mtl_jax import encoders, layers
+from mtl_jax.configs import common
+from mtl_jax.encoders import _swin_files, _vit_files
+from mtl_jax.layers import positions
+from mtl_jax.weights import npz_files
+from mtl_jax.weights.load import PretrainedError
+
+FILES = {  # name: (options of the encoder, {name: shape}, parameters with the classifier)
+    "vit_s_21k": ({"name": "vit"}, networks.vit(384, 12, classes=21_843), 30_075_219),
+    "vit_l_384": (
+        {"name": "vit", "size": "L", "table": (24, 24)},
+        networks.vit(1024, 24, rows=577),
+        304_715_752,
+    ),
+    "dinov2_b": (
+        {"name": "vit", "size": "B", "variant": "dinov2"},
+        networks.dinov2(768, 12),
+        86_580_480,
+    ),
+    "dinov2_s_reg4": (
+        {"name": "vit", "variant": "dinov2_reg"},
+        networks.dinov2(384, 12, registers=4),
+        22_058_112,
+    ),
+    "swin_t": ({"name": "swin"}, networks.swin(96, (2, 2, 6, 2), 7), 28_288_354),
+    "swin_l": (
+        {"name": "swin", "size": "L", "window": 12},
+        networks.swin(192, (2, 2, 18, 2), 12),
+        196_735_516,
+    ),
+    "hrnet": ({"name": "hrnet"}, networks.hrnet(), 3_860_720),
+}
+
+
+def theirs(options: dict) -> dict[str, tuple[int, ...]]:
+    """{published name: shape as published} of all arrays of an encoder that files have."""
+    model = encoders.build(options)
+    published = encoders.published()[options["name"]]
+    size = layers.image_sizes(model).fitting((64, 64))
+    init = functools.partial(model.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        name = published.name("/".join(["encoder", *(key.key for key in path[1:])]))
+        shape = leaf.shape
+        if path[-1].key == "kernel":
+            *window, inputs, outputs = shape
+            shape = (outputs, inputs, *window)
+        if name is not None:
+            found[name] = shape
+    return found
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_names_and_shapes_are_the_published(file):
+    """At full size, both ways: the encoder is the published network without its classifier."""
+    options, shapes, parameters = FILES[file]
+    published = encoders.published()[options["name"]]
+    buffers = (*published.buffers, ".running_mean", ".running_var", ".num_batches_tracked")
+    counted = sum(int(np.prod(s)) for n, s in shapes.items() if not n.endswith(buffers))
+    assert counted == parameters
+    expected = {
+        name: shape
+        for name, shape in shapes.items()
+        if not name.startswith(published.unused) and not name.endswith(published.buffers)
+    }
+    assert theirs(options) == expected
+
+
+def config_of(**encoder):
+    config = common.base().model
+    config.update(architecture="branched", encoder=encoder, neck="simple_pyramid")
+    config.decoder = ml_collections.ConfigDict({"name": "top_down", "channels": 4})
+    return config
+
+
+TINY_VIT = networks.vit(192, 12, classes=5)
+
+
+@pytest.mark.parametrize("file", ["wrapped.pth", "a.npz"])
+def test_every_array_of_a_vit_is_in_its_place(tmp_path, file):
+    arrays = networks.arrays(TINY_VIT)
+    path = tmp_path / file
+    if file == "a.npz":
+        np.savez(path, **{f"opt/target/{n}": a for n, a in networks.google(arrays, 3).items()})
+    else:
+        tensors = {
+            name: torch_files.tensor(str(k), np.ascontiguousarray(array), legacy=False)
+            for k, (name, array) in enumerate(arrays.items())
+        }
+        storages = {str(k): array.tobytes() for k, array in enumerate(arrays.values())}
+        pickle = torch_files.pickled({"model": tensors, "epoch": 3})
+        torch_files.write_zip(path, pickle, storages)
+    found, said = load(config_of(name="vit", size="T"), path)
+    encoder = {n.removeprefix("params/encoder/"): a for n, a in found.items() if "/encoder/" in n}
+    assert len(encoder) == len(arrays) - 2
+    kernel = arrays["blocks.7.attn.qkv.weight"].T
+    np.testing.assert_array_equal(encoder["blocks_7/attn/qkv/kernel"], kernel)
+    for ours, name in (
+        ("cls_token", "cls_token"),
+        ("pos_embed", "pos_embed"),
+        ("blocks_0/norm2/scale", "blocks.0.norm2.weight"),
+        ("blocks_11/mlp/fc1/bias", "blocks.11.mlp.fc1.bias"),
+    ):
+        np.testing.assert_array_equal(encoder[ours], arrays[name])
+    np.testing.assert_array_equal(
+        encoder["patch_embed/kernel"], arrays["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    )
+    np.testing.assert_array_equal(
+        encoder["blocks_3/attn/proj/kernel"], arrays["blocks.3.attn.proj.weight"].T
+    )
+    assert "2 of the file are not used, its classifier: head.weight, head.bias" in said
+
+
+def test_a_table_of_another_grid_is_resampled_and_lora_starts_at_nothing(tmp_path):
+    arrays = networks.arrays(networks.vit(192, 12, rows=17, classes=0))
+    path = save(tmp_path / "vit.safetensors", arrays)
+    config = config_of(name="vit", size="T", table=(3, 5), positions="plain", lora_rank=2)
+    found, said = load(config, path)
+    table = arrays["pos_embed"][0]
+    expected = positions.resample(jnp.asarray(table[1:]), (4, 4), (3, 5), "plain")
+    ours = found["params/encoder/pos_embed"][0]
+    np.testing.assert_array_equal(ours[0], table[0])
+    np.testing.assert_allclose(ours[1:], expected, rtol=1e-6)
+    assert "1 are resampled: pos_embed (1, 17, 192) ─► (1, 16, 192)" in said
+    assert "48 keep their initial value, because the published network has no such layer" in said
+
+
+def test_what_does_not_fit_is_said_with_what_would(tmp_path):
+    path = save(tmp_path / "vit.safetensors", networks.arrays(TINY_VIT))
+    with pytest.raises(PretrainedError, match=r"\(vit, size S\).*\n(?s:.*)size='T', .variant='aug"):
+        load(config_of(name="vit", size="S"), path)
+    with pytest.raises(PretrainedError, match=r"ls1.gamma: not in the file"):
+        load(config_of(name="vit", size="T", variant="dinov2"), path)
+
+
+SMALL = {"width": 6, "depth": 2, "rows": 5, "patch": 2}
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_timm_has_dinov2s_registers_under_other_names_and_a_row_less():
+    """timm adds the first row of the table to the class token; ours is added when it is used."""
+    arrays = networks.arrays(networks.dinov2(**SMALL, registers=4))
+    timm = dict(arrays)
+    del timm["mask_token"]
+    timm["reg_token"] = timm.pop("register_tokens")
+    timm["cls_token"] = arrays["cls_token"] + arrays["pos_embed"][:, :1]
+    timm["pos_embed"] = arrays["pos_embed"][:, 1:]
+    found = _vit_files.translate(timm)
+    first = found["cls_token"] + found["pos_embed"][:, :1]
+    np.testing.assert_array_equal(first, arrays["cls_token"] + arrays["pos_embed"][:, :1])
+    assert not found["mask_token"].any()
+    rest = ("cls_token", "pos_embed", "mask_token")
+    same(
+        {n: a for n, a in found.items() if n not in rest},
+        {n: a for n, a in arrays.items() if n not in rest},
+    )
+    np.testing.assert_array_equal(found["pos_embed"][:, 1:], arrays["pos_embed"][:, 1:])
+
+
+def test_checkpoints_of_dinov2s_training_have_chunks_of_blocks():
+    arrays = networks.arrays(networks.dinov2(**SMALL))
+    chunked = {
+        n.replace("blocks.", f"blocks.{n.split('.')[1]}.") if n.startswith("blocks") else n: a
+        for n, a in arrays.items()
+    }
+    assert "blocks.1.1.norm1.weight" in chunked
+    same(_vit_files.translate(chunked), arrays)
+
+
+def test_google_and_pytorch_have_the_same_arrays():
+    arrays = networks.arrays(networks.vit(**SMALL, classes=3))
+    same(_vit_files.translate(networks.google(arrays, heads=3)), arrays)
+
+
+@pytest.mark.parametrize("broken", ["key", "scalar", "unknown"])
+def test_what_a_google_file_lacks_or_has_besides_is_not_passed_over(broken):
+    google = networks.google(networks.arrays(networks.vit(**SMALL, classes=0)), heads=3)
+    name = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"
+    if broken == "key":
+        del google[name]
+    elif broken == "scalar":
+        google[name] = np.float32(1)
+    else:
+        google["Transformer/encoderblock_1/Adapter_9/kernel"] = np.zeros((2, 2), np.float32)
+    found = _vit_files.translate(google)
+    assert ("blocks.1.attn.qkv.weight" in found) == (broken == "unknown")
+    assert any(name.startswith("Transformer/encoderblock_1/") for name in found)
+
+
+@pytest.mark.parametrize("publisher", [networks.timm_swin, networks.torchvision_swin])
+def test_all_publishers_of_swin_have_the_same_arrays(publisher):
+    arrays = networks.arrays(networks.swin(32, (1, 2, 1, 1), 2, classes=3))
+    found = _swin_files.translate({publisher(name): array for name, array in arrays.items()})
+    same({n.replace("head.fc.", "head."): a for n, a in found.items()}, arrays)
+
+
+def test_tables_of_windows_are_resampled():
+    """7 to 12: 13×13 rows to 23×23, of every head by itself."""
+    published = encoders.published()["swin"]
+    array = networks.arrays({"a": (13 * 13, 3)})["a"]
+    name = "encoder/layers_0/blocks_0/attn/relative_position_bias_table"
+    found = published.adapt(name, array, (23 * 23, 3), {})
+    matrix = positions.matrix(13, 23, "plain")
+    expected = np.einsum("hi,wj,ijc->hwc", matrix, matrix, array.reshape(13, 13, 3))
+    np.testing.assert_allclose(found, expected.reshape(-1, 3), atol=1e-5)
+    assert published.adapt(name, array, array.shape, {}) is array
+
+
+def test_a_swin_file_says_what_it_is_of():
+    shapes = networks.swin(192, (2, 2, 18, 2), 12)
+    arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    assert _swin_files.describe(arrays).endswith(".size='L' and .window=12.")
+    assert _swin_files.describe({}) == ""
+
+
+@pytest.mark.parametrize("variant", ["augreg", "dinov2"])
+def test_images_are_normalised_as_the_weights_expect(variant):
+    config = config_of(name="vit", variant=variant)
+    imagenet = encoders.IMAGENET_MEAN, encoders.IMAGENET_STD
+    expected = ((0.5,) * 3,) * 2 if variant == "augreg" else imagenet
+    assert encoders.image_statistics(config) == expected
+    config.image_mean = encoders.IMAGENET_MEAN  # as InvPT, whichever weights it starts from
+    assert encoders.image_statistics(config)[0] == encoders.IMAGENET_MEAN
+
+
+def test_npz_files_that_are_none(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.array([{}], object))
+    with pytest.raises(npz_files.NpzError, match="besides arrays of numbers"):
+        npz_files.read(path)
+    for content in (b"", b"PK\x03\x04", path.read_bytes()[:-40]):
+        path.write_bytes(content)
+        with pytest.raises(npz_files.NpzError, match="damaged"):
+            npz_files.read(path)
+    np.save(tmp_path / "b.npy", np.zeros(3))
+    with pytest.raises(npz_files.NpzError, match="no zip"):
+        npz_files.read(tmp_path / "b.npy")
