@@ -103,7 +103,7 @@ def through_neck(neck: str, pyramid: encoders.Pyramid, dtype: DTypeLike) -> enco
     """
     if neck == "none":
         return pyramid
-    return simple_pyramid.SimplePyramid(dtype, name="neck")(pyramid.last)
+    return simple_pyramid.SimplePyramid(dtype=dtype, name="neck")(pyramid.last)
 
 
 def _given(encoder: str, neck: str) -> frozenset[str]:

@@ -15,15 +15,15 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
-from mtl_jax._options import Option, one_of
+from mtl_jax._options import Option, one_of, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import linear
 from mtl_jax.layers import transformer, transposed
 
 NEEDS = "tokens"
-WIDTH = 256
 FORMS = ("segmentation", "depth")
 OPTIONS = {
+    "channels": Option(256, "of everything after the tokens; 256 as published", whole(least=2)),
     "form": Option(
         "segmentation",
         "of tasks without a range: isl-org's 'segmentation' head with BatchNorms and dropout, or "
@@ -35,19 +35,21 @@ OPTIONS = {
 
 
 class Reassemble(nn.Module):
-    """One layer's tokens ─► a map [B, h', w', 256].
+    """One layer's tokens ─► a map [B, h', w', channels].
 
     Attributes:
       level: 0 to 3: the map is 4 times, twice, once or half as large as the grid of tokens.
+      channels: of the map.
       dtype: compute type.
     """
 
     level: int
-    dtype: DTypeLike = jnp.float32
+    channels: int
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, patches: jax.Array, class_token: jax.Array) -> jax.Array:
-        """[B, h, w, C], [B, C] ─► [B, h', w', 256]."""
+        """[B, h, w, C], [B, C] ─► [B, h', w', channels]."""
         width = patches.shape[-1]
         class_token = jnp.broadcast_to(class_token[:, None, None], patches.shape)
         x = jnp.concatenate([patches, class_token], axis=-1)
@@ -69,7 +71,7 @@ class Reassemble(nn.Module):
             )(x)
         elif self.level == 3:
             x = layers.Conv(inner, 3, stride=2, use_bias=True, dtype=self.dtype, name="resize")(x)
-        return layers.Conv(WIDTH, 3, dtype=self.dtype, name="conv")(x)
+        return layers.Conv(self.channels, 3, dtype=self.dtype, name="conv")(x)
 
 
 class ResidualUnit(nn.Module):
@@ -82,7 +84,7 @@ class ResidualUnit(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = x
         for index in (1, 2):
-            y = layers.Conv(WIDTH, 3, dtype=self.dtype, name=f"conv{index}")(nn.relu(y))
+            y = layers.Conv(x.shape[-1], 3, dtype=self.dtype, name=f"conv{index}")(nn.relu(y))
             if self.norm:
                 y = layers.BatchNorm(dtype=self.dtype, name=f"bn{index}")(y, train=train)
         return x + y
@@ -96,14 +98,14 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, finer: jax.Array | None, *, train: bool) -> jax.Array:
-        """[B, h, w, 256], [B, ~h, ~w, 256] or None for the first ─► [B, 2h, 2w, 256]."""
+        """[B, h, w, C], [B, ~h, ~w, C] or None for the first ─► [B, 2h, 2w, C]."""
         if finer is not None:
             if finer.shape != x.shape:  # odd sizes: halves and doubles differ by one
                 finer = layers.resize_bilinear(finer, x.shape[1:3])
             x = x + ResidualUnit(self.norm, self.dtype, name="res_conv_unit1")(finer, train=train)
         x = ResidualUnit(self.norm, self.dtype, name="res_conv_unit2")(x, train=train)
         x = layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
-        return layers.Conv(WIDTH, 1, use_bias=True, dtype=self.dtype, name="project")(x)
+        return layers.Conv(x.shape[-1], 1, use_bias=True, dtype=self.dtype, name="project")(x)
 
 
 class DPT(nn.Module):
@@ -114,11 +116,13 @@ class DPT(nn.Module):
     Attributes:
       outputs: K.
       form: 'depth' (DINOv2) or 'segmentation' (isl-org).
+      channels: of everything in between.
       dtype: compute type; the last layer is float32.
     """
 
     outputs: int
     form: str = "depth"
+    channels: int = 256
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -134,11 +138,11 @@ class DPT(nn.Module):
 
         Returns:
           [B, H, W, K] float32, 16 times the grid of tokens (its sides rounded up to even ones), and
-          the features [B, H/2, W/2, 256].
+          the features [B, H/2, W/2, channels].
         """
         norm = self.form == "segmentation"
         maps = [
-            Reassemble(level, self.dtype, name=f"reassemble_{level}")(map_, token)
+            Reassemble(level, self.channels, self.dtype, name=f"reassemble_{level}")(map_, token)
             for level, (map_, token) in enumerate(zip(patches, class_tokens, strict=True))
         ]
         x = Fusion(norm, self.dtype, name="fusion_0")(maps[3], None, train=train)
@@ -150,14 +154,14 @@ class DPT(nn.Module):
     def _depth(self, x: jax.Array, train: bool) -> jax.Array:
         del train
         conv = functools.partial(layers.Conv, use_bias=True, dtype=self.dtype)
-        x = nn.relu(conv(WIDTH, name="project")(x))
-        x = conv(WIDTH // 2, name="head_0")(x)
+        x = nn.relu(conv(self.channels, name="project")(x))
+        x = conv(self.channels // 2, name="head_0")(x)
         x = layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
         x = nn.relu(conv(32, name="head_1")(x)).astype(jnp.float32)
         return layers.Conv(self.outputs, 1, use_bias=True, name="head_2")(x)
 
     def _segmentation(self, x: jax.Array, train: bool) -> jax.Array:
-        x = layers.Conv(WIDTH, 3, dtype=self.dtype, name="head_0")(x)
+        x = layers.Conv(self.channels, 3, dtype=self.dtype, name="head_0")(x)
         x = nn.relu(layers.BatchNorm(dtype=self.dtype, name="head_bn")(x, train=train))
         x = nn.Dropout(0.1, deterministic=not train)(x).astype(jnp.float32)
         x = layers.Conv(self.outputs, 1, use_bias=True, name="head_1")(x)
@@ -169,22 +173,22 @@ class Branch:
     """What every task has to itself: see `DPT`.
 
     Attributes:
+      channels: of everything in between.
       form: of the tasks that are not in `ranges`.
       ranges: {task: (least, greatest)}: depths of the form 'depth', ReLU(z) + least, in evaluation
         at most `greatest`.
       dtype: compute type.
     """
 
+    channels: int
     form: str
     ranges: Mapping[str, tuple[float, float]]
     dtype: DTypeLike
 
-    channels = WIDTH
-
     def __call__(
         self, pyramid: encoders.Pyramid, outputs: int, *, task: str, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens ─► [B, H, W, outputs], [B, H/2, W/2, 256].
+        """Tokens ─► [B, H, W, outputs], [B, H/2, W/2, channels].
 
         To be called within a compact module, of which `decoder_<task>` becomes a part.
 
@@ -199,7 +203,7 @@ class Branch:
                 f"taps gives those after {len(tokens.raw)}. Set it to 'even' or to four blocks."
             )
         form = "depth" if task in self.ranges else self.form
-        head = DPT(outputs, form, self.dtype, name=f"decoder_{task}")
+        head = DPT(outputs, form, self.channels, self.dtype, name=f"decoder_{task}")
         maps, class_tokens = tokens.maps(normed=False), tokens.class_token(normed=False)
         x, features = head(maps, class_tokens, train=train)
         if task not in self.ranges:
@@ -214,4 +218,5 @@ class Branch:
 def branch(options) -> Branch:
     """The branch of `options.decoder`, these `OPTIONS`, and `options.dtype`."""
     ranges = {task: tuple(pair) for task, pair in options.decoder.ranges.items()}
-    return Branch(options.decoder.form, ranges, _options.dtype(options.dtype))
+    decoder = options.decoder
+    return Branch(decoder.channels, decoder.form, ranges, _options.dtype(options.dtype))

@@ -12,15 +12,14 @@ from jax.typing import DTypeLike
 from mtl_jax import encoders, layers
 from mtl_jax.layers import transformer, transposed
 
-WIDTH = 256
-
 
 class SimplePyramid(nn.Module):
-    """[B, h, w, C] ─► four maps of 256 channels, at 4, 2, 1 and ½ times its resolution.
+    """[B, h, w, C] ─► four maps of `channels`, at 4, 2, 1 and ½ times its resolution.
 
     Parameters: 3,298,144, 5,560,000, 7,805,184 after ViT-S, B, L. LN is over channels, ε = 1e-6.
     """
 
+    channels: int = 256
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -56,6 +55,6 @@ class SimplePyramid(nn.Module):
 
     def _out(self, x: jax.Array, name: str) -> jax.Array:
         for index, size in ((0, 1), (1, 3)):
-            x = layers.Conv(WIDTH, size, dtype=self.dtype, name=f"{name}_conv{index}")(x)
+            x = layers.Conv(self.channels, size, dtype=self.dtype, name=f"{name}_conv{index}")(x)
             x = self._norm(f"{name}_norm{index}")(x)
         return x

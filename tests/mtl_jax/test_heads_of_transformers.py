@@ -1,6 +1,8 @@
 """Heads that read a vision transformer: published counts, and float64 by hand where it is short."""
 
 import functools
+import json
+import pathlib
 
 import golden_networks as golden
 import jax
@@ -175,7 +177,7 @@ def test_dpt_reads_four_layers():
 @pytest.mark.parametrize("train", [False, True])
 def test_depths_of_dpt_are_within_their_range_in_evaluation(train):
     """ReLU(z) + least; beyond `greatest` training keeps the value, and its gradient."""
-    branch = dpt.Branch("segmentation", {"depth": (0.5, 0.6)}, jnp.float32)
+    branch = dpt.Branch(8, "segmentation", {"depth": (0.5, 0.6)}, jnp.float32)
     raw = tuple(jnp.asarray(golden.uniform(str(i), (2, 1 + 4, 16)), jnp.float32) for i in range(4))
     pyramid = encoders.Pyramid({}, tokens=encoders.Tokens(raw, raw, (2, 2), 1))
 
@@ -191,3 +193,33 @@ def test_depths_of_dpt_are_within_their_range_in_evaluation(train):
     found = network.apply(variables, pyramid)
     assert found.min() == 0.5
     assert (found.max() > 0.6) == train
+
+
+GOLDEN = pathlib.Path(__file__).parent / "golden_heads"
+HEADS = {
+    "dpt_depth": dpt.DPT(3, "depth", channels=8),
+    "dpt_segmentation": dpt.DPT(3, "segmentation", channels=8),
+    "simple_pyramid": simple_pyramid.SimplePyramid(channels=8),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_outputs_are_those_of_a_float64_construction(name):
+    """Of PyTorch's functions, weights and inputs by rule: golden_encoders/README.md."""
+    head = HEADS[name]
+    for grid, expected in json.loads((GOLDEN / f"{name}.json").read_text()).items():
+        size = tuple(map(int, grid.split("x")))
+        maps = [jnp.asarray(golden.uniform(f"map{i}", (2, *size, 16))) for i in range(4)]
+        tokens = [jnp.asarray(golden.uniform(f"token{i}", (2, 16))) for i in range(4)]
+        given = (maps[0],) if name == "simple_pyramid" else (maps, tokens)
+        options = {} if name == "simple_pyramid" else {"train": False}
+        init = functools.partial(head.init, **options)
+        variables = golden.fill(jax.eval_shape(init, jax.random.key(0), *given))
+        found = jax.jit(functools.partial(head.apply, **options))(variables, *given)
+        found = found.features.values() if name == "simple_pyramid" else found[:1]
+        for actual, summary in zip(found, expected, strict=True):
+            flat = np.asarray(actual, np.float64).reshape(-1)
+            samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
+            atol = 1e-5 * summary["std"]
+            np.testing.assert_allclose(samples, summary["samples"], rtol=0, atol=atol)
+            assert flat.std() == pytest.approx(summary["std"], rel=1e-5)

@@ -16,6 +16,7 @@ from test_pretrained import load, save
 
 from mtl_jax import encoders, layers
 from mtl_jax.configs import common
+from mtl_jax.configs import vit as vit_configs
 from mtl_jax.encoders import _swin_files, _vit_files
 from mtl_jax.layers import positions
 from mtl_jax.weights import npz_files
@@ -257,3 +258,13 @@ def test_npz_files_that_are_none(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros(3))
     with pytest.raises(npz_files.NpzError, match="no zip"):
         npz_files.read(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("protocol", vit_configs.PROTOCOLS)
+def test_protocols_start_from_weights_of_their_own_encoder(protocol):
+    config = vit_configs.get_config(protocol).model
+    sources = encoders.published()["vit"].sources
+    assert not config.pretrained or config.pretrained in sources
+    assert config.pretrained.startswith("dinov2") == (
+        config.encoder.get("variant", "augreg") != "augreg"
+    )
