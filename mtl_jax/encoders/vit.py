@@ -152,10 +152,11 @@ def image_statistics(options: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
 
 
 def _adapt(name: str, array: np.ndarray, shape: tuple[int, ...], options) -> np.ndarray:
-    variant = VARIANTS[options["variant"]]
+    given = {key: options.get(key, option.default) for key, option in OPTIONS.items()}
+    variant = VARIANTS[given["variant"]]
     side = variant.trained_size // variant.patch
-    grid = tuple(options["table"]) or (side, side)
-    return _vit_files.resample(name, array, shape, grid, options["positions"] or variant.positions)
+    grid, rule = tuple(given["table"]) or (side, side), given["positions"] or variant.positions
+    return _vit_files.resample(name, array, shape, grid, rule)
 
 
 def _sources() -> dict[str, Source]:
