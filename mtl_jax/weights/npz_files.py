@@ -19,14 +19,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise NpzError(f"{path} cannot be read: it is no zip file of arrays, or cut off.")
+        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise NpzError(f"{path} cannot be read: it is no zip file of arrays.")
                 return {name: archive[name] for name in archive.files}
-        except (ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-            if isinstance(error, NpzError):
-                raise
+        except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise NpzError(
                 f"{path} cannot be read: it is damaged, or holds something besides arrays of "
                 f"numbers ({error})."
