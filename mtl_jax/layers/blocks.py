@@ -13,7 +13,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax.errors import UsageError
-from mtl_jax.layers import _convolution, _depthwise
+from mtl_jax.layers import _convolution, _depthwise, _normalisation
 from mtl_jax.layers.initializers import bias_initializer, initializer
 
 
@@ -132,10 +132,8 @@ class Dense(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
 
-    Statistics are float32, of the whole (global) batch. The variance is the mean squared distance
-    from the mean, in a pass of its own: E[x²] − E[x]² loses its digits where few values are
-    averaged or the mean is large. The running variance keeps the biased estimate, as Flax does and
-    PyTorch does not.
+    Statistics are float32, of the whole (global) batch: see `_normalisation`. The running variance
+    keeps the biased estimate, as Flax does and PyTorch does not.
 
     Attributes:
       momentum: of the running statistics, new = momentum·old + (1 − momentum)·batch.
@@ -155,18 +153,15 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
 
-        x = x.astype(jnp.float32)
         if train:
-            axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axes)
-            var = jnp.square(x - mean).mean(axes)
+            y, mean, var = _normalisation.normalise(x, scale, bias, self.epsilon)
             if not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
         else:
-            mean, var = running_mean.value, running_var.value
-        y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
+            centred = x.astype(jnp.float32) - running_mean.value
+            y = centred * (scale * lax.rsqrt(running_var.value + self.epsilon)) + bias
         return y.astype(self.dtype)
 
 
