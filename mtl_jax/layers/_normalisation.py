@@ -1,8 +1,8 @@
 """Normalisation by a batch's own statistics, with a gradient of its own.
 
 Differentiated step by step, mean and variance each send a gradient of their own back through all
-values, one after the other. In closed form (Ioffe & Szegedy 2015) all of it depends on two sums over
-the batch that are made side by side.
+values, one after the other. In closed form (Ioffe & Szegedy 2015) all of it depends on two sums
+over the batch that are made side by side.
 """
 
 import functools
