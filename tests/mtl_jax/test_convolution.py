@@ -118,3 +118,23 @@ def test_other_platforms_keep_the_plain_gradient(monkeypatch):
 )
 def test_rows_at_a_time(height, row_bytes, rows):
     assert _convolution._rows_at_a_time(height, row_bytes) == rows
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 8), (8, 3), (4, 4)])
+def test_gradients_of_a_1x1_kernel(inputs, outputs):
+    """Whichever side is narrower."""
+    rng = np.random.default_rng(0)
+    x, kernel, gradient = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((2, 5, 7, inputs), (1, 1, inputs, outputs), (2, 3, 4, outputs))
+    )
+    options = {"stride": 2, "padding": (0, 0), "dilation": 1}
+    convolve = functools.partial(_convolution.convolve, **options)
+    value, pullback = jax.vjp(convolve, x, kernel)
+    np.testing.assert_allclose(value, x[:, ::2, ::2] @ kernel[0, 0], rtol=1e-5, atol=1e-5)
+    of_x, of_kernel = pullback(gradient)
+    expected = np.zeros_like(x)
+    expected[:, ::2, ::2] = gradient @ kernel[0, 0].T
+    np.testing.assert_allclose(of_x, expected, rtol=1e-5, atol=1e-5)
+    expected = np.tensordot(np.float64(x[:, ::2, ::2]), np.float64(gradient), ([0, 1, 2],) * 2)
+    np.testing.assert_allclose(of_kernel[0, 0], expected, rtol=1e-5, atol=1e-5)

@@ -68,6 +68,7 @@ OPERATIONS = {
     "max_pool_ceil": lambda x: pooling.max_pool_ceil(x, 2, 2),
     "unpooled": unpooled,
     "convolution": lambda x: layers.Conv(24)(x),
+    "pointwise": lambda x: layers.Conv(8, 1)(layers.Conv(48, 1)(x)),
     "strided": lambda x: layers.Conv(24, stride=2)(x),
     "dilated": lambda x: layers.Conv(24, dilation=6)(x),
     # More kernel than image, whose gradient has a form of its own.
