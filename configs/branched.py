@@ -6,6 +6,12 @@
                                               an ASPP and a DeepLabV3+ decoder for each task
 --config=configs/branched.py:streets_camvid   the default's network on Streets and on photographs,
                                               which have classes alone
+--config=configs/branched.py:streets_six      the default's network for all that Streets has: six
+                                              tasks, of which edges are made while training
+--config=configs/branched.py:pascal_context   five tasks as InvPT and its like train on them
+--config=configs/branched.py:pascal_context_survey  the same, as Vandenhende et al.'s survey does
+--config=configs/branched.py:nyud             four tasks, likewise
+--config=configs/branched.py:nyud_survey      two tasks, likewise
 --config=configs/branched.py:miniscapes       the reports' protocol (B after tuning)
 --config=configs/branched.py:cityscapes       the same network on Cityscapes
 --config=configs/branched.py:kitti            the same network on KITTI 2015
@@ -14,12 +20,13 @@
                                               relative disparity; its YAML and data.manual_dir may
                                               be another's
 
-All but the default and `streets_camvid` have the reports' heads: an ASPP and a DeepLabV3+ decoder.
+All but the default, `streets_camvid` and `streets_six` have the reports' heads, an ASPP and a
+DeepLabV3+ decoder, or the survey's, a DeepLabV3.
 """
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import common
+from mtl_jax.configs import benchmarks, common
 
 
 def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip: int = 48) -> None:
@@ -30,6 +37,15 @@ def model(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256, skip:
     config.model.decoder = ConfigDict({"skip_channels": skip, "channels": channels})
     config.model.se = False
     config.model.pretrained = ""
+
+
+def deeplabv3(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256) -> None:
+    """A ResNet that dilates as the survey's does, and a DeepLabV3 decoder for each task."""
+    encoder.dilation_rule = "survey"
+    config.model.architecture = "branched"
+    config.model.encoder = encoder
+    config.model.aspp = ConfigDict({"rates": (12, 24, 36), "channels": channels})
+    config.model.decoder = ConfigDict({"name": "deeplabv3", "dropout": 0.5})
 
 
 def small(config: ConfigDict) -> None:
@@ -90,6 +106,19 @@ def streets_camvid(config: ConfigDict) -> None:
     config.eval.selection = "camvid/miou"
 
 
+def streets_six(config: ConfigDict) -> None:
+    """Semantics, depth, instances, parts, normals and edges, from one encoder."""
+    streets(config)
+    config.data.edges = ConfigDict({"edge": "semseg"})
+    config.tasks.instance = ConfigDict({"type": "instances", "semantics": "semseg"})
+    config.tasks.parts = ConfigDict({"type": "segmentation"})
+    config.tasks.normals = ConfigDict({"type": "normals"})
+    config.tasks.edge = ConfigDict({"type": "edges"})
+    # Offsets are in pixels, and most of the balanced loss of edges is multiplied by 0.05.
+    weights = {"semseg": 1.0, "depth": 1.0, "instance": 0.05, "parts": 1.0, "normals": 1.0}
+    config.weighting = ConfigDict({"name": "fixed", "weights": weights | {"edge": 10.0}})
+
+
 def streets_scratch(config: ConfigDict) -> None:
     """The same without weights to start from: the network of the studies on Streets."""
     _on_streets(config)
@@ -126,6 +155,34 @@ def kitti(config: ConfigDict) -> None:
     config.model.pretrained = "resnet34"
 
 
+def pascal_context(config: ConfigDict) -> None:
+    """ResNet-50 from ImageNet weights; `benchmarks.pascal_context` of the transformers."""
+    model(config, common.resnet(50, "FFT"))
+    benchmarks.pascal_context(config)
+    config.model.pretrained = "resnet50"
+
+
+def pascal_context_survey(config: ConfigDict) -> None:
+    """ResNet-18 at output stride 8, the survey's multi-task baseline."""
+    deeplabv3(config, common.resnet(18, "FTT"))
+    benchmarks.pascal_context(config, "survey")
+    config.model.pretrained = "resnet18"
+
+
+def nyud(config: ConfigDict) -> None:
+    """As `pascal_context`."""
+    model(config, common.resnet(50, "FFT"))
+    benchmarks.nyud(config)
+    config.model.pretrained = "resnet50"
+
+
+def nyud_survey(config: ConfigDict) -> None:
+    """ResNet-50 at output stride 8, the survey's multi-task baseline."""
+    deeplabv3(config, common.resnet(50, "FTT"))
+    benchmarks.nyud(config, "survey")
+    config.model.pretrained = "resnet50"
+
+
 def camvid(config: ConfigDict) -> None:
     """As `streets_scratch`, on photographs."""
     small(config)
@@ -148,11 +205,16 @@ PROTOCOLS = {
         streets_scratch,  # the first is what tests of every config compile; this is soonest done
         streets,
         streets_camvid,
+        streets_six,
         miniscapes,
         cityscapes,
         kitti,
         camvid,
         folder,
+        pascal_context,
+        pascal_context_survey,
+        nyud,
+        nyud_survey,
     )
 }
 

@@ -20,18 +20,9 @@ from mtl_jax.configs import branched, common
 def single(config: ConfigDict) -> None:
     """The network of one task; `configs/single_task.py` trains it alone."""
     branched.streets_scratch(config)
-    deeplabv3(config, common.resnet(18, "FTT", width=16), channels=32)
+    branched.deeplabv3(config, common.resnet(18, "FTT", width=16), channels=32)
     config.model.aspp.rates = (3, 6, 9)  # as far as features of 12×24 reach
     config.model.decoder.dropout = 0.0
-
-
-def deeplabv3(config: ConfigDict, encoder: ConfigDict, *, channels: int = 256) -> None:
-    """A ResNet that dilates as the survey's does, and a DeepLabV3 decoder for each task."""
-    encoder.dilation_rule = "survey"
-    config.model.architecture = "branched"
-    config.model.encoder = encoder
-    config.model.aspp = ConfigDict({"rates": (12, 24, 36), "channels": channels})
-    config.model.decoder = ConfigDict({"name": "deeplabv3", "dropout": 0.5})
 
 
 def streets(config: ConfigDict) -> None:

@@ -1,7 +1,7 @@
 """Batches of records by tf.data: read, decode and change in parallel, in order."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from input_pipeline import _cores
 from input_pipeline._tensorflow import tf
 from input_pipeline.errors import DatasetError
+from input_pipeline.labels import LabelSpec
 
 Batch = dict[str, np.ndarray]
 
@@ -23,17 +24,19 @@ def batches(
     batch_size: int,
     size: tuple[int, int] | None,
     describe: Callable[[int], str],
+    specs: Mapping[str, LabelSpec] | None = None,
 ) -> Iterator[Batch]:
     """Yields NumPy batches, in order: steps ─► records ─► examples ─► batches.
 
     Args:
       records: `Records` or `MixedRecords`.
       steps: which batches.
-      choose: step ─► `batch_size` indices and int64 [batch_size, 2], two numbers for each.
-      change: the arrays of an example and its two numbers ─► those in a batch, and `valid`.
+      choose: step ─► `batch_size` indices and int64 [batch_size, n], n numbers for each.
+      change: the arrays of an example and its numbers ─► those in a batch, and `valid`.
       batch_size: of this process.
       size: height and width of the result, if they are known beforehand.
       describe: step ─► which batch that is, for errors.
+      specs: of the arrays in a batch, where they are others than those of the records.
 
     Raises:
       DatasetError: a record does not decode, or the arrays of a batch differ in size.
@@ -45,10 +48,10 @@ def batches(
 
     def read_tensors(step):
         found, numbers = tf.numpy_function(read_arrays, [step], (tf.string, tf.int64))
-        return tf.ensure_shape(found, [batch_size]), tf.ensure_shape(numbers, [batch_size, 2])
+        return tf.ensure_shape(found, [batch_size]), tf.ensure_shape(numbers, [batch_size, None])
 
     def make(record, numbers):
-        return _in_numpy(change, records.decode(record), numbers, size)
+        return _in_numpy(change, records.decode(record), numbers, size, specs or records.specs)
 
     dataset = tf.data.Dataset.range(steps.start, steps.stop)
     cores = _cores.available()
@@ -80,16 +83,18 @@ def _in_numpy(
     example: dict[str, tf.Tensor],
     numbers: tf.Tensor,
     size: tuple[int, int] | None,
+    specs: Mapping[str, LabelSpec],
 ) -> dict[str, tf.Tensor]:
     """Calls `change` on the arrays of an example and the numbers beside its record."""
 
     def call(numbers, *values):
         changed = change(dict(zip(example, values)), numbers)
-        return [np.ascontiguousarray(changed[key]) for key in example] + [changed["valid"]]
+        return [np.ascontiguousarray(changed[key]) for key in specs] + [changed["valid"]]
 
-    dtypes = [*(value.dtype for value in example.values()), tf.bool]
+    dtypes = [*(tf.as_dtype(spec.dtype) for spec in specs.values()), tf.bool]
     *values, valid = tf.numpy_function(call, [numbers, *example.values()], dtypes, stateful=False)
-    return {
-        key: tf.ensure_shape(value, [*(size or (None, None)), *old.shape[2:]])
-        for (key, old), value in zip(example.items(), values)
-    } | {"valid": tf.ensure_shape(valid, [])}
+    found = {"valid": tf.ensure_shape(valid, [])}
+    for (key, spec), value in zip(specs.items(), values):
+        channels = [spec.channels] * (spec.channels > 0)
+        found[key] = tf.ensure_shape(value, [*(size or (None, None)), *channels])
+    return found

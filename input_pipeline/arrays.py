@@ -158,12 +158,13 @@ class ArrayRecords:
         batch_size: int,
         size: tuple[int, int] | None,
         describe: Callable[[int], str],
+        specs: Mapping[str, LabelSpec] | None = None,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yields batches in order, made by as many threads as there are cores.
 
         Arguments and errors are those of `_tf_batches.batches`.
         """
-        del batch_size, size
+        del batch_size, size, specs
         waiting: deque[tuple[int, list[concurrent.futures.Future]]] = deque()
         pool = concurrent.futures.ThreadPoolExecutor(_cores.available())
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from input_pipeline import colours, transforms
+from input_pipeline import colours, recipes, transforms
 from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
 
@@ -41,7 +41,8 @@ def of_batch(
       OptionError: the mode is another; or images are shrunk so much that a window is wider than
         32,767 of their pixels.
     """
-    if augmentation.warps and augmentation.mode != "composed":
+    recipe = augmentation.mode in recipes.RECIPES
+    if recipe or (augmentation.warps and augmentation.mode != "composed"):
         raise OptionError(
             f"config.data.augment.mode={augmentation.mode!r} is made by the host only; resident "
             "data need 'composed'."

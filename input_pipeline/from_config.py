@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import arrays, held_out, pipeline, transforms
+from input_pipeline import arrays, held_out, labelling, pipeline, transforms
 from input_pipeline.errors import OptionError
 from input_pipeline.held_out import Part
 
@@ -13,12 +13,19 @@ _OTHER_SEED = 2**32  # held-out examples are augmented by other numbers than tho
 
 
 def load(data: Any):
-    """The prepared builder, mixture, or arrays, of `config.data`.
+    """The prepared builder, mixture, or arrays, of `config.data`, relabelled if it says so.
 
     Raises:
       DatasetError: it is not prepared, or there is no such data set.
       OptionError: both `dataset` and `mixture` are set.
     """
+    found = _load(data)
+    if not data.edges and data.labels.kind == "all":
+        return found
+    return labelling.Relabelled(found, edges=data.edges, partial=data.labels)
+
+
+def _load(data: Any):
     if data.dataset.startswith(arrays.PREFIX) and not data.mixture:
         return arrays.Arrays(data.dataset.removeprefix(arrays.PREFIX))
     from input_pipeline import datasets, mixture  # which import TensorFlow
@@ -95,6 +102,7 @@ def eval_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pi
     The split 'held_out' is what is held out of `config.data.train_split`.
     """
     size, split, part = tuple(config.eval.image_size), config.eval.split, None
+    resize = tuple(config.eval.resize)
     if split == held_out.SPLIT:
         split, part = config.data.train_split, _part(config, held=True)
     return pipeline.EvalStream(
@@ -104,6 +112,8 @@ def eval_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pi
         keys=keys,
         batch_size=config.eval.batch_size,
         image_size=size if any(size) else None,
+        resize=resize if any(resize) else None,
+        padding=config.eval.padding,
         crop_multiple=config.eval.crop_multiple,
         **process,
     )

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from input_pipeline import _cores, arrays, draws, transforms
+from input_pipeline import _cores, arrays, draws, recipes, transforms
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
+from input_pipeline.labelling import Relabelled, RelabelledRecords
 from input_pipeline.labels import LabelSpec
 
 if TYPE_CHECKING:
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
 Batch = dict[str, np.ndarray]
 
 
-def _open(builder: Any, split: str, keys: Sequence[str], part: Part | None) -> Any:
+def _open(
+    builder: Any, split: str, keys: Sequence[str], part: Part | None, *, training: bool
+) -> Any:
     """The records of a split, as `records.Records` has them."""
+    if isinstance(builder, Relabelled):
+
+        def open_records(own_keys):
+            return _open(builder.builder, split, own_keys, part, training=training)
+
+        return RelabelledRecords(builder, split, keys, open_records, training=training)
     if isinstance(builder, arrays.Arrays):
         return arrays.ArrayRecords(builder, split, keys, part)
     from input_pipeline import mixture, records  # which import TensorFlow
@@ -92,7 +101,7 @@ class TrainStream:
         if seed < 0:
             raise OptionError(f"seed={seed}; expected a number that is not negative.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = _open(builder, split, keys, part)
+        self._records = _open(builder, split, keys, part, training=True)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.labelled_per_epoch = self._records.labelled
@@ -120,7 +129,15 @@ class TrainStream:
         """{key: ([H, W] or [H, W, C], type)} of one example before anything is drawn.
 
         The type is a small one that holds every value. Reads the first record.
+
+        Raises:
+          OptionError: the labels are made, or left out, batch by batch.
         """
+        if isinstance(self._records, RelabelledRecords):
+            raise OptionError(
+                "config.data.edges and config.data.labels are what the host does to each batch; "
+                "leave config.data.resident False with them."
+            )
         example, dtypes = self._records.example(0), self._records.stored_dtypes
         return {key: (example[key].shape, np.dtype(dtypes[key])) for key in self.specs}
 
@@ -223,6 +240,8 @@ class EvalStream:
         keys: Sequence[str],
         batch_size: int,
         image_size: tuple[int, int] | None = None,
+        resize: tuple[int, int] | None = None,
+        padding: str = "black",
         crop_multiple: int = 1,
         process_index: int = 0,
         process_count: int = 1,
@@ -237,6 +256,9 @@ class EvalStream:
           image_size: (height, width) to which everything is padded or cropped, centred, e.g.
             (512, 512) for VOC (report D). None keeps the size, which then has to be the same within
             a batch.
+          resize: (height, width) that everything is stretched to before, images and normals
+            bicubically, other labels to the nearest pixel.
+          padding: what images are padded with: 'black', or 'mean', which is 0 when normalised.
           crop_multiple: cut right and bottom so that height and width are multiples of this, e.g.
             32 for Miniscapes (reports A and B).
           process_index: of this process.
@@ -256,13 +278,15 @@ class EvalStream:
         if crop_multiple < 1:
             raise OptionError(f"crop_multiple={crop_multiple}; expected a positive number.")
         self.local_slice = _local_slice(batch_size, process_index, process_count)
-        self._records = _open(builder, split, keys, part)
+        self._records = _open(builder, split, keys, part, training=False)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.num_batches = -(-self.num_examples // batch_size)
         self._batch_size = batch_size
         self._image_size = image_size
         self._crop_multiple = crop_multiple
+        self._resize = resize
+        self._padding = {"black": 0, "mean": recipes.MEAN}[padding]
 
     def example_ids(self, step: int) -> list[str]:
         """The ids of the examples in the global batch `step`; '' for padding."""
@@ -281,7 +305,7 @@ class EvalStream:
           DatasetError: a record does not decode, or the arrays of a batch differ in size.
         """
         local = self.local_slice.stop - self.local_slice.start
-        steps, size = range(self.num_batches), self._image_size
+        steps, size = range(self.num_batches), self._image_size or self._resize
         return self._records.batches(steps, self._read, self._change, local, size, self._describe)
 
     def check_sizes(self) -> None:
@@ -290,7 +314,7 @@ class EvalStream:
         Raises:
           DatasetError: the images of a batch will differ in size.
         """
-        if self._image_size is not None or self._batch_size == 1:
+        if self._image_size or self._resize or self._batch_size == 1:
             return
         multiple = self._crop_multiple
         for step in range(self.num_batches):
@@ -319,15 +343,18 @@ class EvalStream:
         return np.minimum(indices, self.num_examples - 1), numbers
 
     def _change(self, example: Batch, valid: np.ndarray) -> Batch:
-        if self._image_size is not None or self._crop_multiple > 1:
+        if self._image_size or self._resize or self._crop_multiple > 1:
             example = {key: self._fit(value, self.specs[key]) for key, value in example.items()}
         return {**example, "valid": np.bool_(valid[0])}
 
     def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
+        if self._resize is not None:
+            value = recipes.stretched(value, spec, self._resize)
         if self._image_size is not None:
             room = np.subtract(value.shape[:2], self._image_size)
             offset = np.where(room >= 0, room // 2, -(-room // 2))
-            return transforms.window(value, offset.tolist(), self._image_size, spec.fill)
+            fill = self._padding if spec.kind == "image" else spec.fill
+            return transforms.window(value, offset.tolist(), self._image_size, fill)
         height, width = (n // self._crop_multiple * self._crop_multiple for n in value.shape[:2])
         if not height * width:
             raise OptionError(

@@ -9,6 +9,7 @@ same draws:
 They agree up to interpolation (Pillow averages where it shrinks, and turns images bicubically) and
 up to the corners that a rotation uncovers: stepwise leaves them to the fill, composed shows the
 photograph there as far as it reaches. Without scale and rotation both copy pixels, unchanged.
+The further modes are `recipes.py`'s, whose order is part of a published protocol.
 
 The one map is applied by OpenCV (`_warp.py`), the steps by Pillow, as report D did; both let other
 threads run meanwhile.
@@ -22,16 +23,25 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from input_pipeline import recipes
 from input_pipeline.colours import recolour
 from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
 
-MODES = ("composed", "stepwise")
+MODES = ("composed", "stepwise", *recipes.RECIPES)
 FRACTION_BITS = 16  # of coordinates in fixed point
 
 _NEAREST = Image.Resampling.NEAREST
 _BILINEAR = Image.Resampling.BILINEAR
 _BICUBIC = Image.Resampling.BICUBIC
+
+
+# Fields that only some modes look at.
+_OF_RECIPES = {
+    "scales": ("survey",),
+    "balanced_by": ("transformer",),
+    "empty_is_unlabelled": ("transformer", "survey"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +58,9 @@ class Augmentation:
       contrast: so are differences from the mean grey.
       saturation: so are differences from each pixel's grey.
       hue: largest turn of the chroma, in turns of the colour circle.
+      scales: zooms to choose from, in place of the range; 'survey' alone.
+      balanced_by: a class map of which no class may fill most of a crop; 'transformer' alone.
+      empty_is_unlabelled: class maps that are unlabelled where only class 0 is left; both of them.
       mode: one of `MODES`.
     """
 
@@ -59,6 +72,9 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    scales: tuple[float, ...] = ()
+    balanced_by: str = ""
+    empty_is_unlabelled: tuple[str, ...] = ()
     mode: str = "composed"
 
     def __post_init__(self):
@@ -84,6 +100,13 @@ class Augmentation:
         for field in ("brightness", "contrast", "saturation"):
             require(0 <= getattr(self, field) <= 1, field, "a number in [0, 1]")
         require(0 <= self.hue <= 0.5, "hue", "turns in [0, 0.5]")
+        require(all(s > 0 for s in self.scales), "scales", "positive zooms")
+        for field, modes in _OF_RECIPES.items():
+            require(
+                not getattr(self, field) or self.mode in modes,
+                field,
+                f"nothing unless mode is {' or '.join(modes)}",
+            )
 
     @property
     def warps(self) -> bool:
@@ -140,6 +163,9 @@ def augment(
     Returns:
       Arrays by key, of size `augmentation.crop`, or of the input's size where that is None.
     """
+    if augmentation.mode in recipes.RECIPES:
+        uniform = _uniform(seed, recipes.NUMBERS)
+        return recipes.RECIPES[augmentation.mode](example, specs, augmentation, uniform)
     height_width = next(iter(example.values())).shape[:2]
     geometry, colours = draw(augmentation, seed, height_width)
     move = _mover(augmentation, geometry)
@@ -158,10 +184,15 @@ def draw(
     augmentation: Augmentation, seed: tuple[int, int], height_width: tuple[int, int]
 ) -> tuple[Geometry, np.ndarray]:
     """What is drawn for one example: its geometry, and four numbers from [0, 1) for its colours."""
+    uniform = _uniform(seed, 9)
+    return draw_geometry(augmentation, uniform[:5], height_width), uniform[5:]
+
+
+def _uniform(seed: tuple[int, int], count: int) -> np.ndarray:
+    """Numbers from [0, 1), float64 [count]."""
     # A counter of its own, because the order of examples comes from keys of the same form.
     philox = np.random.Philox(key=np.array(seed, np.uint64), counter=1 << 192)
-    uniform = (philox.random_raw(9) >> np.uint64(11)) * 2.0**-53
-    return draw_geometry(augmentation, uniform[:5], height_width), uniform[5:]
+    return (philox.random_raw(count) >> np.uint64(11)) * 2.0**-53
 
 
 def draw_geometry(

@@ -8,8 +8,9 @@ _SHARE, _WEIGHT = number(least=0, most=1), number(least=0)
 AUGMENT = {
     "mode": Option(
         "composed",
-        "'composed', one geometric operation, or 'stepwise', the reports' one after another",
-        one_of("composed", "stepwise"),
+        "'composed', one geometric operation; 'stepwise', the reports' one after another; "
+        "'transformer' (InvPT and others) or 'survey', whole recipes: input_pipeline/recipes.py",
+        one_of("composed", "stepwise", "transformer", "survey"),
     ),
     "crop": Option((0, 0), "(height, width); (0, 0) = whole images", each(_FROM_0, length=2)),
     "scale": Option((1.0, 1.0), "range of zooms", each(number(above=0, most=1e6), length=2)),
@@ -19,6 +20,21 @@ AUGMENT = {
     "contrast": Option(0.0, "how far the factor may be from 1", number(least=0)),
     "saturation": Option(0.0, "how far the factor may be from 1", number(least=0)),
     "hue": Option(0.0, "turns of the colour circle, either way", number(least=0)),
+    "scales": Option((), "zooms to choose from, not a range ('survey')", each(number(above=0))),
+    "balanced_by": Option("", "class map: none may fill 3/4 of a crop ('transformer')", text),
+    "empty_is_unlabelled": Option((), "class maps of which 0 alone is unlabelled", each(text)),
+}
+
+LABELS = {
+    "kind": Option(
+        "all",
+        "of the training labels: 'all'; 'one' for each image, in equal parts; 'random', from 1 to "
+        "all but one for each image; or those of a 'file'",
+        one_of("all", "one", "random", "file"),
+    ),
+    "keys": Option((), "the labels that share the images; () = those of the run", each(text)),
+    "seed": Option(0, "of that draw", _FROM_0),
+    "file": Option("", ".json, {id: [keys]}, or .npy of 0 and 1, [examples, keys]", text),
 }
 
 DATA = {
@@ -34,6 +50,8 @@ DATA = {
     ),
     "resident": Option(False, "the split lies decoded on the devices: docs/speed.md", truth),
     "augment": AUGMENT,
+    "edges": Option({}, "{key: class map or instances that edges are made of, after augmentation}"),
+    "labels": LABELS,
 }
 
 TRAIN = {
@@ -82,6 +100,12 @@ EVAL = {
     "batch_size": Option(8, "images at once, over all devices", _FROM_1),
     "crop_multiple": Option(1, "sides are cut to a multiple of it", _FROM_1),
     "image_size": Option((0, 0), "(height, width); (0, 0) = as stored", each(_FROM_0, length=2)),
+    "resize": Option(
+        (0, 0), "(height, width) all is stretched to first; (0, 0) = not", each(_FROM_0, length=2)
+    ),
+    "padding": Option(
+        "black", "of images: 'black', or 'mean', 0 when normalised", one_of("black", "mean")
+    ),
     "selection": Option("headline_mean", "the metric that decides which checkpoint is best", text),
     "selection_mode": Option("max", "whether more of it is better: 'max' or 'min'"),
     "checkpoint": Option("best", "what evaluate and predict load: 'best' or 'latest'", text),

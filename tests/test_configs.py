@@ -14,7 +14,7 @@ from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NOT_RUNS = ("command_line", "common", "from_sweep", "from_workdir", "__init__")
+NOT_RUNS = ("benchmarks", "command_line", "common", "from_sweep", "from_workdir", "__init__")
 NAMES = [
     (path.stem, protocol)
     for path in sorted(CONFIGS.glob("*.py"))

@@ -1,6 +1,6 @@
 """What several sweeps share: changes to a config, and the small budget of the Streets protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -97,6 +97,9 @@ def report_a(config: ConfigDict, *, semseg: float = 0.7, depth: float = 0.3) -> 
 def only(config: ConfigDict, chosen: Sequence[str]) -> ConfigDict:
     """Some of a config's tasks; the best checkpoint is chosen by the first one's headline."""
     config = variant(config, {"tasks": {task: config.tasks[task].to_dict() for task in chosen}})
+    for task in config.tasks.values():
+        if task.get("semantics") not in (None, *chosen):  # alone, instances stay offsets
+            del task["semantics"]
     first = config.tasks[chosen[0]].type
     metric, config.eval.selection_mode = tasks.headline(first)
     config.eval.selection = f"{chosen[0]}/{metric}"
@@ -108,3 +111,50 @@ def pretext(name: str, base: ConfigDict) -> Row:
     both = {"normals": {"type": "normals"}, "instance": {"type": "instances"}}
     config = only(variant(base, {"tasks": both}), list(both))
     return Row(name, equally_weighted(config))
+
+
+def against_single_tasks(
+    base: ConfigDict,
+    name: str,
+    *,
+    ending: str = "",
+    published: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+) -> list[Row]:
+    """A multi-task row and a row 'only_<task><ending>' for each of its tasks, its baselines of Δm.
+
+    Args:
+      base: the multi-task config.
+      name: of its row.
+      ending: of the names of the others.
+      published: ids of what is published for the one, and for the others.
+    """
+    rows = [Row(name, base, published=published[0])]
+    for task in base.tasks:
+        config = equally_weighted(only(base, [task]))
+        config.eval.delta_metrics = tuple(
+            chosen for chosen in base.eval.delta_metrics if chosen.startswith(f"{task}/")
+        )
+        rows.append(Row(f"only_{task}{ending}", config, published=published[1]))
+    return rows
+
+
+def on_hrnet18(recipe: Callable[..., None], *family: str) -> ConfigDict:
+    """A benchmark's recipe with HRNet-18 and a top-down decoder for each task."""
+    config = common.base()
+    config.model.architecture = "branched"
+    config.model.encoder = ConfigDict({"name": "hrnet"})
+    config.model.decoder = ConfigDict(
+        {"name": "top_down", "channels": 128, "strides": (4, 8, 16, 32)}
+    )
+    config.model.pretrained = ""
+    recipe(config, *family)
+    return config
+
+
+def refined(base: ConfigDict, architecture: str, predictions: int) -> ConfigDict:
+    """PAD-Net or MTI-Net on the base's encoder, with the losses of all its predictions summed."""
+    config = variant(base, {"train.deep_supervision_weights": (1.0,) * predictions})
+    config.model = common.base().model
+    config.model.update({"architecture": architecture, "encoder": base.model.encoder})
+    config.model.pretrained = base.model.pretrained
+    return config

@@ -37,10 +37,13 @@ USE = (*RESUME, "optimizer.", "schedule.", "train.")
 _EVALUATED_WITH = (
     "data.dataset",
     "data.mixture",
+    "data.edges.",
     "eval.image_size",
     "eval.crop_multiple",
     "eval.tta",
 )
+# These too, but where they are as in versions that had no such key nothing is said of them.
+_EVALUATED_WITH_SINCE = {"eval.resize": [0, 0], "eval.padding": "black"}
 
 
 def differences(
@@ -95,7 +98,11 @@ def evaluated_with(config: Mapping[str, Any]) -> dict[str, Any]:
       config: the run's config as plain JSON values.
     """
     flat = flatten(config)
-    return {key: value for key, value in flat.items() if key.startswith(_EVALUATED_WITH)}
+    found = {key: value for key, value in flat.items() if key.startswith(_EVALUATED_WITH)}
+    for key, usual in _EVALUATED_WITH_SINCE.items():
+        if flat.get(key, usual) != usual:
+            found[key] = flat[key]
+    return found
 
 
 def is_key(line: str, keys: Iterable[str]) -> bool:

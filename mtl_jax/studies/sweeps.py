@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from mtl_jax import options
 from mtl_jax.errors import UsageError, did_you_mean
 from mtl_jax.runs import rules, workdir
+from mtl_jax.studies import published
 
 PUBLISHED = Path(__file__).resolve().parent / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -57,6 +58,10 @@ TRAIN_EXAMPLES = {
     "cityscapes_mtan/128x256": 2975,
     "cityscapes/ids_256x512": 2975,
     "nyuv2/mtan_288x384": 795,
+    "nyuv2/hub_288x384": 795,
+    "nyud/atrc": 795,
+    "nyud/survey": 795,
+    "pascal_context": 4998,
     "pascal/d1": 11716,
     "lip/d2": 11716,
 }
@@ -73,7 +78,8 @@ class Row:
     Attributes:
       name: also of its directory.
       config: the whole config.
-      published: ids in `mtl_jax/studies/published_results.csv` that this row stands for.
+      published: ids in published_results.csv or published_benchmarks.csv of `mtl_jax/studies` that
+        this row stands for.
       starts_from: an earlier row; its encoder is where this one starts.
       evaluates: an earlier row; its checkpoint is evaluated, and nothing is trained.
       compares: earlier rows that only evaluate; the weighting gets them as its `baselines`.
@@ -224,6 +230,8 @@ def read_published(path: Path = PUBLISHED) -> dict[str, list[dict[str, str]]]:
 def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
     """What was published for a row, and which of our metrics it is.
 
+    Of the benchmarks' table the source says which numbers were not read where they were printed.
+
     Returns:
       [{id, source, label, metric, value, our_metric, factor}, ...] of all results with these ids.
       `value` is `factor` times our metric, or in an unknown unit where only `factor` is None; both
@@ -234,6 +242,9 @@ def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
         ours, factor = METRICS.get(line["metric"], (None, None))
         value = {"value": float(line["value"]), "our_metric": ours, "factor": factor}
         found.append(_described(published_id, line) | value)
+    for published_id, line in _of_benchmarks(ids):
+        if line["metric"] not in published.COSTS:
+            found.append(published.described(published_id, line))
     return found
 
 
@@ -243,19 +254,34 @@ def published_costs(ids: Sequence[str]) -> list[dict[str, Any]]:
     Returns:
       [{id, source, label, metric, value}, ...] of all costs with these ids; `value` is as printed.
     """
-    return [
+    found = [
         _described(published_id, line) | {"value": line["value"]}
         for published_id, line in _published(ids, "cost")
     ]
+    for published_id, line in _of_benchmarks(ids):
+        if line["metric"] in published.COSTS:
+            told = published.described(published_id, line)
+            kept = {key: told[key] for key in ("id", "source", "label", "metric")}
+            found.append(kept | {"value": line["value"]})
+    return found
 
 
 def _published(ids: Sequence[str], kind: str) -> Iterator[tuple[str, dict[str, str]]]:
     """(id, line of the published table) of all lines of a kind with these ids."""
     table = read_published() if ids else {}
+    others = published.read() if ids else {}
     for published_id in ids:
-        for line in table[published_id]:
+        for line in () if published_id in others else table[published_id]:
             if line["kind"] == kind:
                 yield published_id, line
+
+
+def _of_benchmarks(ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The same of the benchmarks' table."""
+    table = published.read() if ids else {}
+    for published_id in ids:
+        for line in table.get(published_id, ()):
+            yield published_id, line
 
 
 def _described(published_id: str, line: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,307 @@
+"""Labels that a run makes of others, or does without: edges on the fly, and partial labels.
+
+A `Relabelled` stands in for a builder, and its records for those of the builder. Both changes come
+after the random geometry: edges are made of the map that the network is shown, so that they are one
+pixel wide whatever the zoom, and no interpolation softens them.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import class_edges, labels, summary
+from input_pipeline._order import permutation
+from input_pipeline.errors import DatasetError, OptionError
+from input_pipeline.labels import LabelSpec
+
+Example = dict[str, np.ndarray]
+
+KINDS = ("all", "one", "random", "file")
+_SERIES = 1 << 20  # of random orders, beyond those of the sources of a mixture
+
+
+class Relabelled:
+    """A data set with edges of its other labels, of which training sees a part.
+
+    Attributes:
+      builder: the data set itself.
+      edges: {key: the key of the class map or instances that these edges are made of}.
+      partial: `config.data.labels`, what of the training labels is used.
+      label_specs: {key: LabelSpec}, edges included.
+    """
+
+    def __init__(self, builder: Any, *, edges: Mapping[str, str], partial: Any):
+        """Checks that edges can be made so.
+
+        Raises:
+          OptionError: they are to be made of something that is no map of ids, or would replace
+            labels that the data set has.
+        """
+        self.builder, self.edges, self.partial = builder, dict(edges), partial
+        known = builder.label_specs
+        for key, source in edges.items():
+            if source not in known or known[source].kind not in ("classes", "instances"):
+                maps = [k for k, spec in known.items() if spec.kind in ("classes", "instances")]
+                raise OptionError(
+                    f"config.data.edges.{key}={source!r}: edges are made of a class map or of "
+                    f"instances; the data set has {', '.join(maps) or 'none'}."
+                )
+            if key in known:
+                raise OptionError(
+                    f"config.data.edges.{key}: the data set has labels {key!r} of its own. Choose "
+                    "another name, and give it to the task as its key."
+                )
+        self.label_specs = {**known, **dict.fromkeys(edges, labels.edges())}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.builder, name)
+
+
+class RelabelledRecords:
+    """The records of a split of a `Relabelled`; attributes and methods are those of `Records`."""
+
+    def __init__(
+        self,
+        data: Relabelled,
+        split: str,
+        keys: Sequence[str],
+        open_records: Callable[[Sequence[str]], Any],
+        *,
+        training: bool,
+    ):
+        """Opens a split.
+
+        Args:
+          data: the data set.
+          split, keys: as of `Records`.
+          open_records: opens that split of `data.builder` for the keys that it is given.
+          training: whether this is what is trained on, of which labels may be left out.
+
+        Raises:
+          DatasetError: see `Records`; or the file of partial labels is wrong.
+        """
+        edges = {key: data.edges[key] for key in keys if key in data.edges}
+        own = [key for key in keys if key not in edges]
+        sources = [source for source in edges.values() if source not in own]
+        self._base = open_records([*own, *dict.fromkeys(sources)])
+        self._edges = edges
+        self.name, self.num_examples = self._base.name, self._base.num_examples
+        self.missing = self._base.missing
+        self.specs = {**self._base.specs, **dict.fromkeys(edges, labels.edges())}
+        self.labelled = {**self._base.labelled}
+        for key, source in edges.items():
+            self.labelled[key] = self._base.labelled[source]
+        self._used: dict[str, np.ndarray] = {}
+        if training and data.partial.kind != "all":
+            used = partial_labels(data, self, split, [key for key in keys if key != "image"])
+            self._used = {key: column for key, column in used.items() if key in self.specs}
+            self.labelled |= {key: int(column.sum()) for key, column in self._used.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def example(self, index: int) -> Example:
+        """The arrays of one example, edges included, as they are stored."""
+        return self._with_edges(self._base.example(index))
+
+    def batches(
+        self,
+        steps: range,
+        choose: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        change: Callable[[Example, np.ndarray], Example],
+        *rest: Any,
+    ) -> Iterator[Example]:
+        """As of `Records`. What `change` has moved gets its edges, and loses what is not used."""
+
+        def choose_too(step):
+            indices, numbers = choose(step)
+            return indices, np.column_stack([numbers, indices.astype(np.int64)])
+
+        def relabel(example, numbers):
+            changed = self._with_edges(change(example, numbers[:-1]))
+            for key, used in self._used.items():
+                if not used[numbers[-1]]:
+                    changed[key] = np.full_like(changed[key], unknown(self.specs[key]))
+            return changed
+
+        return self._base.batches(steps, choose_too, relabel, *rest, self.specs)
+
+    def _with_edges(self, example: Example) -> Example:
+        found = dict(example)
+        for key, source in self._edges.items():
+            found[key] = edges_of(example[source], self.specs[source])
+        return found
+
+
+def unknown(spec: LabelSpec) -> float:
+    """The value of an array that says nothing about a pixel."""
+    return next(v for v in (spec.ignore, spec.invalid, spec.fill) if v is not None)
+
+
+def edges_of(ids: np.ndarray, spec: LabelSpec) -> np.ndarray:
+    """Edges of a map of ids: float32 [H, W], 1 on a thin line where ids differ, −1 unknown.
+
+    Pixels without a class take that of the nearest one with a class if it is at most two pixels
+    away, as borders are often not labelled; farther in, edges are unknown. Of instances, whose 0 is
+    a background, an image without any is unlabelled.
+    """
+    if spec.kind == "instances":
+        if not ids.any():
+            return np.full(ids.shape, -1.0, np.float32)
+        return class_edges.of_classes(ids).astype(np.float32)
+    void = ids == spec.ignore
+    if void.all():
+        return np.full(ids.shape, -1.0, np.float32)
+    far = False
+    if void.any():
+        ids, far = class_edges.fill(ids, void)
+    return np.where(far, np.float32(-1), class_edges.of_classes(ids)).astype(np.float32)
+
+
+def partial_labels(
+    data: Relabelled, records: RelabelledRecords, split: str, keys: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Which examples a label is used of: {key: bool [N]}.
+
+    Args:
+      data: the data set.
+      records: of the split.
+      split: its name.
+      keys: of the run's labels, which share the images if `data.partial.keys` names none.
+
+    Raises:
+      DatasetError: the file of them cannot be read, or says something about nothing.
+      OptionError: the data set lacks one of `data.partial.keys`.
+    """
+    options = data.partial
+    shared = list(options.keys or (key for key in keys if key in data.label_specs))
+    if lacking := [key for key in shared if key not in data.label_specs]:
+        raise OptionError(
+            f"config.data.labels.keys: the data set has no {', '.join(lacking)}; it has "
+            f"{', '.join(data.label_specs)}."
+        )
+    if options.kind == "file":
+        used = read_file(options.file, shared, records)
+    else:
+        draw = {"one": one_label, "random": random_labels}[options.kind]
+        used = draw(available(data, records, split, shared), options.seed)
+    return dict(zip(shared, used.T))
+
+
+def one_label(has: np.ndarray, seed: int) -> np.ndarray:
+    """One label for each image, in equal parts: bool [N, K].
+
+    Labels that few images have are given out first. Where there are too few images with a label,
+    the others share what is left; images without any label get none.
+
+    Args:
+      has: [N, K] bool, which labels an image has.
+      seed: not negative.
+    """
+    used = np.zeros_like(has)
+    free = has.any(axis=1)
+    order = permutation(len(has), seed, 0, series=_SERIES)
+    rarest = np.argsort(has.sum(axis=0), kind="stable")
+    for place, key in enumerate(rarest):
+        quota = -(-int(free.sum()) // (has.shape[1] - place))
+        mine = [i for i in order if free[i] and has[i, key]][:quota]
+        used[mine, key] = True
+        free[mine] = False
+    for i in np.flatnonzero(free):  # of labels that ran out of images, whatever they have
+        used[i, np.flatnonzero(has[i])[0]] = True
+    return used
+
+
+def random_labels(has: np.ndarray, seed: int) -> np.ndarray:
+    """For each image a number, uniform from 1 to one less than it has, and so many labels.
+
+    Arguments and result as of `one_label`; an image that has one label keeps it.
+    """
+    used = np.zeros_like(has)
+    for i, row in enumerate(has):
+        own = np.flatnonzero(row)
+        if not len(own):
+            continue
+        philox = np.random.Philox(
+            key=np.array([seed, i], np.uint64), counter=np.array([0, 0, 0, _SERIES + 1], np.uint64)
+        )
+        raw = philox.random_raw(1 + len(own))
+        number = 1 + int(raw[0] % np.uint64(max(len(own) - 1, 1)))
+        used[i, own[np.argsort(raw[1:], kind="stable")[:number]]] = True
+    return used
+
+
+def available(
+    data: Relabelled, records: RelabelledRecords, split: str, keys: Sequence[str]
+) -> np.ndarray:
+    """Which labels of `keys` an example has: bool [N, K].
+
+    The summary beside the records says whether all have a label; otherwise that array of every
+    record is read once.
+    """
+    from input_pipeline._tensorflow import tfds
+
+    has = np.ones((records.num_examples, len(keys)), bool)
+    directory = getattr(data.builder, "data_dir", None)
+    counted = (summary.read(directory) if directory else None) or {}
+    counted = counted.get(split.partition("[")[0], {})
+    for column, key in enumerate(keys):
+        source = data.edges.get(key, key)
+        of_key = counted.get(source)
+        if of_key is None or of_key["examples"] == counted["examples"]:
+            continue
+        partial = tfds.decode.PartialDecoding({source: True})
+        features = partial.extract_features(data.builder.info.features)
+        spec = data.label_specs[source]
+        for i in range(records.num_examples):
+            value = features.deserialize_example_np(records.read(np.array([i]))[0])[source]
+            has[i, column] = bool((value != unknown(spec)).any())
+    return has
+
+
+def read_file(path: str, keys: Sequence[str], records: RelabelledRecords) -> np.ndarray:
+    """Partial labels of a file: bool [N, K].
+
+    Args:
+      path: a .json file, {id: [keys]}, of which an id that is absent has no label; or a .npy file,
+        [N, K] of 0 and 1, the examples in the order of the records and the labels in that of
+        `keys`.
+      keys: of the labels.
+      records: of the split.
+
+    Raises:
+      DatasetError: it cannot be read, has another size, or names an unknown id or label.
+    """
+    where = f"config.data.labels.file={path}"
+    try:
+        if path.endswith(".npy"):
+            table = np.load(os.path.expanduser(path), allow_pickle=False)
+        else:
+            with open(os.path.expanduser(path), encoding="utf-8") as file:
+                named = {str(i): list(found) for i, found in json.load(file).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DatasetError(
+            f"{where}: expected JSON, {{id: [labels]}}, or a .npy of 0 and 1 ({error})."
+        ) from error
+    shape = (records.num_examples, len(keys))
+    if path.endswith(".npy"):
+        if table.shape != shape or not np.isin(table, (0, 1)).all():
+            raise DatasetError(
+                f"{where}: expected 0 and 1 of shape {list(shape)}, one row for each example and "
+                f"one column for each of {', '.join(keys)}; found {table.dtype} of shape "
+                f"{list(table.shape)}."
+            )
+        return table.astype(bool)
+    ids = records.ids(np.arange(records.num_examples))
+    strange = sorted(set(named) - set(ids))
+    unknown_keys = sorted({key for found in named.values() for key in found} - set(keys))
+    if strange or unknown_keys:
+        raise DatasetError(
+            f"{where}: expected ids of {records.name} and labels out of {', '.join(keys)}; found "
+            f"the ids {strange[:5]} and the labels {unknown_keys[:5]}."
+        )
+    rows = [[key in named.get(name, ()) for key in keys] for name in ids]
+    return np.array(rows, bool)

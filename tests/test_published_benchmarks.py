@@ -1,0 +1,203 @@
+"""Every number of the field's benchmarks has a home, a mark that it keeps, and a figure of ours."""
+
+import json
+
+import pytest
+from test_sweeps import LOADED
+
+from mtl_jax import options
+from mtl_jax.configs import benchmarks as recipes
+from mtl_jax.studies import benchmarks, published, sweeps
+from mtl_jax.studies.sweeps import SweepError
+
+TABLE = published.read()
+# Systems that no config here trains, or benchmarks whose sweep has ids of another table.
+NO_CONFIG = (
+    "astmt",
+    "atrc",
+    "auto-lambda-and-cagrad",
+    "demt",
+    "diffusionmtl",
+    "invpt",
+    "mlore",
+    "mtmamba",
+    "multi-task-without-astmt",
+    "pap",
+    "pgt",
+    "psd",
+    "taskdiffusion",
+    "taskprompter",
+    "tit",
+    "tsp-transformer",
+)
+# Found as `mtl_jax.studies.published_balancing.csv`, whose rows configs/sweeps/balancing.py has.
+BALANCING = "cityscapes-7-2."
+# Rows of networks that are here, of an encoder that is not told or with tasks that are not.
+OF_OTHER_CONFIGS = (
+    "nyud-40-2.mtan.",
+    "nyud-40-2.pad-net-normals",
+    "nyud-40-4.cross-stitch.",
+    "nyud-40-4.mti-net.",
+    "nyud-40-4.pad-net.",
+    "pascal-context-5.mti-net.hrnet-48.",
+)
+
+
+def is_without_config(row_id: str) -> bool:
+    _, system, encoder, *_ = row_id.split(".")
+    other_protocol = (system, encoder) == ("single-task", "resnet-101")  # ASTMT's own
+    return system.startswith(NO_CONFIG) or row_id.startswith(OF_OTHER_CONFIGS) or other_protocol
+
+
+def rows_of(row_id: str):
+    return [row for sweep in LOADED.values() for row in sweep.rows if row_id in row.published]
+
+
+def test_the_table_is_whole():
+    lines = [line for found in TABLE.values() for line in found]
+    assert len(lines) == 659
+    marks = [line["mark"] for line in lines]
+    assert {mark: marks.count(mark) for mark in published.MARKS} == {
+        "read": 269,
+        "second hand": 27,
+        "counted": 14,
+        "recalled": 349,
+    }
+    assert all(line["source"] and float(line["value"]) for line in lines)
+
+
+def test_every_system_has_a_row_or_is_called_one_without():
+    homeless = {i for i in TABLE if not rows_of(i) and not i.startswith(BALANCING)}
+    expected = {i for i in TABLE if is_without_config(i)}
+    partial = {i for i in TABLE if i.startswith("cityscapes-7-2-")}  # MTPSL's constants
+    assert homeless == expected | partial
+
+
+IN_ROWS = [pytest.param(i, id=i) for i in TABLE if rows_of(i)]
+
+
+@pytest.mark.parametrize("row_id", IN_ROWS)
+def test_a_row_trains_what_the_number_is_of(row_id):
+    encoders = {"ResNet-18": 18, "ResNet-50": 50, "ResNet-50 from scratch": 50}
+    for row in rows_of(row_id):
+        line = TABLE[row_id][0]
+        model, tasks = row.config.model, list(row.config.tasks)
+        if line["encoder"] in encoders:
+            assert model.encoder.depth == encoders[line["encoder"]]
+        elif line["encoder"] == "HRNet-18":
+            assert model.encoder.name == "hrnet"
+        else:
+            assert model.architecture in ("mtan", "segnet")
+        single = line["system"] == "single task"
+        assert single == row.name.startswith("only_") == (len(tasks) == 1)
+        if "from scratch" in line["encoder"]:
+            assert not model.pretrained
+        family = "survey" if line["benchmark"] == "nyud_40_2" else "transformer"
+        if line["benchmark"] in ("nyud_40_4", "nyud_40_2"):
+            expected = {"survey": "nyud/survey", "transformer": "nyud/atrc"}[family]
+            assert row.config.data.dataset == expected
+
+
+@pytest.mark.parametrize("row_id", IN_ROWS)
+def test_a_number_can_be_compared(row_id):
+    trained = {task for row in rows_of(row_id) for task in row.config.tasks}
+    for told in sweeps.published_results((row_id,)):
+        if told["metric"].startswith(("delta_m", "mean_rank")):
+            assert told["our_metric"] is None
+        else:
+            assert told["our_metric"].partition("/")[0] in trained, told
+    costs = [line for line in TABLE[row_id] if line["metric"] in published.COSTS]
+    assert len(sweeps.published_costs((row_id,))) == len(costs)
+
+
+def test_only_what_was_read_is_told_without_its_mark():
+    for row_id, found in TABLE.items():
+        for line in found:
+            source = published.described(row_id, line)["source"]
+            assert source.startswith(line["mark"]) or line["mark"] == "read", source
+
+
+def test_namesakes_are_compared_with_what_they_are():
+    def ours(row_id, metric):
+        (line,) = [line for line in TABLE[row_id] if line["metric"] == metric]
+        return published.ours(line)
+
+    start = "pascal-context-5"
+    assert ours(f"{start}.invpt-paper.vit-l.readme", "saliency_maxF") == ("sal/maxF_invpt", 100.0)
+    assert ours(f"{start}.demt.hrnet-18.readme", "saliency_maxF") == ("sal/maxF", 100.0)
+    assert ours(f"{start}.astmt.resnet-101.readme", "saliency_miou") == (
+        "sal/miou_per_image_survey",
+        100.0,
+    )
+    assert ours(f"{start}.pgt.swin-t.readme", "saliency_miou") == ("sal/miou_per_image_mtdp", 100.0)
+    assert ours(f"{start}.pgt.swin-t.readme", "edge_odsF") == ("edge/odsF_mtdp", 100.0)
+    assert ours("nyud-40-4.demt.hrnet-18.readme", "depth_rmse") == ("depth/rmse_unclamped", 1.0)
+
+
+def test_the_printed_table_has_what_was_read_first():
+    lines = benchmarks.published("nyud_40_4").splitlines()
+    marks = [line.split(" | ")[-2] for line in lines[2:]]
+    assert marks == sorted(marks, key=published.MARKS.index)
+    assert [line for line in lines if line.startswith("| InvPT (paper) | ViT-L | 53.56 |")]
+    with pytest.raises(SweepError, match="'nyud'; expected one of cityscapes_7_2"):
+        benchmarks.published("nyud")
+
+
+@pytest.mark.parametrize("family", recipes.FAMILIES)
+def test_recipes_differ_as_the_papers_do(family):
+    from mtl_jax.configs import common
+
+    pascal, nyud = common.base(), common.base()
+    recipes.pascal_context(pascal, family)
+    recipes.nyud(nyud, family)
+    assert options.task_order(pascal) == ("semseg", "human_parts", "sal", "normals", "edge")
+    weights = dict(pascal.weighting.weights)
+    assert weights == {"semseg": 1, "human_parts": 2, "sal": 5, "normals": 10, "edge": 50}
+    survey = family == "survey"
+    assert len(nyud.tasks) == (2 if survey else 4)
+    assert pascal.tasks.sal.channels == (1 if survey else 2)
+    assert pascal.tasks.normals.loss == ("l1" if survey else "l1_pixel")
+    assert pascal.schedule.learning_rate == (1e-4 if survey else 2e-5)
+    assert pascal.optimizer.weight_decay == (1e-4 if survey else 1e-6)
+    steps = pascal.train.max_steps or pascal.train.epochs * (4998 // pascal.train.batch_size)
+    assert steps == (100 * (4998 // 8) if survey else 40_000)
+    assert pascal.data.augment.mode == nyud.data.augment.mode == family
+    assert nyud.data.augment.crop == ((480, 640) if survey else (448, 576))
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A sweep of a multi-task row and its two single tasks."""
+    rows = [{"name": "branched_x"}, {"name": "only_semseg_x"}, {"name": "only_depth_x"}]
+    told = published.described("a", TABLE["nyud-40-4.demt.hrnet-18.readme"][0])
+    rows[0]["published"] = [told]
+    (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows}))
+    values = {
+        "branched_x": {"semseg/miou_all": 0.44, "depth/rmse_unclamped": 0.6},
+        "only_semseg_x": {"semseg/miou_all": 0.40},
+        "only_depth_x": {"depth/rmse_unclamped": 0.5},
+    }
+    for name, found in values.items():
+        home = tmp_path / name
+        home.mkdir()
+        chosen = ["semseg/miou_all:max", "depth/rmse_unclamped:min"]
+        config = {"eval": {"split": "validation", "checkpoint": "best", "delta_metrics": chosen}}
+        (home / "config.json").write_text(json.dumps(config))
+        entry = {"step": 1, "metrics": found}
+        results = {"finished": True, "best": entry, "last": entry}
+        (home / "results.json").write_text(json.dumps(results))
+    return tmp_path
+
+
+def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatch):
+    monkeypatch.setattr(
+        benchmarks.Workdir, "read_results", lambda self: json.loads(self.results.read_text())
+    )
+    monkeypatch.setattr(
+        benchmarks.Workdir, "read_config", lambda self: json.loads(self.config.read_text())
+    )
+    text = benchmarks.table(finished)
+    (row,) = [line for line in text.splitlines() if line.startswith("| branched_x")]
+    change = (100 * (0.44 - 0.40) / 0.40 - 100 * (0.6 - 0.5) / 0.5) / 2
+    assert row == f"| branched_x | 0.44 | 0.6 | {change:+.2f} |"
+    assert "DeMT, HRNet-18: semseg_miou 39.18, ours 44 (README DeMT)" in text
