@@ -100,6 +100,9 @@ def only(config: ConfigDict, chosen: Sequence[str]) -> ConfigDict:
     for task in config.tasks.values():
         if task.get("semantics") not in (None, *chosen):  # alone, instances stay offsets
             del task["semantics"]
+    if weights := config.weighting.get("weights"):
+        kept = {task: weights[task] for task in chosen if task in weights}
+        config.weighting.weights = ConfigDict(kept)
     first = config.tasks[chosen[0]].type
     metric, config.eval.selection_mode = tasks.headline(first)
     config.eval.selection = f"{chosen[0]}/{metric}"
