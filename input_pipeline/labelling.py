@@ -170,17 +170,17 @@ def partial_labels(
       data: the data set.
       records: of the split.
       split: its name.
-      keys: of the run's labels, which share the images if `data.partial.keys` names none.
+      keys: of the run's labels, which share the images if `data.partial.among` names none.
 
     Raises:
       DatasetError: the file of them cannot be read, or says something about nothing.
-      OptionError: the data set lacks one of `data.partial.keys`.
+      OptionError: the data set lacks one of `data.partial.among`.
     """
     options = data.partial
-    shared = list(options.keys or (key for key in keys if key in data.label_specs))
+    shared = list(options.among or (key for key in keys if key in data.label_specs))
     if lacking := [key for key in shared if key not in data.label_specs]:
         raise OptionError(
-            f"config.data.labels.keys: the data set has no {', '.join(lacking)}; it has "
+            f"config.data.labels.among: the data set has no {', '.join(lacking)}; it has "
             f"{', '.join(data.label_specs)}."
         )
     if options.kind == "file":

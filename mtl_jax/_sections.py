@@ -32,7 +32,7 @@ LABELS = {
         "all but one for each image; or those of a 'file'",
         one_of("all", "one", "random", "file"),
     ),
-    "keys": Option((), "the labels that share the images; () = those of the run", each(text)),
+    "among": Option((), "the labels that share the images; () = those of the run", each(text)),
     "seed": Option(0, "of that draw", _FROM_0),
     "file": Option("", ".json, {id: [keys]}, or .npy of 0 and 1, [examples, keys]", text),
 }

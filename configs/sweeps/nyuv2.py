@@ -58,7 +58,7 @@ def get_rows(protocol: str) -> list[Row]:
         rows.append(Row(f"{name}_resnet50", config, published=published))
     segnet = _studies.variant(base, {"model.architecture": "segnet", "train.batch_size": 4})
     for printed, kind in PARTIAL.items():
-        labels = {"kind": kind, "keys": tuple(segnet.tasks)}
+        labels = {"kind": kind, "among": tuple(segnet.tasks)}
         few = _studies.variant(segnet, {"data.labels": labels})
         rows += _single(few, f"_{printed}", f"nyuv2-13-3-{printed}.single-task.segnet.constants")
     return rows

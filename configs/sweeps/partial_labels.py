@@ -28,7 +28,7 @@ def get_rows(protocol: str) -> list[Row]:
     for name, kind in KINDS.items():
         if name == "random" and len(base.tasks) == 2:
             continue  # from 1 to all but one of two is one
-        labels = {"kind": kind, "keys": tuple(t.get("key") or n for n, t in base.tasks.items())}
+        labels = {"kind": kind, "among": tuple(t.get("key") or n for n, t in base.tasks.items())}
         config = _studies.variant(base, {"data.labels": labels})
         rows += _studies.against_single_tasks(config, f"multi_{name}", ending=f"_{name}")
         if name != "full":

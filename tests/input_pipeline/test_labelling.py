@@ -1,22 +1,22 @@
 """Edges made while reading, and partial labels."""
 
 import json
-import types
 
 import numpy as np
 import pytest
 import toy_dataset
+from ml_collections import ConfigDict
 from toy_dataset import COUNTS
 
 from input_pipeline import class_edges, labelling, labels, pipeline, transforms
 from input_pipeline.errors import DatasetError, OptionError
 
 CLASSES = labels.classes(("a", "b", "c"), ())
-ALL = types.SimpleNamespace(kind="all", keys=(), seed=0, file="")
+ALL = ConfigDict({"kind": "all", "among": (), "seed": 0, "file": ""})
 
 
 def partial(kind, **options):
-    return types.SimpleNamespace(**({"kind": kind, "keys": (), "seed": 0, "file": ""} | options))
+    return ConfigDict({"kind": kind, "among": (), "seed": 0, "file": ""} | options)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ class TestPartialLabels:
         assert stream.labelled_per_epoch["image"] == 11
 
     def test_a_task_alone_sees_the_labels_that_it_shares_images_with(self, builder):
-        few = partial("one", keys=tuple(KEYS[1:]))
+        few = partial("one", among=tuple(KEYS[1:]))
         data = labelling.Relabelled(builder, edges={}, partial=few)
         alone, (batch,) = take(data, ["image", "depth"])
         together, (every,) = take(data, KEYS)
@@ -178,7 +178,7 @@ class TestPartialLabels:
         table = np.zeros((11, 2), int)
         table[3] = 1, 0
         np.save(tmp_path / "labels.npy", table)
-        few = partial("file", file=str(tmp_path / "labels.npy"), keys=("semseg", "depth"))
+        few = partial("file", file=str(tmp_path / "labels.npy"), among=("semseg", "depth"))
         data = labelling.Relabelled(builder, edges={}, partial=few)
         _, (batch,) = take(data, ["image", "semseg", "depth"])
         index = np.flatnonzero((batch["semseg"] != 255).any(axis=(1, 2)))
@@ -202,7 +202,7 @@ class TestPartialLabels:
             take(data, KEYS)
 
     def test_a_label_that_there_is_not_is_refused(self, builder):
-        few = partial("one", keys=("semseg", "parts"))
+        few = partial("one", among=("semseg", "parts"))
         data = labelling.Relabelled(builder, edges={}, partial=few)
         with pytest.raises(OptionError, match="has no parts"):
             take(data, KEYS)
