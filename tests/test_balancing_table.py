@@ -129,6 +129,10 @@ def test_delta_of_all_protocols():
     assert balancing.deltas(found, base, TYPES) == pytest.approx(
         {"one_metric_per_task": 0.0, "mean_within_tasks": 0.0, "mean_over_metrics": 0.0}
     )
+    found |= {"semseg/pixel_accuracy": 0.4, "depth/abs": 9.0}  # not the first of either task
+    changed = balancing.deltas(found, base, TYPES)
+    assert changed["one_metric_per_task"] == pytest.approx(0.0)
+    assert changed["mean_within_tasks"] < -50
 
 
 def test_an_unfinished_row_is_named(directory):
