@@ -79,9 +79,11 @@ def _streets():
     config.model.pretrained = ""
     config.optimizer.encoder_scale = 1.0
     config.data.augment = common.augment(crop=(96, 192), flip=0.5)
+    # Eight epochs, as methods that count epochs do nothing in the first two, or five.
+    config.data.train_split = "train[:640]"
     config.data.held_out = 0.1
     config.train.max_steps = 600
-    config.train.eval_every_epochs = 4  # once, at the end
+    config.train.eval_every_epochs = 1000  # once, at the end
     return config
 
 
