@@ -1,6 +1,6 @@
 """Every balancing method on one network: who is better, by how much, and at which cost.
 
---sweep=configs/sweeps/balancing.py             a small branched network on Streets, 600 steps of 8
+--sweep=configs/sweeps/balancing.py             a small branched network on Streets, 400 steps of 8
 --sweep=configs/sweeps/balancing.py:nyuv2       SegNet-MTAN at 288×384, 13 classes, depth, normals
 --sweep=configs/sweeps/balancing.py:cityscapes  SegNet-MTAN at 128×256, 7 classes, inverse depth
 
@@ -78,11 +78,11 @@ def _streets():
     config.model.decoder.channels = 32
     config.model.pretrained = ""
     config.optimizer.encoder_scale = 1.0
-    config.data.augment = common.augment(crop=(96, 192), flip=0.5)
-    # Eight epochs, as methods that count epochs do nothing in the first two, or five.
-    config.data.train_split = "train[:640]"
+    config.data.augment = common.augment(crop=(64, 128), flip=0.5)
+    # Seven epochs, as methods that count epochs do nothing in the first two, or five.
+    config.data.train_split = "train[:480]"
     config.data.held_out = 0.1
-    config.train.max_steps = 600
+    config.train.max_steps = 400
     config.train.eval_every_epochs = 1000  # once, at the end
     return config
 
