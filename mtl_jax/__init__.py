@@ -45,11 +45,12 @@ def load(path: str | os.PathLike, **options: Any) -> "Model":
     """The model of a run that has been trained, ready to predict.
 
     Args:
-      path: its work directory.
+      path: its work directory; or a folder that `mtl release` wrote; or the name of one on the
+        Hugging Face hub, 'owner/name', for which there is the extra `hub`.
       **options: see `prediction.model.load`.
 
     Raises:
-      UsageError: there is no such run.
+      UsageError: there is no such run, or what is there cannot be used.
     """
     from mtl_jax.prediction import model
 

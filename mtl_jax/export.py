@@ -5,13 +5,10 @@ weights serves all functions and no limit on the size of a message applies. docs
 users what is in the folder and how to run it.
 """
 
-import contextlib
 import dataclasses
 import math
-import os
 import re
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -204,34 +201,6 @@ def describe(network: Exportable, exported: Exported) -> dict[str, Any]:
         "platforms": list(PLATFORMS),
         "versions": {name: metadata.version(name) for name in ("jax", "jaxlib", "flax")},
     }
-
-
-@contextlib.contextmanager
-def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A folder to write into, which is at `path` when all is done, and nowhere if that fails.
-
-    Raises:
-      UsageError: something is at `path` already, or nothing can be written there.
-    """
-    target = Path(path).absolute()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(
-                f"--output={path} exists already, and is not an empty folder. Choose another name, "
-                "or delete it."
-            )
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"--output={path} cannot be written ({error.strerror}). "
-            "Choose a folder that you may write to."
-        ) from error
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _outputs(function: jax_export.Exported) -> dict[str, dict[str, Any]]:

@@ -105,12 +105,15 @@ class System:
 
     def zeros(self, image_shape: tuple[int, int] | None = None) -> dict[str, Any]:
         """Variables of the names, shapes and types of `init`, without the time that it takes."""
+        shapes = self.shapes(image_shape)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def shapes(self, image_shape: tuple[int, int] | None = None) -> dict[str, Any]:
+        """The names, shapes and types of the model's variables; nothing is allocated."""
         size = image_shape or self.sizes.fitting((64, 64))
         image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
         init = functools.partial(self.model.init, train=False)
-        shapes = dict(jax.eval_shape(init, jax.random.key(0), image))
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return {"batch_stats": {}} | zeros
+        return {"batch_stats": {}} | dict(jax.eval_shape(init, jax.random.key(0), image))
 
     def predict(
         self,

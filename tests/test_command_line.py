@@ -8,7 +8,7 @@ import run_main
 import tiny
 
 from mtl_jax import options, overrides, system
-from mtl_jax.commands import assembly, cli
+from mtl_jax.commands import assembly, cli, flags
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.errors import ConfigError, UsageError
@@ -29,8 +29,8 @@ def test_huge_pages_are_asked_for_once(monkeypatch):
 def test_overrides_are_told_from_flags():
     given = ["evaluate", "-workdir", "runs/a", "--config.train.batch_size", "3", "-seeds=0"]
     given += ["--config.eval.save_predictions", "--config.seed=-1"]
-    flags, changes = cli.split(given)
-    assert flags == ["evaluate", "--workdir", "runs/a", "--seeds=0"]
+    found, changes = flags.split(given)
+    assert found == ["evaluate", "--workdir", "runs/a", "--seeds=0"]
     assert changes == [
         "--config.train.batch_size=3",
         "--config.eval.save_predictions=True",

@@ -57,12 +57,15 @@ ALLOWED = {
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "metrics options runs tasks",
-    "mtl_jax.prediction": "checkpoints layers options pictures runs system tasks views",
+    "mtl_jax.hub": "checkpoints export options runs system weights",
+    "mtl_jax.prediction": "checkpoints hub layers options pictures runs system tasks views",
+    "mtl_jax.demo": "pictures prediction",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",
-    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs evaluation export layers"
-    " options overrides parallel pictures prediction reporting runs serving studies system views",
+    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs demo evaluation export hub"
+    " layers options overrides parallel pictures prediction reporting runs serving studies system"
+    " views weights",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.

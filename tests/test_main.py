@@ -264,10 +264,10 @@ assert not {{"orbax", "tensorflow"}} & set(sys.modules)
 
 def test_what_jax_warns_of_is_shown_and_what_orbax_traces_is_not():
     code = """
-import argparse, logging
+import logging
 from absl import logging as absl_logging
-from mtl_jax.commands import cli
-cli._set_up(argparse.Namespace(verbosity=None, compilation_cache="", coordinator=None))
+from mtl_jax.commands import setup
+setup.libraries(cache="")
 logging.getLogger("jax._src.xla_bridge").warning("Falling back to cpu.")
 absl_logging.info("a step that TFDS takes")
 log = absl_logging.get_absl_logger()

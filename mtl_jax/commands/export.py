@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from mtl_jax import export
 from mtl_jax.commands import assembly
 from mtl_jax.errors import UsageError
-from mtl_jax.runs import learned, progress, workdir
+from mtl_jax.runs import files, learned, progress, workdir
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
     from mtl_jax.serving import saved_model
 
-    with export.new_folder(os.path.expanduser(output)) as folder:
+    with files.new_folder(os.path.expanduser(output)) as folder:
         variables, step = assembly.variables(config, where, parts)
         parts, variables = assembly.merged(config, where, parts, variables)
         network = export.network(config, parts, chosen, size)

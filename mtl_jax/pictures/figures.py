@@ -245,12 +245,13 @@ def _draw_colour_bar(fig, axes, scale, name, opacity):
     mappable = cm.ScalarMappable(scale.norm(), colors.ListedColormap(shown))
     bar = fig.colorbar(mappable, cax=axes, orientation="horizontal")
     bar.set_label(f"{name} [{scale.unit}]" if scale.unit else name, fontsize=9)
-    bar.set_ticks(ticks := _ticks(scale), labels=[f"{tick:g}" for tick in ticks])
+    chosen = ticks(scale)
+    bar.set_ticks(chosen, labels=[f"{tick:g}" for tick in chosen])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=8)
 
 
-def _ticks(scale: DepthScale) -> list[float]:
+def ticks(scale: DepthScale) -> list[float]:
     """Round values within the scale: 1, 2, 5, 10, ... where it is logarithmic."""
     if scale.logarithmic:
         decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)

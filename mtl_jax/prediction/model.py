@@ -3,21 +3,24 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
-from mtl_jax import checkpoints, system, views
+from mtl_jax import checkpoints, hub, system, views
 from mtl_jax.options import of_saved
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
 from mtl_jax.prediction.network import Inferer, Item
 from mtl_jax.prediction.settings import FIGURES, Settings
-from mtl_jax.runs import learned, seeds, workdir
+from mtl_jax.runs import files, learned, seeds, workdir
 from mtl_jax.tasks import Task
 
 # What `Model` takes for an image.
@@ -43,6 +46,7 @@ class Model:
         settings: Settings | None = None,
         tta: views.TestTimeAugmentation | None = None,
         step: int = 0,
+        release: Callable[..., None] | None = None,
     ):
         """Compiles nothing yet; the first image of each padded size does.
 
@@ -53,12 +57,13 @@ class Model:
           settings: `Settings(**config.predict)`.
           tta: the views that predictions are merged from; by default there is one.
           step: of the checkpoint.
+          release: `release(folder, licence=..., name=...)` writes what `save` writes.
         """
         self.tasks = dict(parts.tasks if tasks is None else tasks)
         self.unlearned = tuple(name for name in parts.tasks if name not in self.tasks)
         self.settings = dataclasses.replace(settings or Settings(), sizes=parts.sizes)
         self.step = step
-        self._variables = variables
+        self._variables, self._release = variables, release
         self._jitted = jax.jit(functools.partial(self._raw, parts, tta))
         self._network = Inferer(self.raw, self.tasks, self.settings)
 
@@ -135,6 +140,50 @@ class Model:
         width = width or self.settings.figure_width
         return figures.draw(kind, image, maps, tasks, width=width)
 
+    def save(self, folder: str | os.PathLike, *, licence: str = "", name: str = "") -> Path:
+        """Writes the network as a folder of plain files, which `mtl_jax.load` loads anywhere.
+
+        Args:
+          folder: a new one; see `hub.write` for what is in it.
+          licence: of the weights, for the model card, such as 'apache-2.0'.
+          name: 'owner/name', for the card's example.
+
+        Returns:
+          The folder.
+
+        Raises:
+          UsageError: the folder exists, or the model is of no run.
+        """
+        if self._release is None:
+            raise PredictionError(
+                "This model was made of variables; `mtl_jax.load` gives one that can be saved."
+            )
+        with files.new_folder(folder) as temporary:
+            self._release(temporary, licence=licence, name=name)
+        return Path(folder)
+
+    def push_to_hub(
+        self, name: str, *, private: bool = True, licence: str = "", message: str = ""
+    ) -> str:
+        """Puts what `save` writes on the Hugging Face hub: pip install 'mtl-jax[hub]'.
+
+        Args:
+          name: 'owner/name'; created if need be.
+          private: of a repository that is created. A public one cannot be taken back from those
+            who have it.
+          licence: see `save`.
+          message: of the commit.
+
+        Returns:
+          The address of the commit.
+
+        Raises:
+          UsageError: see `save` and `hub.upload`.
+        """
+        with tempfile.TemporaryDirectory() as parent:
+            folder = self.save(Path(parent, "release"), licence=licence, name=name)
+            return hub.upload(folder, name, private=private, message=message)
+
     def _check_maps(self, maps: Mapping[str, np.ndarray], size: tuple[int, int]) -> None:
         for name, value in maps.items():
             if name not in self.tasks:
@@ -152,31 +201,51 @@ class Model:
         return parts.predict(variables, image, tta)
 
 
-def load(path: str | os.PathLike, *, checkpoint: str = "", **options: Any) -> Model:
+def load(
+    path: str | os.PathLike, *, checkpoint: str = "", revision: str | None = None, **options: Any
+) -> Model:
     """Loads what a run has learned.
 
     Args:
-      path: its work directory, such as 'runs/branched_streets'.
-      checkpoint: 'best' or 'latest'; by default what the run's `config.eval.checkpoint` says.
+      path: its work directory, such as 'runs/branched_streets'; or a folder that `Model.save` or
+        `mtl release` wrote; or the name of one on the hub, 'owner/name' or 'hub:owner/name'.
+      checkpoint: 'best' or 'latest'; by default what the run's `config.eval.checkpoint` says. A
+        released folder has one only.
+      revision: a branch, tag or commit, of a name on the hub.
       **options: instead of what the run's `config.predict` says, such as `tile=512`; see
         `Settings`.
 
     Raises:
       UsageError: there is no run, it has no checkpoint, or an option is unknown or impossible.
     """
+    name = hub.repository(os.fspath(path))
+    folder = hub.download(name, revision) if name else Path(os.path.expanduser(path))
+    if name or hub.is_release(folder):
+        released = hub.read(folder)
+        if checkpoint:
+            raise PredictionError(
+                f"{path} has one checkpoint, of step {released.step}; leave out "
+                f"checkpoint={checkpoint!r}."
+            )
+        return of_release(released, **_known(options, released.config))
     directory = workdir.Workdir(path)
     seeds.check_single(directory)
     config = of_saved(workdir.from_json(directory.read_config()))
     if checkpoint:
         config.eval.checkpoint = checkpoint
+    config.predict.update(_known(options, config))
+    return of_run(config, directory)
+
+
+def _known(options: Mapping[str, Any], config: Any) -> Mapping[str, Any]:
+    """The options, each of which has to be one of `config.predict`."""
     unknown = [name for name in options if name not in config.predict]
     if unknown:
         raise PredictionError(
-            f"mtl_jax.load has no option {unknown[0]!r}; expected checkpoint or one of "
+            f"mtl_jax.load has no option {unknown[0]!r}; expected checkpoint, revision or one of "
             f"{', '.join(config.predict)}."
         )
-    config.predict.update(options)
-    return of_run(config, directory)
+    return options
 
 
 def of_run(config: Any, directory: workdir.Workdir) -> Model:
@@ -195,7 +264,44 @@ def of_run(config: Any, directory: workdir.Workdir) -> Model:
     tasks = parts.trained_tasks(learned.read(directory, parts.tasks, config.model))
     kind = config.eval.checkpoint
     variables, step = checkpoints.read_variables(directory.checkpoints, kind, parts.zeros())
-    return Model(parts, variables, tasks=tasks, settings=settings, tta=tta, step=step)
+    release = functools.partial(hub.write, directory=directory, checkpoint=kind)
+    return Model(
+        parts, variables, tasks=tasks, settings=settings, tta=tta, step=step, release=release
+    )
+
+
+def of_release(released: hub.Release, **options: Any) -> Model:
+    """The model of a folder that has been read.
+
+    Args:
+      released: from `hub.read`.
+      **options: instead of what its `config.predict` says.
+
+    Raises:
+      ConfigError: an option is impossible.
+    """
+    config = released.config
+    settings = Settings(**{**config.predict, **options})
+    return Model(
+        released.parts,
+        released.variables,
+        tasks=released.parts.trained_tasks(released.learned),
+        settings=settings,
+        tta=views.build(config.eval.tta),
+        step=released.step,
+        release=functools.partial(_copy, released.folder),
+    )
+
+
+def _copy(source: Path, folder: Path, *, licence: str, name: str) -> None:
+    """Writes a released network as it was read."""
+    if licence or name:
+        raise PredictionError(
+            f"{source} is a release, whose card has been written; edit its README.md."
+        )
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / path.name)
 
 
 def as_array(image: ImageLike) -> np.ndarray:

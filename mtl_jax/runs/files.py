@@ -1,7 +1,10 @@
 """JSON on disk: whole or not there, and a damaged file is one message that names it."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,34 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes under a temporary name, then renames: the file is whole or the old one."""
     _files.write(path, text.encode())
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder to write into, which is at `path` when all is done, and nowhere if that fails.
+
+    Raises:
+      UsageError: something is at `path` already, or nothing can be written there.
+    """
+    target = Path(path).absolute()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UsageError(
+                f"--output={path} exists already, and is not an empty folder. Choose another name, "
+                "or delete it."
+            )
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--output={path} cannot be written ({error.strerror}). "
+            "Choose a folder that you may write to."
+        ) from error
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def or_nan(value: float | None) -> float:

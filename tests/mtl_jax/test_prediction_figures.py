@@ -187,5 +187,5 @@ def test_no_global_figure_is_left():
 
 
 def test_ticks_are_round():
-    assert figures._ticks(DepthScale(4, 300, logarithmic=True)) == [5, 10, 20, 50, 100, 200]
-    assert figures._ticks(DepthScale(0, 0.6))[:3] == pytest.approx([0, 0.1, 0.2])
+    assert figures.ticks(DepthScale(4, 300, logarithmic=True)) == [5, 10, 20, 50, 100, 200]
+    assert figures.ticks(DepthScale(0, 0.6))[:3] == pytest.approx([0, 0.1, 0.2])

@@ -1,0 +1,34 @@
+"""What JAX and the other libraries are told before a command starts."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+CACHE = "~/.cache/mtl_jax"
+
+
+def libraries(verbosity: int | None = None, cache: str | None = None) -> None:
+    """JAX's cache, and what the libraries may print.
+
+    Args:
+      verbosity: 0 = warnings, 1 = what they tell, 2 = all of it; None = errors alone.
+      cache: the folder of compiled programs; '' for none, None for `CACHE`.
+    """
+    from absl import logging
+
+    if verbosity is None:
+        # Orbax and TFDS tell every step that they take. JAX has a log of its own, which is shown.
+        logging.set_verbosity(logging.ERROR)
+        logging.get_absl_logger().addFilter(_is_not_of_orbax)
+    else:
+        logging.set_verbosity(verbosity - 1)
+    import jax
+
+    folder = CACHE if cache is None else cache
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
+
+
+def _is_not_of_orbax(record: Any) -> bool:
+    """Its threads log each error with its traceback, and then it is raised where we say it."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
