@@ -22,7 +22,6 @@ _DISTRIBUTION = "mtl-jax"
 # What an extra is for, where its name does not say it.
 _EXTRAS = {
     "cuda12": "NVIDIA GPUs",
-    "demo": "videos in `mtl demo`",
     "hub": "models by name: mtl_jax.load('owner/name'), push_to_hub, resnet34 as a start",
     "mlflow": "runs in MLflow",
     "parquet": "nyuv2 from the benchmarks' Parquet files",

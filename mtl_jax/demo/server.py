@@ -30,7 +30,7 @@ _PAGES = {
 }
 _ALWAYS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; media-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -73,7 +73,7 @@ class Server(http.server.ThreadingHTTPServer):
 def examples() -> dict[str, bytes]:
     """{file name: JPEG} of the pictures that come with the page.
 
-    Three scenes of Streets, and scikit-learn's photographs (CC BY; its README names the authors).
+    Two scenes of Streets, and scikit-learn's photographs (CC BY; its README names the authors).
     """
     own = resources.files("mtl_jax.demo") / "examples"
     theirs = resources.files("sklearn.datasets") / "images"
