@@ -182,9 +182,9 @@ def _header_of(width, height) -> bytes:
     [
         (b"", "does not decode"),
         (b"GIF89a" + bytes(99), "does not decode"),
-        (png(np.zeros((9, 9, 3), np.uint8))[:50], "does not decode"),
+        (png(photograph(20, 20))[:400], "does not decode"),
         (png(np.zeros((9, 9), np.uint16)), "8 bits per channel"),
-        (_header_of(10_000, 10_000), "10000 × 10000 pixels; at most 60 million"),
+        (_header_of(9_000, 8_000), "9000 × 8000 pixels; at most 60 million"),
         (_header_of(100_000, 100_000), "does not decode"),  # Pillow's own limit
     ],
 )
