@@ -36,6 +36,7 @@ ALLOWED = {
     "mtl_jax.pictures": "",
     "mtl_jax.parallel": "",
     "mtl_jax.resident": "",
+    "mtl_jax.trackers": "_discovery",
     "mtl_jax.train_state": "",
     "mtl_jax.encoders": "_discovery _options layers",
     "mtl_jax.heads": "_options encoders layers",
@@ -65,7 +66,7 @@ ALLOWED = {
     "mtl_jax.reporting": "metrics runs studies tasks",
     "mtl_jax.commands": "input_pipeline _discovery checkpoints configs demo evaluation export hub"
     " layers options overrides parallel pictures prediction reporting runs serving studies system"
-    " views weights",
+    " trackers views weights",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtl_jax.commands import flags, setup
+from mtl_jax.commands import flags, processes, setup
 from mtl_jax.errors import UsageError
 
 # Commands with flags of their own: the module that has their `main(arguments)`.
@@ -80,6 +80,9 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
             shard=given.shard or "0/1",
             only_list=bool(given.sweep_list),
             images_per_second=given.images_per_second or 0.0,
+            engine_name=given.engine or "",
+            jobs=given.jobs or 0,
+            engine_options=given.engine_options or "",
         )
     config = _config(given, changes, prog)
     if given.help_options or name == "config":
@@ -130,10 +133,7 @@ def _config(given: argparse.Namespace, changes: Sequence[str], prog: str) -> Any
 def _set_up(given: argparse.Namespace) -> None:
     """JAX's cache and processes, and what the libraries may print."""
     setup.libraries(given.verbosity, given.compilation_cache)
-    if given.coordinator:
-        import jax
-
-        jax.distributed.initialize(given.coordinator, given.processes, given.process)
+    processes.connect(given)
 
 
 def _handed_on(given: argparse.Namespace) -> list[str]:
@@ -172,10 +172,15 @@ def reported(run: Callable[[], int]) -> int:
             *_loaded("mtl_jax.runs.step_log", "NonFiniteLoss"),
         )
         if not isinstance(error, theirs):
+            if message := processes.lost(error):
+                status = _say(message)
+                processes.leave(status)
+            processes.leave(1, error)
             raise
         status = _say(f"{type(error).__name__}: {error}")
         if isinstance(error, _loaded("mtl_jax.checkpoints", "DiskFullError")):
             os._exit(status)  # an orderly exit would wait for threads that still try to write
+        processes.leave(status)
         return status
 
 

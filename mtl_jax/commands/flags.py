@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import mtl_jax
 from mtl_jax import overrides
-from mtl_jax.commands import setup
+from mtl_jax.commands import processes, setup
 from mtl_jax.errors import UsageError, did_you_mean
 
 COMMANDS = {
@@ -36,7 +36,11 @@ _FOR = {
     "sweep_list": ("sweep",),
     "shard": ("sweep",),
     "images_per_second": ("sweep",),
+    "engine": ("sweep",),
+    "jobs": ("sweep",),
+    "engine_options": ("sweep",),
     "compilation_cache": (*_USE_JAX, "sweep"),
+    "distributed": _USE_JAX,
     "coordinator": _USE_JAX,
     "processes": _USE_JAX,
     "process": _USE_JAX,
@@ -79,10 +83,16 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--name", help="release: <owner>/<name> on the hub, for the model card")
     add("--sweep", help="sweep: <name>[:<protocol>] or <file>.py[:<protocol>]")
     add("--sweep_list", action="store_true", default=None, help="print the rows; run nothing")
-    add("--shard", help="sweep: i/n, the i-th of n parts, from 0")
+    add("--shard", help="sweep: i/n, the i-th of n parts, from 0; auto = as a SLURM array says")
+    add("--engine", help="sweep: submitit = as jobs of SLURM, submitit:local = processes here")
+    add("--jobs", type=int, help="sweep: how many jobs of --engine share the rows; one each")
+    add("--engine_options", help="sweep: of submitit, as in slurm_partition=gpu,timeout_min=600")
     add("--images_per_second", type=_rate, help="for --sweep_list: a rate to estimate with")
     add(
         "--compilation_cache", help=f"compiled programs are kept here ({setup.CACHE}); '' = nowhere"
+    )
+    add(
+        "--distributed", help="several processes: auto, as SLURM, MPI, Kubernetes or a TPU pod says"
     )
     add("--coordinator", help="several processes: host:port of the first")
     add("--processes", type=int, help="several processes: how many")
@@ -154,17 +164,7 @@ def check(given: argparse.Namespace, command: str) -> None:
             raise UsageError(
                 f"--{flag} is of no use in {command}; it is for {', '.join(commands)}."
             )
-    several = [given.coordinator, given.processes, given.process]
-    if None in several and several != [None] * 3:
-        raise UsageError(
-            "Several processes need all of --coordinator=<host>:<port> of the first, --processes="
-            "<how many> and --process=<which one this is, from 0>."
-        )
-    if given.processes is not None and not 0 <= given.process < given.processes:
-        raise UsageError(
-            f"--process={given.process}: expected 0 to {given.processes - 1}, as --processes="
-            f"{given.processes}."
-        )
+    processes.check(given)
 
 
 def _list(text: str) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from mtl_jax.commands import config as configuration
 from mtl_jax.errors import UsageError, did_you_mean
 from mtl_jax.runs import workdir
+from mtl_jax.studies import engine, sweeps
 from mtl_jax.studies import runner as sweep_runner
-from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import SweepError
 
 
@@ -22,6 +22,9 @@ def run(
     shard: str = "0/1",
     only_list: bool = False,
     images_per_second: float = 0.0,
+    engine_name: str = "",
+    jobs: int = 0,
+    engine_options: str = "",
 ) -> int:
     """Runs what is not done yet of a sweep's rows.
 
@@ -33,9 +36,12 @@ def run(
       overrides: `--config.<key>=<value>` each, for every row.
       arguments: further flags for every row.
       chosen_seeds: every row is run with each of these; () = with its config's seed.
-      shard: 'i/n': the i-th of n parts, from 0.
+      shard: 'i/n': the i-th of n parts, from 0; 'auto': as a SLURM array says.
       only_list: print the rows and their cost; run nothing.
       images_per_second: a rate to estimate with; 0 = that of the rows that are done.
+      engine_name: 'submitit' submits the rows to SLURM and returns; see `studies.engine`.
+      jobs: how many jobs share the rows then; 0 = one each.
+      engine_options: '<name>=<value>,...' of submitit.
 
     Returns:
       The exit status.
@@ -58,7 +64,32 @@ def run(
     if only_list:
         print(runner.table(rows, images_per_second))
         return 0
+    if engine_name:
+        return _submit(engine_name, runner, which, jobs or len(rows), engine_options)
+    if jobs or engine_options:
+        raise UsageError("--jobs and --engine_options are of no use without --engine.")
     return runner.run(rows)
+
+
+def _submit(name: str, runner: sweep_runner.Runner, which: str, jobs: int, options: str) -> int:
+    """Hands the rows to other machines; each of its jobs is this command with its --shard."""
+    runner.claim()
+    command = [*runner.command, "sweep", f"--sweep={which}", f"--workdir={runner.directory}"]
+    if runner.seeds:
+        command.append(f"--seeds={','.join(map(str, runner.seeds))}")
+    command += runner.arguments
+    folder = runner.directory / "jobs"
+    submitted = engine.submit(name, command, jobs, folder, engine.parse_options(options))
+    print(
+        f"Submitted {len(submitted)} jobs: {', '.join(str(job.job_id) for job in submitted)}. "
+        f"Their logs: {folder}. The same command without --engine and with --sweep_list says "
+        "which rows are done; submitted again, what is not done goes on."
+    )
+    if name.endswith(":local"):  # they end with this process
+        failed = sum(job.exception() is not None for job in submitted)
+        print(f"{len(submitted) - failed} of {len(submitted)} jobs have done their rows.")
+        return int(failed > 0)
+    return 0
 
 
 def file(name: str) -> Path:

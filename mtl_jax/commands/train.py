@@ -1,5 +1,6 @@
 """Trains, or goes on with, a run; or one for each of several seeds."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
+from mtl_jax import trackers
 from mtl_jax.runs import event_files, ownership, progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
@@ -55,6 +57,7 @@ def run(
 def _train(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     """Trains one run; returns what its results.json holds."""
     where.create()
+    trackers.check(config.train.trackers)
     ownership.check_config(where, config)
     found = _finished(config, where)
     if found:
@@ -84,7 +87,10 @@ def _train_held(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     )
     unused = specs.keys() - {task.key for task in parts.tasks.values()} - {"image"}
     progress.say(banner(started, evaluated.num_examples, unused))
-    return started.train()
+    with contextlib.ExitStack() as ended:
+        if isinstance(started.writer, trackers.Also):
+            ended.callback(started.writer.close)
+        return started.train()
 
 
 def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
@@ -132,13 +138,23 @@ def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:
 
 
 def _writer(config: ConfigDict, where: Workdir):
-    """Of TensorBoard events, in the first process."""
+    """Of TensorBoard events, and of what `config.train.trackers` names; in the first process."""
     writer = event_files.writer(where.path)
-    # TensorBoard keeps no lists, such as a crop.
-    writer.write_hparams(
-        {
-            key: value if isinstance(value, str | int | float | bool) else str(value)
-            for key, value in workdir.flatten(workdir.to_json(config)).items()
-        }
+    # None of them keeps lists, such as a crop.
+    hparams = {
+        key: value if isinstance(value, str | int | float | bool) else str(value)
+        for key, value in workdir.flatten(workdir.to_json(config)).items()
+    }
+    writer.write_hparams(hparams)
+    if not config.train.trackers or jax.process_index() > 0:
+        return writer
+    opened = trackers.open_all(
+        config.train.trackers,
+        run=f"{config.name}, seed {config.seed}",
+        hparams=hparams,
+        directory=where.path,
+        known=where.read_trackers(),
     )
-    return writer
+    ids = {name: tracker.id for name, tracker in opened.items()}
+    workdir.write_json(where.trackers, where.read_trackers() | ids)
+    return trackers.Also(writer, opened.values())

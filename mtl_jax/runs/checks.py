@@ -63,6 +63,11 @@ def evaluation(found: dict[str, Any]) -> str:
     return no_metrics(found["metrics"]) or no_metrics(found.get("std", {}))
 
 
+def trackers(found: dict[str, Any]) -> str:
+    """{tracker: id}."""
+    return "" if all(map(_text, found.values())) else "expected ids of trackers"
+
+
 def best_evaluation(found: dict[str, Any]) -> str:
     """The single images of an evaluation."""
     for key in ("images", "directions", "worst", "confusion"):

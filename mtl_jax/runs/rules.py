@@ -17,6 +17,7 @@ SAME_RESULTS = (
     "data.manual_dir",
     "train.log_every",
     "train.profile",
+    "train.trackers",
     "train.checkpoint_every_steps",
     "eval.batch_size",
     "eval.images",

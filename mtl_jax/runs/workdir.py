@@ -39,6 +39,7 @@ class Workdir:
       best_evaluation: the single images of the best evaluation (JSON).
       checkpoints, predictions, profiles: folders.
       parameters: a table of the network's parameters, as text.
+      trackers: by which id each experiment tracker knows the run (JSON).
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -55,6 +56,7 @@ class Workdir:
         self.predictions = self.path / "predictions"
         self.profiles = self.path / "profile"
         self.parameters = self.path / "parameters.txt"
+        self.trackers = self.path / "trackers.json"
 
     def seed(self, seed: int) -> "Workdir":
         """The directory of one of several seeds' runs."""
@@ -252,6 +254,10 @@ class Workdir:
     def read_results(self) -> dict[str, Any]:
         """What results.json holds; {} if there are none yet."""
         return self._read_if_there(self.results, checks.results)
+
+    def read_trackers(self) -> dict[str, str]:
+        """{tracker: its id of this run}; {} if it was written to none so far."""
+        return self._read_if_there(self.trackers, checks.trackers)
 
     def read_evaluation(self, split: str, checkpoint: str) -> dict[str, Any]:
         """What --mode=evaluate has left; {} if nothing."""

@@ -56,7 +56,7 @@ class Runner:
         Raises:
           SweepError: the directory belongs to another sweep, or cannot be written.
         """
-        self._claim()
+        self.claim()
         with _Signals() as signals:
             for number, row in enumerate(rows, 1):
                 heading = f"[{number}/{len(rows)}] {row.name}"
@@ -184,7 +184,8 @@ class Runner:
         """The row whose model this one has."""
         return self.sweep.row(row.evaluates) if row.evaluates else row
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Makes the directory this sweep's. Raises SweepError if it is another's."""
         Workdir(self.directory).create()
         file = self.directory / LIST
         if file.exists():

@@ -12,6 +12,7 @@ A sweep is a Python file with
 import csv
 import dataclasses
 import importlib.util
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -205,12 +206,36 @@ def _check(rows: Sequence[Row], path: Path) -> None:
             )
 
 
-def parse_shard(value: str) -> tuple[int, int]:
-    """'0/2' ─► (0, 2). Raises SweepError."""
+def parse_shard(value: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """'0/2' ─► (0, 2); 'auto' ─► which task of how many this is of a SLURM array.
+
+    Raises:
+      SweepError: it is neither, or there is no array, or one of tasks with gaps between.
+    """
+    if value == "auto":
+        return _of_slurm_array(environment)
     found = re.fullmatch(r"(\d+)/(\d+)", value)
     if found is None or not int(found[1]) < int(found[2]):
         raise SweepError(f"--shard={value}: expected i/n with i from 0 to n − 1, such as 0/2.")
     return int(found[1]), int(found[2])
+
+
+def _of_slurm_array(environment: Mapping[str, str]) -> tuple[int, int]:
+    names = ("ID", "MIN", "MAX", "COUNT")
+    if any(f"SLURM_ARRAY_TASK_{name}" not in environment for name in names):
+        raise SweepError(
+            "--shard=auto: this is no task of a SLURM array, which sets SLURM_ARRAY_TASK_ID: "
+            "sbatch --array=0-7, see examples/slurm/sweep_array.sbatch."
+        )
+    task, least, most, count = (int(environment[f"SLURM_ARRAY_TASK_{name}"]) for name in names)
+    step = int(environment.get("SLURM_ARRAY_TASK_STEP") or 1)
+    if (most - least) // step + 1 != count:
+        raise SweepError(
+            f"--shard=auto: this array has {count} tasks from {least} to {most}, with gaps. Which "
+            "rows are whose depends on the number of tasks: submit all of them (--array=0-7), or "
+            "say which part of the whole this is (--shard=$SLURM_ARRAY_TASK_ID/8)."
+        )
+    return (task - least) // step, count
 
 
 def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,324 @@
+"""How the processes of a run find each other, and what becomes of them when one is gone."""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import jax
+import pytest
+import tiny
+import yaml
+from test_parallel import free_port
+
+from mtl_jax.commands import cli, flags, processes, sweep
+from mtl_jax.errors import UsageError
+from mtl_jax.studies import engine, sweeps
+from mtl_jax.studies.sweeps import SweepError
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def given(*arguments) -> argparse.Namespace:
+    found = flags.parse(flags.parser("mtl"), ["train", *arguments])
+    flags.check(found, "train")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--distributed=mpi"], "--distributed=mpi: expected auto"),
+        (["--distributed=auto", "--processes=2"], "the one or the others"),
+        (["--coordinator=a:1"], "need all of"),
+        (["--coordinator=a:1", "--processes=2", "--process=2"], "expected 0 to 1"),
+    ],
+)
+def test_flags_that_exclude_each_other(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        given(*arguments)
+
+
+@pytest.fixture
+def initialized(monkeypatch):
+    """What `jax.distributed.initialize` is called with."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append((a, k)))
+    return calls
+
+
+def test_who_says_where_the_processes_are(initialized):
+    processes.connect(given())
+    assert initialized == []
+    processes.connect(given("--distributed=auto"))
+    processes.connect(given("--coordinator=a:1", "--processes=3", "--process=2"))
+    heartbeat = {"heartbeat_timeout_seconds": processes.HEARTBEAT_SECONDS}
+    assert initialized == [((None, None, None), heartbeat), (("a:1", 3, 2), heartbeat)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [({}, "neither SLURM .srun., Open MPI"), ({"SLURM_JOB_ID": "7"}, "not started by srun")],
+)
+def test_where_nothing_is_found(environment, message, monkeypatch):
+    """By JAX's own search, which finds no cluster here and tries to reach none."""
+    for name in [n for n in os.environ if n.startswith(("SLURM", "OMPI", "KUBERNETES", "TPU"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        processes.connect(given("--distributed=auto"))
+    assert not processes.are_several()
+
+
+class JaxRuntimeError(Exception):
+    pass
+
+
+def test_an_error_of_a_lost_process_is_told_from_others(monkeypatch):
+    lost = JaxRuntimeError(
+        "Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:4\n  at x"
+    )
+    assert processes.lost(lost) == ""  # of a single process
+    monkeypatch.setattr(processes, "are_several", lambda: True)
+    message = processes.lost(lost)
+    assert "\n" not in message
+    assert "goes on from its last checkpoint" in message
+    assert processes.lost(JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")) == ""
+    assert processes.lost(ValueError("connection reset")) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (UsageError("The disk is full."), "UsageError: The disk is full."),
+        (JaxRuntimeError("UNAVAILABLE: x"), "Another process of this run has ended"),
+        (RuntimeError("a defect"), "Traceback"),
+    ],
+)
+def test_one_of_several_does_not_wait_for_the_others(error, printed, monkeypatch, capsys):
+    class Left(BaseException):
+        pass
+
+    def leave(status):
+        raise Left(status)
+
+    def fails():
+        raise error
+
+    monkeypatch.setattr(processes, "are_several", lambda: True)
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 0)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(Left, match="1"):
+        cli.reported(fails)
+    assert printed in capsys.readouterr().err
+
+
+def array(task, least=0, most=7, count=8, step=1):
+    values = {"ID": task, "MIN": least, "MAX": most, "COUNT": count, "STEP": step}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
+
+
+def test_the_shard_of_a_slurm_array():
+    assert sweeps.parse_shard("auto", array(5)) == (5, 8)
+    assert sweeps.parse_shard("auto", array(9, 3, 11, 5, 2)) == (3, 5)
+    assert sweeps.parse_shard("1/4", array(5)) == (1, 4)
+    with pytest.raises(SweepError, match="no task of a SLURM array"):
+        sweeps.parse_shard("auto", {})
+    with pytest.raises(SweepError, match="with gaps"):
+        sweeps.parse_shard("auto", array(5, 3, 5, 2))
+
+
+# A study by an engine.
+
+
+class Executor:
+    """In place of submitit's."""
+
+    made: tuple = ()
+
+    def __init__(self, folder, cluster):
+        Executor.made = (folder, cluster)
+        self.parameters, self.parts = {}, []
+
+    def update_parameters(self, **parameters):
+        if "wrong" in parameters:
+            raise NameError("Unknown parameter\n wrong")
+        Executor.parameters = parameters
+
+    def batch(self):
+        import contextlib
+
+        return contextlib.nullcontext()
+
+    def submit(self, part):
+        return types.SimpleNamespace(job_id=f"17_{part.command[-1]}", part=part)
+
+
+@pytest.fixture
+def submitit(monkeypatch):
+    module = types.SimpleNamespace(AutoExecutor=Executor)
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    return module
+
+
+def study(folder, **options):
+    return sweep.run(
+        "depth_loss:streets",
+        folder,
+        command=["mtl"],
+        overrides=["--config.train.max_steps=1"],
+        chosen_seeds=(0, 1),
+        engine_name="submitit",
+        **options,
+    )
+
+
+def test_a_study_as_jobs(submitit, tmp_path, capsys, monkeypatch):
+    submitted = []
+    submit = engine.submit
+    monkeypatch.setattr(engine, "submit", lambda *a: submitted.extend(submit(*a)) or submitted)
+    assert study(tmp_path / "s", jobs=2, engine_options="slurm_partition=gpu,timeout_min=60") == 0
+    assert Executor.made == (tmp_path / "s/jobs", "slurm")
+    assert Executor.parameters == {"slurm_partition": "gpu", "timeout_min": 60}
+    common = ["mtl", "sweep", "--sweep=depth_loss:streets", f"--workdir={tmp_path / 's'}"]
+    common += ["--seeds=0,1", "--config.train.max_steps=1"]
+    assert [job.part.command for job in submitted] == [
+        [*common, "--shard=0/2"],
+        [*common, "--shard=1/2"],
+    ]
+    assert (tmp_path / "s/sweep.json").exists()
+    assert "Submitted 2 jobs: 17_--shard=0/2" in capsys.readouterr().out
+
+
+def test_what_an_engine_cannot_do_is_said(submitit, tmp_path, monkeypatch):
+    with pytest.raises(SweepError, match="--engine=submitit: Unknown parameter wrong"):
+        study(tmp_path, engine_options="wrong=1")
+    with pytest.raises(SweepError, match="expected <name>=<value>, found 'x'"):
+        study(tmp_path, engine_options="x")
+    with pytest.raises(SweepError, match="--engine=ray: expected one of submitit"):
+        engine.submit("ray", [], 1, tmp_path)
+    with pytest.raises(UsageError, match="of no use without --engine"):
+        sweep.run("depth_loss:streets", tmp_path, command=[], jobs=3)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(SweepError, match=r"pip install 'mtl-jax\[submitit\]'"):
+        study(tmp_path)
+
+
+def test_a_part_that_fails_fails_its_job(tmp_path):
+    assert engine.Part([sys.executable, "-c", "pass"], tmp_path)() == 0
+    with pytest.raises(RuntimeError, match="Exit status 3"):
+        engine.Part([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)()
+
+
+@pytest.mark.slow
+def test_submitits_own_jobs_on_this_machine(tmp_path):
+    pytest.importorskip("submitit")
+    command = [
+        sys.executable,
+        "-c",
+        "import sys, pathlib; pathlib.Path(sys.argv[1][-3:-2]).touch()",
+    ]
+    os.chdir(tmp_path)
+    jobs = engine.submit("submitit:local", command, 2, tmp_path / "jobs", {"timeout_min": 1})
+    assert [job.result() for job in jobs] == [0, 0]
+    assert {"0", "1"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# The examples.
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("slurm/*.sbatch")), ids=lambda p: p.name)
+def test_batch_scripts_are_bash_with_flags_that_there_are(path):
+    text = path.read_text()
+    subprocess.run(["bash", "-n", path], check=True)
+    directives = [line.split()[1] for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", line) for line in directives)
+    known = flags.parser("mtl")._option_string_actions
+    called = re.search(r"mtl (train|sweep)(.*)", text)[2]
+    for flag in re.findall(r"(--\w+)[=\s]", called.replace("--config.", "--config=")):
+        assert flag in known, flag
+
+
+def test_the_job_set_is_a_command_that_there_is():
+    found = yaml.safe_load((EXAMPLES / "kubernetes/jobset.yaml").read_text())
+    (job,) = found["spec"]["replicatedJobs"]
+    spec = job["template"]["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["parallelism"] == spec["completions"]
+    (container,) = spec["template"]["spec"]["containers"]
+    arguments, changes = flags.split(container["args"])
+    found = flags.parse(flags.parser("mtl"), arguments)
+    flags.check(found, flags.command(found))
+    assert found.distributed == "auto"
+    assert changes == ["--config.data.data_dir=/shared/data"]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_other_and_one_alone_goes_on(streets_dir, tmp_path):
+    """Two real processes that find each other as SLURM's do; then another number of them."""
+    run, job = tmp_path / "run", free_port() % 2**12  # from which JAX makes a port
+    command = [sys.executable, "main.py", f"--workdir={run}", *tiny.arguments(streets_dir)]
+    command += ["--config.train.epochs=500", "--config.train.checkpoint_every_steps=2"]
+    slurm = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+    started = []
+    for number in ("0", "1"):
+        its = slurm | {"SLURM_PROCID": number, "SLURM_LOCALID": number}
+        with (tmp_path / f"log_{number}").open("wb") as log:
+            started.append(
+                subprocess.Popen(
+                    [*command, "--distributed=auto"],
+                    cwd=ROOT,
+                    env=tiny.environment(1) | its,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+    first, second = started
+    try:
+        wait_for_checkpoint(run, started, tmp_path)
+        second.kill()
+        status = first.wait(timeout=240)
+    finally:
+        for process in started:
+            process.kill()
+    said = (tmp_path / "log_0").read_text()
+    assert status == 1, said
+    assert "Another process of this run has ended" in said, said
+    with (tmp_path / "log_alone").open("wb") as log:
+        alone = subprocess.Popen(
+            command, cwd=ROOT, env=tiny.environment(1), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        before = newest(run)
+        for _ in range(600):
+            if newest(run) > before:
+                break
+            assert alone.poll() is None, (tmp_path / "log_alone").read_text()
+            time.sleep(0.5)
+        alone.send_signal(signal.SIGTERM)
+        assert alone.wait(timeout=200) == 143
+    finally:
+        alone.kill()
+    assert newest(run) > before > 0
+
+
+def newest(run) -> int:
+    steps = [int(path.name) for path in run.glob("checkpoints/latest/*") if path.name.isdecimal()]
+    return max(steps, default=0)
+
+
+def wait_for_checkpoint(run, started, logs):
+    for _ in range(600):
+        if newest(run) >= 4:
+            return
+        for number, process in enumerate(started):
+            assert process.poll() is None, (logs / f"log_{number}").read_text()
+        time.sleep(0.5)
+    raise AssertionError("no checkpoint in five minutes")
