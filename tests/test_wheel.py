@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("mtl_jax", "configs", "input_pipeline")
-FILES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+FILES = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 
 
 def run(*command, cwd: Path) -> str:
@@ -83,6 +83,8 @@ from mtl_jax.weightings import dwa
 from importlib import metadata, util
 assert metadata.version("mtl-jax") == mtl_jax.__version__
 assert Path(mtl_jax.__file__).with_name("py.typed").exists()
+from mtl_jax.demo import server
+assert server.examples() and (Path(server.__file__).parent / "page/index.html").exists()
 for name in ("configs", "serving", "commands", "tests", "main", "benchmarks"):
     found = util.find_spec(name)
     assert found is None or not found.origin or "venv" not in found.origin, found
