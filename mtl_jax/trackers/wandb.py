@@ -20,7 +20,7 @@ def open(name: str, hparams: Mapping[str, Any], directory: Path, known: str) -> 
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", _PROJECT),
         name=name,
-        id=known or wandb.util.generate_id(),
+        id=known or None,  # it makes one
         resume="allow",
         dir=str(directory),
         config=dict(hparams),

@@ -24,13 +24,13 @@ class Wandb:
 
     def __init__(self):
         self.logged, self.calls, self.finished = [], [], 0
-        self.util = types.SimpleNamespace(generate_id=lambda: "made")
+        self.next_id = "made"
         self.Image = lambda array: ("image", array.shape)
 
     def init(self, **options):
         self.calls.append(options)
         return types.SimpleNamespace(
-            id=options["id"],
+            id=options["id"] or self.next_id,
             define_metric=lambda *a, **k: self.calls.append((a, k)),
             log=self.logged.append,
             finish=lambda: setattr(self, "finished", self.finished + 1),
@@ -98,7 +98,8 @@ def test_no_tracker_is_asked_for(tmp_path):
 def test_what_is_absent_is_said_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"trackers=mlflow needs .* pip install 'mtl-jax\[mlflow"):
-        train.run(*a_run(tmp_path, "mlflow"))
+        config, where = a_run(tmp_path, "mlflow")
+        train.run(config, where.path)
     with pytest.raises(ConfigError, match=r"trackers='wandbe': .* Did you mean 'wandb'"):
         trackers.check(["wandbe"])
 
