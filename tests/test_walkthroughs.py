@@ -68,6 +68,7 @@ def toy_network(monkeypatch):
     monkeypatch.setattr(architectures, "build", toy.build)
 
 
+@pytest.mark.slow
 def test_your_own_data(walk, toy_network):
     walk("data.md", own_data=True)
 
@@ -76,6 +77,7 @@ def test_your_own_task(walk, toy_network):
     walk("task.md")
 
 
+@pytest.mark.slow
 def test_your_own_method(walk, toy_network):
     walk("method.md")
 
