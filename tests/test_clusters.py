@@ -3,18 +3,14 @@
 import argparse
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
 import jax
 import pytest
-import tiny
 import yaml
-from test_parallel import free_port
 
 from mtl_jax.commands import cli, flags, processes, sweep
 from mtl_jax.errors import UsageError
@@ -261,67 +257,3 @@ def test_the_job_set_is_a_command_that_there_is():
     flags.check(found, flags.command(found))
     assert found.distributed == "auto"
     assert changes == ["--config.data.data_dir=/shared/data"]
-
-
-@pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_other_and_one_alone_goes_on(streets_dir, tmp_path):
-    """Two real processes that find each other as SLURM's do; then another number of them."""
-    run, job = tmp_path / "run", free_port() % 2**12  # from which JAX makes a port
-    command = [sys.executable, "main.py", f"--workdir={run}", *tiny.arguments(streets_dir)]
-    command += ["--config.train.epochs=500", "--config.train.checkpoint_every_steps=2"]
-    slurm = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
-    started = []
-    for number in ("0", "1"):
-        its = slurm | {"SLURM_PROCID": number, "SLURM_LOCALID": number}
-        with (tmp_path / f"log_{number}").open("wb") as log:
-            started.append(
-                subprocess.Popen(
-                    [*command, "--distributed=auto"],
-                    cwd=ROOT,
-                    env=tiny.environment(1) | its,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-    first, second = started
-    try:
-        wait_for_checkpoint(run, started, tmp_path)
-        second.kill()
-        status = first.wait(timeout=240)
-    finally:
-        for process in started:
-            process.kill()
-    said = (tmp_path / "log_0").read_text()
-    assert status == 1, said
-    assert "Another process of this run has ended" in said, said
-    with (tmp_path / "log_alone").open("wb") as log:
-        alone = subprocess.Popen(
-            command, cwd=ROOT, env=tiny.environment(1), stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        before = newest(run)
-        for _ in range(600):
-            if newest(run) > before:
-                break
-            assert alone.poll() is None, (tmp_path / "log_alone").read_text()
-            time.sleep(0.5)
-        alone.send_signal(signal.SIGTERM)
-        assert alone.wait(timeout=200) == 143
-    finally:
-        alone.kill()
-    assert newest(run) > before > 0
-
-
-def newest(run) -> int:
-    steps = [int(path.name) for path in run.glob("checkpoints/latest/*") if path.name.isdecimal()]
-    return max(steps, default=0)
-
-
-def wait_for_checkpoint(run, started, logs):
-    for _ in range(600):
-        if newest(run) >= 4:
-            return
-        for number, process in enumerate(started):
-            assert process.poll() is None, (logs / f"log_{number}").read_text()
-        time.sleep(0.5)
-    raise AssertionError("no checkpoint in five minutes")
