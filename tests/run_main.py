@@ -1,4 +1,7 @@
-"""Runs commands as a user does: in this process, or as main.py in one of its own."""
+"""Runs commands as a user does: in this process, or as a program in one of its own.
+
+A process of its own trains the toy network, as only the way there is tested.
+"""
 
 import contextlib
 import io
@@ -17,6 +20,7 @@ from mtl_jax.runs import workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = [sys.executable, str(ROOT / "main.py")]
+TOY = [sys.executable, str(ROOT / "tests" / "toy_main.py")]
 _make_mesh = parallel.make_mesh
 
 
@@ -40,10 +44,22 @@ def call(*arguments, code: int = 0) -> str:
     return printed.getvalue()
 
 
-def start(*arguments, code: int = 0, **options) -> subprocess.CompletedProcess:
-    """Runs main.py in a process of its own; its exit status has to be `code`."""
-    command = [*MAIN, *map(str, arguments)]
-    options = {"cwd": ROOT, "env": tiny.environment(1), "timeout": 900, "text": True} | options
+def begin(*arguments, devices: int = 1) -> subprocess.Popen:
+    """Starts the program with the toy network; its output and errors are one stream."""
+    return subprocess.Popen(
+        [TOY[0], "-u", *TOY[1:], *map(str, arguments)],
+        cwd=ROOT,
+        env=tiny.environment(devices),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start(*arguments, code: int = 0) -> subprocess.CompletedProcess:
+    """Runs the program with the toy network; its exit status has to be `code`."""
+    command = [*TOY, *map(str, arguments)]
+    options = {"cwd": ROOT, "env": tiny.environment(1), "timeout": 900, "text": True}
     done = subprocess.run(command, capture_output=True, **options)
     assert done.returncode == code, done.stdout + done.stderr
     return done

@@ -3,30 +3,16 @@
 import random
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from run_main import begin
 from test_loop import assert_same_bits
 
 from mtl_jax import checkpoints
 from mtl_jax.runs.workdir import Workdir
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def start(workdir: Path, arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-u", "main.py", f"--workdir={workdir}", *arguments],
-        cwd=ROOT,
-        env=tiny.environment(1),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def until_step(process: subprocess.Popen, step: int) -> str:
@@ -42,13 +28,13 @@ def until_step(process: subprocess.Popen, step: int) -> str:
 @pytest.mark.slow
 def test_kill_and_stop_at_random_moments(streets_dir, tmp_path):
     arguments = [*tiny.arguments(streets_dir), "--config.train.checkpoint_every_steps=1"]
-    whole = start(tmp_path / "whole", arguments)
+    whole = begin(f"--workdir={tmp_path / 'whole'}", *arguments)
     output, _ = whole.communicate(timeout=400)
     assert whole.returncode == 0, output
 
     chance = random.Random(7)
     for how, step in ((signal.SIGTERM, 1), (signal.SIGKILL, 4)):
-        process = start(tmp_path / "killed", arguments)
+        process = begin(f"--workdir={tmp_path / 'killed'}", *arguments)
         output = until_step(process, step)
         time.sleep(chance.random() * 0.2)  # somewhere within a step, a save or an evaluation
         process.send_signal(how)
@@ -57,7 +43,7 @@ def test_kill_and_stop_at_random_moments(streets_dir, tmp_path):
             assert process.returncode == 128 + signal.SIGTERM, output
             assert "run the same command again" in output
             assert "Traceback" not in output
-    process = start(tmp_path / "killed", [])  # the work directory is all that it needs
+    process = begin(f"--workdir={tmp_path / 'killed'}")  # the work directory is all that it needs
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     assert "Resuming at step" in output or "finished" in output

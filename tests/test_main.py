@@ -12,14 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import toy_network as toy
 from PIL import Image
 from run_main import MAIN, ROOT, call, fails, start
 
 import mtl_jax
+from mtl_jax import architectures
 from mtl_jax.commands import config as configuration
 from mtl_jax.commands import train
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import files, workdir
+
+real_network = architectures.build
+toy_network = toy.in_every_run()
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +230,8 @@ MISTAKES = KNOWN_AT_ONCE | FOUND_LATER
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path):
+def test_mistakes_get_one_clear_message(mistake, streets_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(architectures, "build", real_network)  # which parts it has matters
     arguments, expected = MISTAKES[mistake]
     if mistake in FOUND_LATER:
         arguments = [*arguments, f"--workdir={tmp_path}"]
@@ -348,7 +354,7 @@ def test_the_library_trains_what_the_command_does(trained):
 
 
 def test_the_program_itself(trained):
-    """main.py in a process of its own: nothing is printed but what is meant to be."""
+    """In a process of its own, nothing is printed but what is meant to be."""
     directory, _ = trained
     done = start("--mode=evaluate", f"--workdir={directory}")
     assert "All metrics: " in done.stdout

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 import tiny
+import toy_network as toy
 from PIL import Image
 from run_main import call, fails
+
+toy_network = toy.in_every_run()
 
 STEPS = ("--config.train.max_steps=2", "--config.eval.selection=depth/rmse")
 SMALLER = ("--config.eval.selection_mode=min", "--config.eval.batch_size=4")

@@ -3,20 +3,17 @@
 import json
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny
 import toy_network as toy
+from run_main import begin, call
 
-from mtl_jax import checkpoints, evaluation, parallel, training, weightings
+from mtl_jax import checkpoints, evaluation, parallel, training
 
-ROOT = Path(__file__).resolve().parents[1]
-toy_network = toy.in_every_run()  # main.py, which starts real processes, trains a real one
+toy_network = toy.in_every_run()
 
 
 def after(run, steps: int):
@@ -104,42 +101,21 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def one_weighting_of_each_kind() -> list[str]:
-    """`fixed`, and the first of those that a train step treats in one way."""
-    found = {}
-    for name in weightings.names():
-        method = weightings.kind(name)
-        is_gram = issubclass(method, weightings.GramWeighting)
-        if not (method.needs_scores or method.needs_held_out):
-            found.setdefault((method.needs_gradients, is_gram, method.needs_after), name)
-    return ["fixed", *found.values()]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("weighting", one_weighting_of_each_kind())
+@pytest.mark.parametrize("weighting", ["fixed", "aligned_mtl"])
 def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, weighting):
-    """Real processes over loopback, through main.py."""
-    port, common = free_port(), tiny.arguments(streets_dir)
-    common += [f"--config.weighting.name={weighting}"]
+    """Real processes over loopback, with and without a gradient of each task.
+
+    All other weightings are tested on several devices of one process, which run the same program.
+    """
+    common = [*tiny.arguments(streets_dir), f"--config.weighting.name={weighting}"]
     common += ["--config.optimizer.name=sgd", "--config.train.max_steps=3"]
-    processes = []
-    for workdir, devices, extra in (
-        ("two", 2, ["--process=0"]),
-        ("two", 2, ["--process=1"]),
-        ("one", 1, []),
-    ):
-        if extra:
-            extra += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "main.py", f"--workdir={tmp_path / workdir}", *common, *extra],
-                cwd=ROOT,
-                env=tiny.environment(devices),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+    two = [f"--coordinator=127.0.0.1:{free_port()}", "--processes=2"]
+    processes = [
+        begin(f"--workdir={tmp_path / 'two'}", *common, *two, f"--process={process}", devices=2)
+        for process in (0, 1)
+    ]
+    call(f"--workdir={tmp_path / 'one'}", *common)
     for process in processes:
         output, _ = process.communicate(timeout=400)
         assert process.returncode == 0, output
@@ -166,20 +142,10 @@ def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, we
 def test_processes_that_differ_are_told_in_what(streets_dir, tmp_path):
     """Before the first step, both of them."""
     common = [*tiny.arguments(streets_dir), f"--coordinator=127.0.0.1:{free_port()}"]
+    common += [f"--workdir={tmp_path / 'run'}", "--processes=2"]
     processes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "main.py", f"--workdir={tmp_path / 'run'}", *common),
-                *("--processes=2", f"--process={process}"),
-                f"--config.schedule.learning_rate={0.01 + 0.04 * process}",
-            ],
-            cwd=ROOT,
-            env=tiny.environment(1),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for process in (0, 1)
+        begin(*common, f"--process={process}", f"--config.schedule.learning_rate={rate}")
+        for process, rate in enumerate((0.01, 0.05))
     ]
     for process in processes:
         output, _ = process.communicate(timeout=400)

@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb: its code runs as it stands, and what it shows is whole.
+"""docs/quickstart.ipynb: its code runs, with a toy for the network, and what it shows is whole.
 
 The notebook is committed as it was run, from the folder of the repository:
 `jupyter nbconvert --to notebook --execute --inplace docs/quickstart.ipynb`.
@@ -54,7 +54,8 @@ def test_the_code_runs(cells, shown, streets_dir, tmp_path, monkeypatch, capfd):
     }
     namespace = {}
     for cell in _code(cells):
-        exec(compile("".join(cell["source"]), f"{NOTEBOOK.name}:{cell['id']}", "exec"), namespace)
+        source = "".join(cell["source"]).replace('"main.py"', '"tests/toy_main.py"')
+        exec(compile(source, f"{NOTEBOOK.name}:{cell['id']}", "exec"), namespace)
         if "parameters" in cell["metadata"].get("tags", ()):
             assert settings.keys() < namespace.keys()
             namespace.update(settings)

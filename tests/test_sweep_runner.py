@@ -354,7 +354,8 @@ def test_seeds_multiply_the_cost_and_have_a_rate(make):
 
 
 @pytest.mark.slow
-def test_a_sweep_by_main(streets_dir, tmp_path):
+def test_a_sweep_by_main(streets_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_main, "MAIN", run_main.TOY)
     overrides = [a for a in tiny.arguments(streets_dir) if a.startswith("--config.")]
     command = [
         "--sweep=configs/sweeps/branched.py",

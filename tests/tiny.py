@@ -5,6 +5,7 @@ import os
 import jax
 import numpy as np
 from conftest import FAST_COMPILATION, TINY
+from ml_collections import ConfigDict
 
 from mtl_jax import system
 from mtl_jax.commands import assembly
@@ -29,6 +30,30 @@ def config(data_dir: str, **overrides):
     changes |= {key.replace("__", "."): value for key, value in overrides.items()}
     tiny.update_from_flattened_dict(changes)
     return tiny
+
+
+# Options of networks by which they have fewer and narrower layers.
+SMALL = {
+    "width": 8,
+    "widths": (4, 4, 8, 8, 8),
+    "channels": 8,
+    "skip_channels": 4,
+    "hidden": 8,
+    "se_reduction": 2,
+    "blocks": (1, 1, 1, 1),
+    "convs_per_stage": "one",
+}
+
+
+def narrow(options: ConfigDict) -> None:
+    """Makes `config.model`, or a part of it, as small as that kind of network can be."""
+    for key, value in options.items():
+        if isinstance(value, ConfigDict):
+            narrow(value)
+        elif key == "depth":
+            options[key] = min(value, 18)  # the least that a ResNet has
+        elif key in SMALL:
+            options[key] = SMALL[key]
 
 
 class Writer:

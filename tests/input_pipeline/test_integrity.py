@@ -8,6 +8,7 @@ import folder_files
 import numpy as np
 import pytest
 import toy_release
+import toy_release_builder
 
 from input_pipeline import datasets, integrity, provenance, summary
 from input_pipeline.datasets import DatasetError
@@ -87,7 +88,7 @@ def test_what_is_said_is_what_is_done(tmp_path):
 def test_a_release_that_changed_is_refused_and_one_that_moved_is_not(tmp_path, monkeypatch, capsys):
     names = datasets.names()
     monkeypatch.setattr(datasets, "names", lambda: [*names, "toy_release"])
-    monkeypatch.setitem(sys.modules, "input_pipeline.datasets.toy_release", toy_release)
+    monkeypatch.setitem(sys.modules, "input_pipeline.datasets.toy_release", toy_release_builder)
     root = tmp_path / "release"
     root.mkdir()
     toy_release.write(root, 9)

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import toy_release
+import toy_release_builder
 from PIL import Image
 
 from input_pipeline import (
@@ -26,7 +27,7 @@ def toy(monkeypatch):
     """The toy release, as if its module lay in the package."""
     names = datasets.names()
     monkeypatch.setattr(datasets, "names", lambda: [*names, "toy_release"])
-    monkeypatch.setitem(sys.modules, "input_pipeline.datasets.toy_release", toy_release)
+    monkeypatch.setitem(sys.modules, "input_pipeline.datasets.toy_release", toy_release_builder)
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_preparation_that_failed_goes_on_where_it_stopped(toy, tmp_path, monke
     root, log = tmp_path / "release", tmp_path / "log"
     root.mkdir()
     toy_release.write(root, 10)
-    monkeypatch.setattr(toy_release.Builder, "convert", toy_release.Convert(str(log)))
+    monkeypatch.setattr(toy_release_builder.Builder, "convert", toy_release.Convert(str(log)))
     contents = (root / "008_semseg.npy").read_bytes()
     (root / "008_semseg.npy").write_bytes(contents[:-3])
 
@@ -133,7 +134,7 @@ def test_images_of_another_size_are_refused_where_one_size_is_asked_for(toy, tmp
                 np.save(file.path, np.load(file.path)[:4])
         image = Image.open(item.files["image"].path)
         image.crop((0, 0, 8, 4)).save(item.files["image"].path)
-    monkeypatch.setattr(toy_release.Builder, "one_size", True)
+    monkeypatch.setattr(toy_release_builder.Builder, "one_size", True)
     with pytest.raises(DatasetError, match=r"008\.png: expected 6×8 .*before it, found 4×8"):
         datasets.prepare("toy_release", data_dir=str(tmp_path), manual_dir=str(root))
 

@@ -1,4 +1,7 @@
-"""A release of tiny files and its builder, for tests of what all releases share."""
+"""A release of tiny files, for tests of what all releases share.
+
+Its builder is a module of its own: processes that convert import this one, and need no TensorFlow.
+"""
 
 import dataclasses
 import os
@@ -6,10 +9,9 @@ import pathlib
 import time
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from input_pipeline import _images, labels, release, sources
+from input_pipeline import _images, labels, sources
 from input_pipeline.conversion import Item
 
 SPECS = {
@@ -77,24 +79,3 @@ class Convert:
                 time.sleep(0.2)
         read = {k: _images.read_npy(f, key=k) for k, f in item.files.items() if k != "image"}
         return {"image": _images.read_photo(item.files["image"]), **read}
-
-
-class Builder(release.ReleaseBuilder):
-    """7 and 3 examples."""
-
-    name = "toy_release"
-    VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="all")]  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Draw it yourself. Licence: yours."
-    specs = SPECS
-    convert = Convert()
-
-    def find(self, manual_dir, *, partial=False):
-        del partial
-        tree = sources.Tree(manual_dir)
-        items = []
-        for name, image in tree.stems("*.png").items():
-            labels_of = {key: tree.file(f"{name}_{key}.npy") for key in SPECS if key != "image"}
-            files = {key: file for key, file in labels_of.items() if file}
-            items.append(Item(name, {"image": image, **files}))
-        return {"train": items[:7], "validation": items[7:]}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tiny
+import toy_network as toy
 from ml_collections import ConfigDict
 
 from input_pipeline import datasets, labels, transforms
-from mtl_jax.configs import common, joint
 
 TASKS = {
     "instance": {"type": "instances", "semantics": "semseg"},  # before what it needs
@@ -17,7 +17,9 @@ TASKS = {
 }
 
 
-# Compiling the step and the evaluation of five tasks takes half a minute.
+toy_network = toy.in_every_run()
+
+# Compiling the step and the evaluation of five tasks takes ten seconds.
 pytestmark = pytest.mark.slow
 
 
@@ -26,7 +28,6 @@ def run(streets_dir, tmp_path_factory):
     config = tiny.config(
         streets_dir, train__epochs=1, train__log_every=1, eval__selection="semseg/miou"
     )
-    joint.model(config, common.resnet(18, "FFT", width=8), channels=8, skip=4)  # compiles faster
     config.tasks = ConfigDict(TASKS)
     run = tiny.run(config, tmp_path_factory.mktemp("five"))
     run.train()
