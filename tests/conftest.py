@@ -1,8 +1,10 @@
 """Eight CPU devices for every test, and the embedded data set in its smallest size, made once."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -26,15 +28,35 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_GCE_CHECK", "true")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # which is not there: a second less to import
 
 TINY = "streets/64x128_tiny"
 
 
+def pytest_collection_finish():
+    """Garbage collection looks at none of what has been imported, and seldom at the rest."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_kept_for_a_module():
+    """Those of all modules take gigabytes, and make each garbage collection take a second."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
-def streets_dir(tmp_path_factory, worker_id="master"):
+def streets_dir(tmp_path_factory):
     """A data directory with the tiny Streets prepared: 24 / 8 / 8 examples of 64×128."""
     from input_pipeline import datasets
 
-    directory = tmp_path_factory.mktemp("data")
-    datasets.load(TINY, data_dir=str(directory))
+    everybodys = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        everybodys = everybodys.parent
+    directory = everybodys / "streets"
+    datasets.load(TINY, data_dir=str(directory))  # what another process prepares is waited for
     return str(directory)

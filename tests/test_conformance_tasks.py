@@ -88,7 +88,7 @@ def test_unlabelled_gives_no_loss_no_gradient_and_no_metric(task, how):
     if how == "batch all padding":
         batch, valid = BATCH, ~ALL_VALID
     targets, prediction = task.targets(batch), _prediction(task)
-    loss, gradient = jax.value_and_grad(task.loss)(prediction, targets, valid)
+    loss, gradient = jax.jit(jax.value_and_grad(task.loss))(prediction, targets, valid)
     assert loss == 0
     np.testing.assert_array_equal(gradient, 0.0)
     assert not task.labelled(targets, valid)
@@ -137,7 +137,6 @@ def test_the_losses_of_all_tasks_are_one_total():
     weighting = weightings.make("fixed", tuple(every))
     params, state = weighting.init(jax.random.key(0))
 
-    @jax.jit
     def total(predictions, batch):
         targets = {name: task.targets(batch) for name, task in every.items()}
         losses = [t.loss(predictions[n], targets[n], ALL_VALID) for n, t in every.items()]
@@ -146,7 +145,7 @@ def test_the_losses_of_all_tasks_are_one_total():
 
     predictions = {n: _prediction(t) for n, t in every.items()}
     batch = {key: value for key, value in BATCH.items() if key != "normals"}
-    value, gradient = jax.value_and_grad(total)(predictions, batch)
+    value, gradient = jax.jit(jax.value_and_grad(total))(predictions, batch)
     assert np.isfinite(value)
     for task_name, task in every.items():
         assert np.any(np.asarray(gradient[task_name]) != 0) == (task.key != "normals")

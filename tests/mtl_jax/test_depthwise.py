@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtl_jax import layers
+from mtl_jax import layers, parallel
 from mtl_jax.layers import _depthwise
 
 
@@ -66,6 +66,25 @@ def test_value_and_gradients(size, kernel_size, stride, padding, dilation):
 
     for found, expected in zip(ours(x, kernel), convolve(x, kernel, waves, **options), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_eight_devices_give_the_gradients_of_one():
+    """The gradient of the kernel adds up over all images, wherever they are."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8, 6, 7, 3), np.float32)
+    kernel = rng.standard_normal((5, 5, 1, 3), np.float32)
+    options = {"stride": 2, "padding": ((1, 2), (2, 2)), "dilation": 1}
+
+    def loss(x, kernel):
+        y = _depthwise.convolve(x, kernel, **options)
+        return (y * jnp.asarray(waves(y.shape), jnp.float32)).sum()
+
+    mesh = parallel.make_mesh()
+    whole, split = parallel.replicated(mesh), parallel.batch_sharding(mesh)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), in_shardings=(split, whole))
+    expected = convolve(x, kernel, waves, **options)[1:]
+    for found, exact in zip(gradient(x, kernel), expected, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (5, 2)])

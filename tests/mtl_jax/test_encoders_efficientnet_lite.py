@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from test_depthwise import convolve
 from test_pretrained import load, save
 
-from mtl_jax import architectures, encoders, parallel
+from mtl_jax import architectures, encoders
 from mtl_jax.configs import common
 from mtl_jax.encoders import efficientnet_lite
 from mtl_jax.errors import ConfigError
@@ -138,6 +138,8 @@ def test_every_tap(tmp_path, flags, size):
     for stride, value in expected.items():
         scale = np.abs(value).max()
         np.testing.assert_allclose(features[stride], value, atol=1e-5 * scale, err_msg=str(stride))
+    if flags != "FFF":
+        return
     rough = features_of(found, image, model, jnp.bfloat16)
     last = max(stride for stride in rough if stride != "skip")
     assert rough[last].dtype == jnp.bfloat16
@@ -180,7 +182,7 @@ def test_impossible_options(changes, message):
 
 @functools.cache
 def small():
-    """The encoder at a quarter of the width, its variables and a loss of its output."""
+    """The encoder at a quarter of the width, and its variables."""
     encoder = encoders.build(common.efficientnet_lite(0, width=0.25))
     init = functools.partial(encoder.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
@@ -192,34 +194,11 @@ def small():
             return rng.standard_normal(leaf.shape, np.float32) * np.sqrt(2 / fan_in)
         return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
 
-    variables = jax.tree_util.tree_map_with_path(fill, shapes)
-
-    def loss(params, image):
-        given = {"params": params, "batch_stats": variables["batch_stats"]}
-        pyramid, _ = encoder.apply(given, image, train=True, mutable=["batch_stats"])
-        return jnp.square(pyramid.last - 1).mean()
-
-    return encoder, variables, loss
-
-
-def test_eight_devices_give_the_gradients_of_one():
-    _, variables, loss = small()
-    image = np.random.default_rng(3).standard_normal((8, 32, 48, 3), np.float32)
-    found = []
-    for devices in (1, 8):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        whole, split = parallel.replicated(mesh), parallel.batch_sharding(mesh)
-        gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split), out_shardings=whole)
-        found.append(gradient(variables["params"], image))
-    for path, one in jax.tree_util.tree_leaves_with_path(found[0]):
-        eight = functools.reduce(lambda tree, key: tree[key.key], path, found[1])
-        # A bias that a BatchNorm cancels has a gradient of rounding alone.
-        bound = 1e-3 * np.abs(one).max() + 1e-6
-        np.testing.assert_allclose(one, eight, atol=bound, err_msg=jax.tree_util.keystr(path))
+    return encoder, jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def test_an_export_for_every_platform_and_batch():
-    encoder, variables, _ = small()
+    encoder, variables = small()
 
     @jax.jit
     def last(image):

@@ -1,5 +1,6 @@
 """Encoders against public PyTorch implementations in float64: golden_encoders/README.md."""
 
+import functools
 import json
 import pathlib
 
@@ -36,7 +37,8 @@ def test_outputs(name):
         shape = (2, *map(int, size.split("x")), 3)
         image = jnp.asarray(1.7 * golden.uniform("image", shape), jnp.float32)
         init = jax.eval_shape(lambda x=image: network.init(jax.random.key(0), x, train=False))
-        found = outputs(network.apply(golden.fill(init), image, train=False))
+        apply = jax.jit(functools.partial(network.apply, train=False))
+        found = outputs(apply(golden.fill(init), image))
         for actual, summary in zip(found, summaries, strict=True):
             flat = np.asarray(actual, np.float64).reshape(-1)
             samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]

@@ -4,7 +4,6 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_conformance_models as conformance
@@ -76,9 +75,14 @@ def images(batch: int) -> np.ndarray:
 
 def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
     """(maps, raw) of `System.predict` and the tasks."""
-    raw = parts.predict(variables, jnp.asarray(image), tta)
-    maps = {name: found[name] for name, found in tasks.postprocess_all(its_tasks, raw).items()}
-    return jax.device_get((maps, raw))
+
+    @jax.jit
+    def maps_and_raw(image):
+        raw = parts.predict(variables, image, tta)
+        return tasks.postprocess_all(its_tasks, raw), raw
+
+    maps, raw = jax.device_get(maps_and_raw(image))
+    return {name: found[name] for name, found in maps.items()}, raw
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -241,7 +241,7 @@ def test_eight_devices_equal_one():
     def everything(predictions, batch):
         targets = task.targets(batch)
         maps = tasks.postprocess_all(built, predictions)
-        loss, gradient = jax.value_and_grad(task.loss)(
+        loss, gradient = jax.jit(jax.value_and_grad(task.loss))(
             predictions["instance"], targets, batch["valid"]
         )
         sums = task.metric_sums(

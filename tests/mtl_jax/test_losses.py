@@ -39,7 +39,7 @@ def test_cross_entropy_gradient_is_softmax_minus_one_hot():
     logits = jnp.asarray(RNG.normal(size=(*SHAPE, 7)), jnp.float32)
     labels, mask = RNG.integers(0, 7, SHAPE).astype(np.int32), _ragged_mask()
     labels[~mask] = 255
-    gradient = jax.grad(losses.cross_entropy)(logits, labels, mask)
+    gradient = jax.jit(jax.grad(losses.cross_entropy))(logits, labels, mask)
     expected = np.asarray(jax.nn.softmax(logits)) - (labels[..., None] == np.arange(7))
     expected = expected * mask[..., None] / mask.sum()
     np.testing.assert_allclose(gradient, expected, atol=1e-7)
@@ -71,14 +71,14 @@ def test_berhu_worked_example():
 
 def test_berhu_gradient_takes_its_threshold_as_constant():
     x = np.float32([0.1, -0.5, 2.0, -4.0])
-    gradient = jax.grad(lambda x: jnp.sum(losses.berhu(x)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(losses.berhu(x))))(x)
     np.testing.assert_allclose(gradient, [1.0, -1.0, 2.0 / 0.8, -4.0 / 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
 def test_berhu_is_finite_and_homogeneous(scale):
     x = np.float32([0.1, -0.5, 2.0, -4.0]) * np.float32(scale)
-    value, gradient = jax.value_and_grad(lambda x: jnp.sum(losses.berhu(x)))(x)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(losses.berhu(x))))(x)
     np.testing.assert_allclose(value, 13.9 * scale, rtol=1e-5)
     assert np.all(np.isfinite(gradient))
     if scale == 0.0:
@@ -86,7 +86,7 @@ def test_berhu_is_finite_and_homogeneous(scale):
 
 
 def test_l1_gradient_leaves_a_perfect_prediction_alone():
-    gradient = jax.grad(lambda x: jnp.sum(losses.l1(x)))(np.float32([-3.0, 0.0, 2.0]))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(losses.l1(x))))(np.float32([-3.0, 0.0, 2.0]))
     np.testing.assert_array_equal(gradient, [-1.0, 0.0, 1.0])
 
 
@@ -121,11 +121,11 @@ def test_regression_equals_float64(pointwise, average):
 def test_nothing_valid_gives_zero_without_gradient(average):
     mask = np.zeros(SHAPE, bool)
     values = jnp.full(SHAPE, jnp.nan)  # what is masked is never looked at
-    loss, gradient = jax.value_and_grad(average)(values, mask)
+    loss, gradient = jax.jit(jax.value_and_grad(average))(values, mask)
     assert loss == 0
     np.testing.assert_array_equal(gradient, 0.0)
     logits, labels = jnp.ones((*SHAPE, 4)), np.full(SHAPE, 255, np.int32)
-    loss, gradient = jax.value_and_grad(losses.cross_entropy)(logits, labels, mask)
+    loss, gradient = jax.jit(jax.value_and_grad(losses.cross_entropy))(logits, labels, mask)
     assert loss == 0
     np.testing.assert_array_equal(gradient, 0.0)
 

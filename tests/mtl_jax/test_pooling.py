@@ -49,7 +49,8 @@ class TestMaxPoolCeil:
     @pytest.mark.parametrize("size", [(7, 8), (6, 5)])
     def test_values(self, size, window, stride, padding):
         x = images((2, *size, 3)) - 5  # all negative: padding by 0 would win
-        out = np.asarray(pooling.max_pool_ceil(x, window, stride, padding))
+        pool = jax.jit(pooling.max_pool_ceil, static_argnums=(1, 2, 3))
+        out = np.asarray(pool(x, window, stride, padding))
         for row, column in itertools.product(*map(range, out.shape[1:3])):
             first, left = row * stride - padding, column * stride - padding
             seen = x[:, max(first, 0) : first + window, max(left, 0) : left + window]
@@ -64,7 +65,7 @@ class TestAveragePool:
     @pytest.mark.parametrize("size", SIZES)
     def test_2x2(self, size):
         x = images((2, *size, 3))
-        out = pooling.average_pool_2x2(x)
+        out = jax.device_get(jax.jit(pooling.average_pool_2x2)(x))
         assert out.shape == (2, -(-size[0] // 2), -(-size[1] // 2), 3)
         for row, column, pixels in windows_2x2(x[0, :, :, 0]):
             mean = np.mean([x[:, r, c].astype(np.float64) for r, c in pixels], axis=0)
@@ -86,10 +87,15 @@ class TestAveragePool:
 class TestMaxPoolWithPositions:
     def test_pool_and_unpool(self, size):
         x = images((2, *size, 3)) - 5
-        pooled, position = pooling.max_pool_2x2(x)
+        y = images((2, -(-size[0] // 2), -(-size[1] // 2), 3), seed=1)
+
+        @jax.jit
+        def down_and_up(x, y):
+            pooled, position = pooling.max_pool_2x2(x)
+            return pooled, position, pooling.max_unpool_2x2(y, position, size)
+
+        pooled, position, out = jax.device_get(down_and_up(x, y))
         assert position.dtype == jnp.int8
-        y = images(pooled.shape, seed=1)
-        out = np.asarray(pooling.max_unpool_2x2(y, position, size))
         expected = np.zeros_like(x)
         for row, column, pixels in windows_2x2(x[0, :, :, 0]):
             values = np.stack([x[:, r, c] for r, c in pixels])
@@ -102,12 +108,18 @@ class TestMaxPoolWithPositions:
     def test_gradients(self, size):
         """Both ways it is the other's transpose."""
         x = images((1, *size, 2))
-        (pooled, position), pullback = jax.vjp(lambda x: pooling.max_pool_2x2(x), x)
-        y = images(pooled.shape, seed=2)
-        (gradient,) = pullback((y, np.zeros(position.shape, jax.dtypes.float0)))
-        np.testing.assert_array_equal(gradient, pooling.max_unpool_2x2(y, position, size))
-        _, pullback = jax.vjp(lambda p: pooling.max_unpool_2x2(p, position, size), pooled)
-        np.testing.assert_array_equal(pullback(x)[0], pooled)
+        y = images((1, -(-size[0] // 2), -(-size[1] // 2), 2), seed=2)
+
+        @jax.jit
+        def both(x, y):
+            (pooled, position), pullback = jax.vjp(pooling.max_pool_2x2, x)
+            (gradient,) = pullback((y, np.zeros(position.shape, jax.dtypes.float0)))
+            unpooled = pooling.max_unpool_2x2(y, position, size)
+            _, pullback = jax.vjp(lambda p: pooling.max_unpool_2x2(p, position, size), pooled)
+            return (gradient, unpooled), (pullback(x)[0], pooled)
+
+        for found, expected in both(x, y):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_first_of_equal_maxima_wins():
@@ -115,7 +127,7 @@ def test_the_first_of_equal_maxima_wins():
     x = jnp.asarray([[0.0, 3.0, 1.0, 1.0], [3.0, 3.0, 1.0, 1.0]])[None, :, :, None]
     _, position = pooling.max_pool_2x2(x)
     np.testing.assert_array_equal(position[0, 0, :, 0], [1, 0])
-    gradient = jax.grad(lambda x: pooling.max_pool_2x2(x)[0].sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: pooling.max_pool_2x2(x)[0].sum()))(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1, 1, 0], [0, 0, 0, 0]])
 
 

@@ -42,8 +42,13 @@ def far_sighted():
 def maps_of_system(image, tta):
     """By `System.predict` and the tasks alone."""
     parts, variables = far_sighted()
-    maps = tasks.postprocess_all(ALL, parts.predict(variables, jnp.asarray(image)[None], tta))
-    return {name: np.asarray(maps[name][name][0]) for name in ALL}
+
+    @jax.jit
+    def maps(image):
+        return tasks.postprocess_all(ALL, parts.predict(variables, image, tta))
+
+    found = maps(image[None])
+    return {name: np.asarray(found[name][name][0]) for name in ALL}
 
 
 def padded_by_hand(image):
@@ -52,10 +57,15 @@ def padded_by_hand(image):
     height, width = image.shape[:2]
     pads = ((0, -height % 32), (0, -width % 32), (0, 0))
     padded = np.pad(image, pads, mode="edge")[None]
-    raw = parts.model.apply(variables, parts.normalize(jnp.asarray(padded)), train=False).final
-    raw = {name: value[:, :height, :width] for name, value in raw.items()}
-    maps = tasks.postprocess_all(ALL, raw)
-    return {name: np.asarray(maps[name][name][0]) for name in ALL}
+
+    @jax.jit
+    def maps(padded):
+        raw = parts.model.apply(variables, parts.normalize(padded), train=False).final
+        raw = {name: value[:, :height, :width] for name, value in raw.items()}
+        return tasks.postprocess_all(ALL, raw)
+
+    found = maps(padded)
+    return {name: np.asarray(found[name][name][0]) for name in ALL}
 
 
 def files_of_predict(image, tta, folder):

@@ -32,7 +32,7 @@ def at_features(params, data) -> np.ndarray:
             maps = head.apply({"params": params[f"head_{name}"]}, x)
             return task.loss(maps, task.targets(data), jnp.ones(len(x), bool))
 
-        found.append(flat(jax.grad(loss)(x)))
+        found.append(flat(jax.jit(jax.grad(loss))(x)))
     return np.stack(found)
 
 
