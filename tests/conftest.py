@@ -28,7 +28,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_GCE_CHECK", "true")
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # which is not there: a second less to import
 
 TINY = "streets/64x128_tiny"
 
