@@ -1,11 +1,13 @@
 """InvPT (Ye and Xu 2022): a transformer decoder over all pixels of all tasks.
 
---config=configs/invpt.py   a narrow one behind ViT-T on the embedded data set, sized for a CPU
+--config=configs/invpt.py                  a narrow one behind ViT-T on the embedded data set
+--config=configs/invpt.py:pascal_context   as published, behind ViT-L
+--config=configs/invpt.py:nyud             as published, behind ViT-L
 """
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import common
+from mtl_jax.configs import benchmarks, common
 
 
 def small_vit(config: ConfigDict, crop: tuple[int, int] = (128, 192)) -> None:
@@ -36,7 +38,41 @@ def streets(config: ConfigDict) -> None:
     config.train.deep_supervision_weights = (1.0, 1.0)
 
 
-PROTOCOLS = {f.__name__: f for f in (streets,)}
+def vit(
+    config: ConfigDict, size: str, crop: tuple[int, int], *, batch: int, images: int, steps: int
+) -> None:
+    """A ViT whose positions are those of the crop, and a run of so many steps."""
+    patches = tuple(side // 16 for side in crop)
+    config.model.encoder = ConfigDict(
+        {"name": "vit", "size": size, "table": patches, "positions": "plain", "drop_path": 0.15}
+    )
+    config.train.batch_size = batch
+    config.train.max_steps = steps
+    config.train.epochs = steps / (images // batch)
+    config.train.eval_every_epochs = config.train.epochs / 10
+
+
+def pascal_context(config: ConfigDict) -> None:
+    """Five tasks; the authors train on three GPUs with two images each."""
+    benchmarks.pascal_context(config, family="transformer")
+    vit(config, "L", (512, 512), batch=6, images=4998, steps=40_000)
+    _published(config)
+
+
+def nyud(config: ConfigDict) -> None:
+    """Four tasks."""
+    benchmarks.nyud(config, family="transformer")
+    vit(config, "L", (448, 576), batch=6, images=795, steps=40_000)
+    _published(config)
+
+
+def _published(config: ConfigDict) -> None:
+    config.model.architecture = "invpt"
+    config.model.width = 512
+    config.train.deep_supervision_weights = (1.0, 1.0)
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, pascal_context, nyud)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

@@ -2,6 +2,8 @@
 
 --config=configs/mti_net.py                 ResNet-18 on the embedded data set, sized for a CPU
 --config=configs/mti_net.py:streets_hrnet   the same on HRNet-18
+--config=configs/mti_net.py:pascal_context  the survey's, on HRNet-18
+--config=configs/mti_net.py:nyud            the survey's, on HRNet-18
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +28,24 @@ def streets_hrnet(config: ConfigDict) -> None:
     config.model.se_reduction = 16
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, streets_hrnet)}
+def pascal_context(config: ConfigDict) -> None:
+    """Five tasks, the losses of all four scales at full weight."""
+    pad_net.pascal_context(config)
+    _instead_of_pad_net(config)
+
+
+def nyud(config: ConfigDict) -> None:
+    """Semantics and depth."""
+    pad_net.nyud(config)
+    _instead_of_pad_net(config)
+
+
+def _instead_of_pad_net(config: ConfigDict) -> None:
+    config.model.architecture = "mti_net"
+    config.train.deep_supervision_weights = (1.0,) * 5
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, streets_hrnet, pascal_context, nyud)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

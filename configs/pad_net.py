@@ -2,13 +2,15 @@
 
 --config=configs/pad_net.py                 ResNet-18 on the embedded data set, sized for a CPU
 --config=configs/pad_net.py:streets_hrnet   the same on HRNet-18
+--config=configs/pad_net.py:pascal_context  the survey's, on HRNet-18
+--config=configs/pad_net.py:nyud            the survey's, on HRNet-18
 
 `configs/distillation.py` has the PAD-Nets of reports A and B.
 """
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import branched, common
+from mtl_jax.configs import benchmarks, branched, common
 
 
 def streets(config: ConfigDict) -> None:
@@ -31,7 +33,25 @@ def streets_hrnet(config: ConfigDict) -> None:
     config.model.encoder = ConfigDict({"name": "hrnet"})
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, streets_hrnet)}
+def pascal_context(config: ConfigDict) -> None:
+    """Five tasks, every loss at full weight."""
+    benchmarks.pascal_context(config, family="survey")
+    _on_hrnet(config)
+
+
+def nyud(config: ConfigDict) -> None:
+    """Semantics and depth."""
+    benchmarks.nyud(config, family="survey")
+    _on_hrnet(config)
+
+
+def _on_hrnet(config: ConfigDict) -> None:
+    config.model.architecture = "pad_net"
+    config.model.encoder = ConfigDict({"name": "hrnet"})
+    config.train.deep_supervision_weights = (1.0, 1.0)
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, streets_hrnet, pascal_context, nyud)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

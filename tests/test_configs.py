@@ -91,7 +91,16 @@ def predicted_shapes(config_model, channels: dict[str, int]) -> dict[str, tuple[
     return _SHAPES[key]
 
 
-@pytest.mark.parametrize(("name", "protocol"), NAMES)
+def slow_where_large():
+    """Every protocol; those of the multi-task benchmarks, with their full networks, are slow."""
+    found = []
+    for name, protocol in NAMES:
+        large = load(name, protocol).data.dataset.startswith(("pascal_context", "nyud/"))
+        found.append(pytest.param(name, protocol, marks=pytest.mark.slow if large else ()))
+    return found
+
+
+@pytest.mark.parametrize(("name", "protocol"), slow_where_large())
 def test_every_config_builds_and_is_complete(name, protocol):
     config = load(name, protocol)
     assert config.name
