@@ -49,7 +49,7 @@ def vit(
     config.train.batch_size = batch
     config.train.max_steps = steps
     config.train.epochs = steps / (images // batch)
-    config.train.eval_every_epochs = config.train.epochs / 10
+    config.train.eval_every_epochs = max(1, round(config.train.epochs / 10))
 
 
 def pascal_context(config: ConfigDict) -> None:
