@@ -89,10 +89,10 @@ def section(method: str) -> dict[str, Any]:
 
 def variant(network: str, method: str, count: int) -> ConfigDict:
     """A network's config with so many tasks and that weighting, all else being equal."""
-    config = branched.get_config(NETWORKS[network])
+    config, chosen = branched.get_config(NETWORKS[network]), tuple(TASKS)[:count]
     with config.unlocked():
-        config.tasks = ConfigDict({n: {"type": TASKS[n]} for n in list(TASKS)[:count]})
-        config.task_order = tuple(config.tasks)
+        config.tasks = ConfigDict({n: {"type": TASKS[n]} for n in chosen})
+        config.task_order = chosen  # a ConfigDict lists its keys in alphabetical order
         config.weighting = ConfigDict(section(method))
     options.fill(config)
     return config
