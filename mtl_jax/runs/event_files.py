@@ -16,7 +16,7 @@ def writer(directory: Path) -> Any:
 
     Where TensorFlow has been loaded it is clu's, which needs it; otherwise tensorboardX's.
     """
-    if "tensorflow" not in sys.modules:
+    if sys.modules.get("tensorflow") is None:
         return WithoutTensorFlow(directory if jax.process_index() == 0 else None)
     from clu import metric_writers  # which imports TensorFlow
 
