@@ -98,7 +98,7 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     rates = [entry["images_per_second"] for entry in logged[1:] or logged]
     memory = results["peak_memory"]
     return {
-        "metrics": results[SUMMARY],
+        "metrics": _numbers(results[SUMMARY]),
         "types": {name: task["type"] for name, task in config["tasks"].items()},
         "seconds_per_step": config["train"]["batch_size"] / float(np.median(rates)),
         "peak_memory": memory["device"] or memory["host"],
@@ -120,7 +120,12 @@ def read_held_out(directory: Path, row: str, seed: int | None) -> dict[str, floa
     found = home.read_evaluation(HELD_OUT, "latest")
     if not found:
         raise SweepError(f"{home.path} has not been evaluated; go on with the sweep first.")
-    return found["metrics"]
+    return _numbers(found["metrics"])
+
+
+def _numbers(found: Mapping[str, float | None]) -> dict[str, float]:
+    """Metrics as a file has them, where what is not finite is null."""
+    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[str, float]:
@@ -206,7 +211,7 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
         lines.append(f"| {label} | {' | '.join(cells)} |")
     memory = "a device" if found[kept[0]][0]["on_device"] else "the process, compiler included"
     note = (
-        "\nOf mean_over_metrics less is better, of the other two more. "
+        "\n\nOf mean_over_metrics less is better, of the other two more. "
         f"Rows: {len(kept)}; ranks are over {len(common)} metrics and depend on which rows there "
         "are; single-task rows are not ranked. Metrics: mean of the last evaluations, at most 10. "
         f"± is the standard error over {len(seeds)} seeds, each against its own baselines. Memory "
