@@ -201,7 +201,7 @@ def one_label(has: np.ndarray, seed: int) -> np.ndarray:
       has: [N, K] bool, which labels an image has.
       seed: not negative.
     """
-    used = np.zeros_like(has)
+    used = np.zeros(has.shape, bool)
     free = has.any(axis=1)
     order = permutation(len(has), seed, 0, series=_SERIES)
     rarest = np.argsort(has.sum(axis=0), kind="stable")
@@ -220,7 +220,7 @@ def random_labels(has: np.ndarray, seed: int) -> np.ndarray:
 
     Arguments and result as of `one_label`; an image that has one label keeps it.
     """
-    used = np.zeros_like(has)
+    used = np.zeros(has.shape, bool)
     for i, row in enumerate(has):
         own = np.flatnonzero(row)
         if not len(own):

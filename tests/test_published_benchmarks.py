@@ -168,14 +168,23 @@ def test_recipes_differ_as_the_papers_do(family):
 @pytest.fixture
 def finished(tmp_path):
     """A sweep of a multi-task row and its two single tasks."""
-    rows = [{"name": "branched_x"}, {"name": "only_semseg_x"}, {"name": "only_depth_x"}]
+    names = (
+        "pad_net_x_images",
+        "only_semseg_x",
+        "only_depth_x",
+        "only_depth_other_x",
+        "only_depth",
+    )
+    rows = [{"name": name} for name in names]
     told = published.described("a", TABLE["nyud-40-4.demt.hrnet-18.readme"][0])
     rows[0]["published"] = [told]
     (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows}))
     values = {
-        "branched_x": {"semseg/miou_all": 0.44, "depth/rmse_unclamped": 0.6},
+        "pad_net_x_images": {"semseg/miou_all": 0.44, "depth/rmse_unclamped": 0.6},
         "only_semseg_x": {"semseg/miou_all": 0.40},
         "only_depth_x": {"depth/rmse_unclamped": 0.5},
+        "only_depth_other_x": {"depth/rmse_unclamped": 9.0},
+        "only_depth": {"depth/rmse_unclamped": 9.0},
     }
     for name, found in values.items():
         home = tmp_path / name
@@ -197,7 +206,7 @@ def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatc
         benchmarks.Workdir, "read_config", lambda self: json.loads(self.config.read_text())
     )
     text = benchmarks.table(finished)
-    (row,) = [line for line in text.splitlines() if line.startswith("| branched_x")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| pad_net_x")]
     change = (100 * (0.44 - 0.40) / 0.40 - 100 * (0.6 - 0.5) / 0.5) / 2
-    assert row == f"| branched_x | 0.44 | 0.6 | {change:+.2f} |"
+    assert row == f"| pad_net_x_images | 0.44 | 0.6 | {change:+.2f} |"
     assert "DeMT, HRNet-18: semseg_miou 39.18, ours 44 (README DeMT)" in text

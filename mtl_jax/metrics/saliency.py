@@ -5,6 +5,7 @@ are here under names of their own.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def saliency_sums(
     return sums
 
 
-def saliency_metrics(sums: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float]:
+def saliency_metrics(sums: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of saliency, from the sums over a whole split; fractions 0 ... 1.
 
     * `maxF`: max over t = 0.05 ... 0.95 of F with β² = 0.3, p ≥ t, over all pixels together;

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_jax import metrics
+from mtl_jax import metrics, tasks
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.published import MARKS, METRICS, ours, read
 from mtl_jax.studies.sweeps import SweepError
@@ -66,8 +66,9 @@ def _row(*cells: str) -> str:
 def table(directory: Path) -> str:
     """A Markdown table of a sweep's finished rows, Δm by the survey's protocol, and what it is of.
 
-    The baselines of Δm are the rows whose name begins with 'only_<task>' and ends as the row's own
-    does, e.g. 'only_semseg_resnet18' of 'branched_resnet18'.
+    The baselines of Δm are the rows 'only_<task><ending>' with the longest ending that the row's
+    own name has, e.g. 'only_semseg_resnet18' of 'branched_resnet18'. It compares what the configs
+    choose by `eval.delta_metrics`, or each task's headline.
 
     Raises:
       SweepError: there is no sweep.
@@ -76,8 +77,10 @@ def table(directory: Path) -> str:
     if not listing.exists():
         raise SweepError(f"{listing} is missing; run the sweep first.")
     listed = json.loads(listing.read_text())["rows"]
-    found = {row["name"]: _measured(directory / row["name"]) for row in listed}
-    found = {name: run for name, run in found.items() if run is not None}
+    found: dict[str, dict[str, Any]] = {}
+    for row in listed:
+        if run := _measured(directory / row["name"]):
+            found[row["name"]] = run
     if not found:
         raise SweepError(f"No row of {directory} is finished; go on with the sweep first.")
     names = dict.fromkeys(name for run in found.values() for name in run["delta"])
@@ -96,37 +99,51 @@ def table(directory: Path) -> str:
     return "\n".join([*lines, *(["", "Published beside ours:", ""] if printed else []), *printed])
 
 
-def _measured(path: Path) -> dict[str, Any] | None:
-    """Metrics of a finished row, of --mode=evaluate where it was done, and what Δm compares."""
+def _measured(path: Path) -> dict[str, Any]:
+    """Metrics of a finished row, of --mode=evaluate where it was done, and what Δm compares.
+
+    {} if it is not finished.
+    """
     home = Workdir(path)
-    results = home.read_results() if home.results.exists() else None
-    if not results or not results["finished"]:
-        return None
+    results = home.read_results() if home.results.exists() else {}
+    if not results.get("finished"):
+        return {}
     config = home.read_config()
     evaluated = home.read_evaluation(config["eval"]["split"], config["eval"]["checkpoint"])
+    compared = dict(item.rpartition(":")[::2] for item in config["eval"]["delta_metrics"])
+    for name, task in {} if compared else config["tasks"].items():
+        metric, direction = tasks.headline(task["type"])
+        compared[f"{name}/{metric}"] = direction
     found = results["best"]["metrics"] | evaluated.get("metrics", {})
-    chosen = (item.rpartition(":")[::2] for item in config["eval"]["delta_metrics"])
-    return {"metrics": found, "delta": dict(chosen)}
+    return {"metrics": found, "delta": compared}
 
 
 def _delta(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> str:
-    ending = name.partition("_")[2]
-    base: dict[str, float] = {}
-    for other, single in found.items():
-        if other.startswith(ALONE) and other.endswith(ending):
-            task = other.removeprefix(ALONE).removesuffix(ending).strip("_")
-            own = single["metrics"].items()
-            base |= {metric: value for metric, value in own if metric.startswith(f"{task}/")}
+    if name.startswith(ALONE):
+        return "–"
+    base = _baselines(name, run, found)
     directions = {
         metric: way
         for metric, way in run["delta"].items()
         if _known(base.get(metric)) and _known(run["metrics"].get(metric))
     }
-    if name.startswith(ALONE) or not directions:
+    if not directions:
         return "–"
     change = metrics.delta_m("one_metric_per_task", run["metrics"], base, directions)
     missing = len(run["delta"]) - len(directions)
     return f"{change:+.2f}" + (f" (without {missing} of {len(run['delta'])})" if missing else "")
+
+
+def _baselines(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]):
+    """The metrics of the single-task rows that belong to a row, of all tasks together."""
+    base: dict[str, float] = {}
+    for task in {metric.partition("/")[0] for metric in run["delta"]}:
+        start = f"{ALONE}{task}"
+        endings = [other.removeprefix(start) for other in found if other.startswith(start)]
+        if fitting := [ending for ending in endings if ending in name]:
+            own = found[start + max(fitting, key=len)]["metrics"].items()
+            base |= {metric: value for metric, value in own if metric.startswith(f"{task}/")}
+    return base
 
 
 def _known(value: float | None) -> bool:

@@ -196,12 +196,12 @@ class TestSurvey:
             assert np.hypot(*found[:2]) == pytest.approx(0.6, abs=1e-3)
             assert abs(math.atan2(found[0], found[1]) - angle) <= math.radians(20)
         # A picture that turns counter-clockwise takes what points right upwards.
-        turned = recipes._turned(arrays["normals"], SPECS["normals"], 20.0, 1.0, (21, 21))[10, 10]
-        np.testing.assert_allclose(
-            turned,
-            [0.6 * math.cos(math.radians(20)), -0.6 * math.sin(math.radians(20)), -0.8],
-            atol=1e-5,
-        )
+        cos, sin = math.cos(math.radians(20)), math.sin(math.radians(20))
+        for x, y in ((0.6, 0.0), (0.0, 0.6)):
+            normals = np.broadcast_to(np.float32([x, y, -0.8]), (21, 21, 3)).copy()
+            turned = recipes._turned(normals, SPECS["normals"], 20.0, 1.0, (21, 21))[10, 10]
+            expected = [cos * x + sin * y, cos * y - sin * x, -0.8]
+            np.testing.assert_allclose(turned, expected, atol=1e-5)
 
     def test_corners_are_background_as_there(self):
         arrays = {"image": np.full((40, 40, 3), 9, np.uint8), "semseg": np.full((40, 40), 2)}
