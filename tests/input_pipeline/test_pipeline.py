@@ -220,6 +220,29 @@ def test_evaluation_pads_and_crops_to_a_size_centred(mixed):
             np.testing.assert_array_equal(batch[key][index], expected, err_msg=key)
 
 
+def test_evaluation_pads_photographs_with_what_is_zero_when_normalised(mixed):
+    black = next(evaluate(mixed, image_size=(40, 40), batch_size=5).batches())
+    mean = next(evaluate(mixed, image_size=(40, 40), batch_size=5, padding="mean").batches())
+    assert (black["image"][:, 0] == 0).all()
+    assert (mean["image"][:, 0] == [124, 116, 104]).all()  # 255 times ImageNet's mean
+    np.testing.assert_array_equal(mean["image"][:, 15:25, 8:32], black["image"][:, 15:25, 8:32])
+    np.testing.assert_array_equal(mean["semseg"], black["semseg"])
+
+
+def test_evaluation_stretches_everything_to_one_size(mixed):
+    stream = evaluate(mixed, resize=(32, 48), batch_size=5)
+    stream.check_sizes()
+    batch = next(stream.batches())
+    for index in range(5):
+        height, width = toy_dataset.size("mixed", index)
+        source = toy_dataset.example("validation", index, height, width)
+        rows, columns = np.arange(32) * height // 32, np.arange(48) * width // 48
+        expected = source["semseg"][rows][:, columns]
+        np.testing.assert_array_equal(batch["semseg"][index], expected)
+        length = np.linalg.norm(batch["normals"][index], axis=-1)
+        assert (np.isclose(length, 1, atol=1e-5) | (length == 0)).all()
+
+
 def test_evaluation_of_single_images_takes_any_size(mixed):
     sizes = [batch["image"].shape[1:3] for batch in evaluate(mixed, batch_size=1).batches()]
     assert sizes == [toy_dataset.size("mixed", index) for index in range(5)]

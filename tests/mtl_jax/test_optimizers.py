@@ -35,6 +35,12 @@ def test_polynomial_is_per_epoch(epoch, expected):
         np.testing.assert_allclose(rate(10 * epoch + step), expected, rtol=2e-5)
 
 
+def test_polynomial_may_fall_with_every_step():
+    rate = schedule(name="polynomial", learning_rate=1e-4, power=0.9, every="step")
+    for step in (0, 1, 9, 159):
+        np.testing.assert_allclose(rate(step), 1e-4 * (1 - step / 160) ** 0.9, rtol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 5e-3), (25, 4.26777e-3), (50, 2.5e-3), (75, 7.3223e-4)]
 )
