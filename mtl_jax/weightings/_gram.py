@@ -150,7 +150,8 @@ class GramWeighting(GradientWeighting):
         record = {
             "residual": jnp.asarray(found.residual, jnp.float32),
             # NaN has not converged either.
-            "unconverged": record["unconverged"] + ~(found.residual <= RESIDUAL_LIMIT),
+            "unconverged": record["unconverged"]
+            + jnp.logical_not(found.residual <= RESIDUAL_LIMIT),
             "ascents": record["ascents"] + ascends,
             "guarded": record["guarded"] + jnp.asarray(found.guarded, jnp.int32),
         }

@@ -152,3 +152,13 @@ def test_what_has_no_label_is_left_out_whatever_its_row_says():
     gram, labelled = jnp.float32(rows @ rows.T), jnp.array([True, True, False])
     weights, *_ = method.solve(params, state, gram, jnp.ones(3), labelled, jax.random.key(1))
     np.testing.assert_allclose(weights, [0.8, 0.2, 0.0], atol=1e-5)
+
+
+def test_a_method_without_a_solver_has_converged_in_every_step():
+    """Its residual is a plain 0.0, whose comparison is a Python bool: ~True is −2."""
+    method = weightings.make("pcgrad", tasks=("a", "b"))
+    params, state = method.init(jax.random.key(0))
+    gram = jnp.array([[18.0, -22.0], [-22.0, 38.0]])
+    labelled, key = jnp.array([True, True]), jax.random.key(1)
+    _, _, state = method.solve(params, state, gram, jnp.ones(2), labelled, key)
+    assert int(state["record"]["unconverged"]) == 0
