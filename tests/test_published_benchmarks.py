@@ -18,15 +18,13 @@ NO_CONFIG = (
     "auto-lambda-and-cagrad",
     "demt",
     "diffusionmtl",
-    "invpt",
-    "mlore",
+    "invptpp",
     "mtmamba",
     "multi-task-without-astmt",
     "pap",
     "pgt",
     "psd",
     "taskdiffusion",
-    "taskprompter",
     "tit",
     "tsp-transformer",
 )
@@ -86,6 +84,8 @@ def test_a_row_trains_what_the_number_is_of(row_id):
             assert model.encoder.depth == encoders[line["encoder"]]
         elif line["encoder"] == "HRNet-18":
             assert model.encoder.name == "hrnet"
+        elif line["encoder"].startswith("ViT-"):
+            assert (model.encoder.name, model.encoder.size) == ("vit", line["encoder"][-1])
         else:
             assert model.architecture in ("mtan", "segnet")
         single = line["system"] == "single task"

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtl_jax import tasks
-from mtl_jax.configs import branched, common, joint
+from mtl_jax.configs import branched, common, hrnet, joint
 from mtl_jax.studies.sweeps import Row
 
 # Report D's code, unlike its text, moves the biases of new layers at 20 times the encoder's rate.
@@ -141,23 +141,43 @@ def against_single_tasks(
     return rows
 
 
-def on_hrnet18(recipe: Callable[..., None], *family: str) -> ConfigDict:
-    """A benchmark's recipe with HRNet-18 and a top-down decoder for each task."""
+def on_hrnet18(recipe: Callable[[ConfigDict], None]) -> ConfigDict:
+    """A benchmark's recipe with HRNet-18 and its heads."""
     config = common.base()
-    config.model.architecture = "branched"
-    config.model.encoder = ConfigDict({"name": "hrnet"})
-    config.model.decoder = ConfigDict(
-        {"name": "top_down", "channels": 128, "strides": (4, 8, 16, 32)}
-    )
-    config.model.pretrained = ""
-    recipe(config, *family)
+    recipe(config)
+    hrnet.model(config)
     return config
 
 
-def refined(base: ConfigDict, architecture: str, predictions: int) -> ConfigDict:
-    """PAD-Net or MTI-Net on the base's encoder, with the losses of all its predictions summed."""
-    config = variant(base, {"train.deep_supervision_weights": (1.0,) * predictions})
-    config.model = common.base().model
-    config.model.update({"architecture": architecture, "encoder": base.model.encoder})
-    config.model.pretrained = base.model.pretrained
-    return config
+def benchmark(
+    bases: Mapping[str, ConfigDict],
+    networks: Mapping[str, tuple[Any, str, str]],
+    multi: Mapping[str, str],
+    single: Mapping[str, str],
+    *,
+    start: str,
+    joint: str = ".",
+) -> list[Row]:
+    """The rows of a benchmark.
+
+    Args:
+      bases: {encoder: the config of a branched network on it}, each of which is a row, as are its
+        tasks alone.
+      networks: {row: (module of a config, its protocol, what is published for it)}.
+      multi: {encoder: what is published for the multi-task network on it}.
+      single: {encoder: what is published for single tasks on it}.
+      start, joint: an id is `start`, `joint` and one of the words by which it is published.
+    """
+
+    def ids(words):
+        return tuple(f"{start}{joint}{word}" for word in words.split())
+
+    rows = []
+    for encoder, base in bases.items():
+        published = (ids(multi.get(encoder, "")), ids(single.get(encoder, "")))
+        rows += against_single_tasks(
+            base, f"branched_{encoder}", ending=f"_{encoder}", published=published
+        )
+    for name, (module, protocol, words) in networks.items():
+        rows.append(Row(name, module.get_config(protocol), published=ids(words)))
+    return rows

@@ -4,63 +4,69 @@
 --sweep=configs/sweeps/nyud.py:benchmark  ResNet-50 as the survey trains (two tasks), HRNet-18 and
                                           ResNet-50 as ATRC, InvPT and others train (four tasks)
 
-The benchmark's further rows are PAD-Net, MTI-Net, cross-stitch networks and NDDR-CNN. Then evaluate
-every row (`--mode=evaluate`, which adds odsF); `python -m mtl_jax.studies.benchmarks <directory>`
-prints ours, Δm, and what is published.
+The benchmark's further rows are cross-stitch networks, NDDR-CNN, PAD-Net, MTI-Net, InvPT, MLoRE and
+TaskPrompter. Evaluate every row (`--mode=evaluate`, which adds odsF); then
+`python -m mtl_jax.studies.benchmarks <directory>` prints ours, Δm, and what is published.
 """
 
 from mtl_jax.configs.sweeps import _studies
 
-from mtl_jax.configs import benchmarks, branched
+from mtl_jax.configs import (
+    benchmarks,
+    branched,
+    cross_stitch,
+    hrnet,
+    invpt,
+    mlore,
+    mti_net,
+    pad_net,
+)
 from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "benchmark")
 REPORTED = "benchmark"
+START = "nyud-40"  # 2 or 4 tasks
 MULTI = {
-    "survey_resnet50": ("nyud-40-2.multi-task-baseline.resnet-50.recalled",),
-    "survey_hrnet18": ("nyud-40-2.multi-task-baseline.hrnet-18.recalled",),
-    "hrnet18": ("nyud-40-4.multi-task-baseline.hrnet-18.recalled",),
+    "survey_resnet50": "2.multi-task-baseline.resnet-50.recalled",
+    "survey_hrnet18": "2.multi-task-baseline.hrnet-18.recalled",
+    "hrnet18": "4.multi-task-baseline.hrnet-18.recalled",
 }
 SINGLE = {
-    "survey_resnet50": ("nyud-40-2.single-task.resnet-50.recalled",),
-    "survey_hrnet18": ("nyud-40-2.single-task.hrnet-18.recalled",),
-    "hrnet18": ("nyud-40-4.single-task.hrnet-18.recalled",),
+    "survey_resnet50": "2.single-task.resnet-50.recalled",
+    "survey_hrnet18": "2.single-task.hrnet-18.recalled",
+    "hrnet18": "4.single-task.hrnet-18.recalled",
+}
+# Row: (config, its protocol, what is published for it).
+NETWORKS = {
+    "cross_stitch_survey_resnet50": (cross_stitch, "nyud", "2.cross-stitch.resnet-50.recalled"),
+    "nddr_survey_resnet50": (cross_stitch, "nyud_nddr", "2.nddr-cnn.resnet-50.recalled"),
+    "pad_net_survey_hrnet18": (pad_net, "nyud", "2.pad-net.hrnet-18.recalled"),
+    "mti_net_survey_hrnet18": (mti_net, "nyud", "2.mti-net.hrnet-18.recalled"),
+    "invpt_vit_l": (
+        invpt,
+        "nyud",
+        "4.invpt-weights-released.vit-l.readme 4.invpt-paper.vit-l.readme 4.invpt.vit-l.survey",
+    ),
+    "mlore_vit_l": (mlore, "nyud", "4.mlore.vit-l.survey"),
+    "task_prompter_vit_l": (
+        mlore,
+        "nyud_task_prompter",
+        "4.taskprompter-weights-released.vit-l.readme 4.taskprompter-paper.vit-l.readme "
+        "4.taskprompter.vit-l.survey",
+    ),
 }
 
 
 def get_rows(protocol: str) -> list[Row]:
-    """The multi-task network and each task alone."""
+    """Multi-task networks and each task alone; other networks."""
     if protocol == "streets":
         base = _studies.small(branched.get_config("streets_six"))
         chosen = ["semseg", "depth", "normals", "edge"]
         return _studies.against_single_tasks(_studies.only(base, chosen), "branched")
     bases = {
         "survey_resnet50": branched.get_config("nyud_survey"),
-        "survey_hrnet18": _studies.on_hrnet18(benchmarks.nyud, "survey"),
+        "survey_hrnet18": hrnet.get_config("nyud"),
         "hrnet18": _studies.on_hrnet18(benchmarks.nyud),
         "resnet50": branched.get_config("nyud"),
     }
-    rows = []
-    for encoder, base in bases.items():
-        rows += _studies.against_single_tasks(
-            base,
-            f"branched_{encoder}",
-            ending=f"_{encoder}",
-            published=(MULTI.get(encoder, ()), SINGLE.get(encoder, ())),
-        )
-    return [*rows, *_networks(bases)]
-
-
-def _networks(bases) -> list[Row]:
-    """Other networks on the survey's encoders, which have the same single tasks."""
-    start = "nyud-40-2"
-    rows = []
-    for name, printed in (("cross_stitch", "cross-stitch"), ("nddr", "nddr-cnn")):
-        config = _studies.variant(bases["survey_resnet50"], {"model.architecture": name})
-        published = (f"{start}.{printed}.resnet-50.recalled",)
-        rows.append(Row(f"{name}_survey_resnet50", config, published=published))
-    for name, predictions in (("pad_net", 2), ("mti_net", 5)):
-        config = _studies.refined(bases["survey_hrnet18"], name, predictions)
-        published = (f"{start}.{name.replace('_', '-')}.hrnet-18.recalled",)
-        rows.append(Row(f"{name}_survey_hrnet18", config, published=published))
-    return rows
+    return _studies.benchmark(bases, NETWORKS, MULTI, SINGLE, start=START, joint="-")
