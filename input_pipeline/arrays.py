@@ -210,7 +210,7 @@ class Writer:
                 f"{self._folder} is there already; name another folder, or remove it."
             )
         self._partial = self._folder.with_name(f"{self._folder.name}.incomplete")
-        self._described = {
+        self._described: dict[str, Any] = {
             "version": _VERSION,
             "dataset": name,
             "splits": {},
@@ -250,7 +250,7 @@ class Writer:
         """
         directory = self._partial / split
         directory.mkdir()
-        stored: dict[str, np.ndarray] = {}
+        stored: dict[str, np.memmap] = {}
         ids: list[str] = []
         for index, (name, example) in enumerate(examples):
             for key, value in example.items():

@@ -202,7 +202,7 @@ def one_label(has: np.ndarray, seed: int) -> np.ndarray:
       seed: not negative.
     """
     used = np.zeros(has.shape, bool)
-    free = has.any(axis=1)
+    free: np.ndarray = has.any(axis=1)
     order = permutation(len(has), seed, 0, series=_SERIES)
     rarest = np.argsort(has.sum(axis=0), kind="stable")
     for place, key in enumerate(rarest):

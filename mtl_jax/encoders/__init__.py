@@ -48,7 +48,8 @@ def expected_statistics(config) -> dict[str, tuple[float, ...]]:
     if "encoder" in config:
         name = config["encoder"].get("name") or PART.default
         module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
-    if hasattr(module, "image_statistics"):  # of an encoder whose variants expect different ones
+    # Of an encoder whose variants expect different ones.
+    if module is not None and hasattr(module, "image_statistics"):
         mean, std = module.image_statistics(config["encoder"])
         return {"image_mean": mean, "image_std": std}
     return {

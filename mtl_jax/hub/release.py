@@ -94,7 +94,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     A data set that is described by a file keeps that file's name, and a run that it started from
     its directory's; neither is read to predict.
     """
-    found = {
+    found: dict[str, Any] = {
         key: without_paths(value) if isinstance(value, dict) else value
         for key, value in config.items()
     }

@@ -48,12 +48,16 @@ class WithoutTensorFlow(Writer):
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """{name: number}."""
-        for name, value in scalars.items() if self._writer else ():
+        if self._writer is None:
+            return
+        for name, value in scalars.items():
             self._writer.add_scalar(name, float(value), step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """{name: uint8 [N, H, W, 3]}."""
-        for name, value in images.items() if self._writer else ():
+        if self._writer is None:
+            return
+        for name, value in images.items():
             for number, picture in enumerate(np.asarray(value)):
                 tag = f"{name}/{number}" if number else name
                 self._writer.add_image(tag, picture, step, dataformats="HWC")
