@@ -1,7 +1,7 @@
 """`--config.<key>=<value>`: sets keys of a config from text, typed by what is there.
 
 Most sections have the keys that they have. In `OPEN` ones the keys are names that the user gives,
-of tasks or of data sets; whoever reads such a section checks what is in it.
+of tasks, labels or data sets; whoever reads such a section checks what is in it.
 """
 
 import ast
@@ -14,7 +14,7 @@ from mtl_jax.errors import ConfigError, nearest
 
 PREFIX = "--config."
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-OPEN = ("tasks", "data.mixture", "optimizer.images_per_update", "weighting.weights")
+OPEN = ("tasks", "data.mixture", "data.edges", "optimizer.images_per_update", "weighting.weights")
 
 
 def apply(config: ConfigDict, overrides: Sequence[str]) -> None:

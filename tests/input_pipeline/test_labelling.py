@@ -10,6 +10,8 @@ from toy_dataset import COUNTS
 
 from input_pipeline import class_edges, labelling, labels, pipeline, transforms
 from input_pipeline.errors import DatasetError, OptionError
+from mtl_jax import options
+from mtl_jax.configs import branched
 
 CLASSES = labels.classes(("a", "b", "c"), ())
 ALL = ConfigDict({"kind": "all", "among": (), "seed": 0, "file": ""})
@@ -76,6 +78,12 @@ class TestEdges:
             (batch,) = stream.batches()
             for edge, ids in zip(batch["edge"], batch["instance"]):
                 np.testing.assert_array_equal(edge, labelling.edges_of(ids, labels.instances()))
+
+    def test_the_command_line_may_ask_for_them(self):
+        config = branched.get_config("streets_scratch")
+        asked = ["--config.data.edges.edge=semseg", "--config.tasks.edge.type=edges"]
+        options.resolve(config, asked)
+        assert dict(config.data.edges) == {"edge": "semseg"}
 
     @pytest.mark.parametrize(
         ("edges", "message"),
