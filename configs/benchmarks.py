@@ -43,7 +43,7 @@ def pascal_context(config: ConfigDict, family: str = "transformer") -> None:
     size = (512, 512)
     if family == "survey":
         config.data.augment = _survey(size, rotate=20.0, scale=(0.75, 1.25))
-        config.eval.resize = size
+        config.eval.resize, config.eval.resize_back = size, True
     else:
         config.data.augment = _transformer(size)
         config.eval.image_size = size
@@ -73,7 +73,9 @@ def nyud(config: ConfigDict, family: str = "transformer") -> None:
     )
     config.eval.delta_metrics = ("semseg/miou_all:max", "depth/rmse_unclamped:min")
     if family == "survey":
-        config.data.augment = _survey((480, 640), scales=(1.0, 1.2, 1.5))
+        size = (480, 640)
+        config.data.augment = _survey(size, scales=(1.0, 1.2, 1.5))
+        config.eval.resize, config.eval.resize_back = size, True
     else:
         config.tasks.normals = ConfigDict(_normals(family))
         config.tasks.edge = ConfigDict({"type": "edges", "max_distance": 0.011, "truth": "sides"})

@@ -113,6 +113,7 @@ def eval_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pi
         batch_size=config.eval.batch_size,
         image_size=size if any(size) else None,
         resize=resize if any(resize) else None,
+        resize_back=config.eval.resize_back,
         padding=config.eval.padding,
         crop_multiple=config.eval.crop_multiple,
         **process,

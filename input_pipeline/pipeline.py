@@ -241,6 +241,7 @@ class EvalStream:
         batch_size: int,
         image_size: tuple[int, int] | None = None,
         resize: tuple[int, int] | None = None,
+        resize_back: bool = False,
         padding: str = "black",
         crop_multiple: int = 1,
         process_index: int = 0,
@@ -258,6 +259,8 @@ class EvalStream:
             a batch.
           resize: (height, width) that everything is stretched to before, images and normals
             bicubically, other labels to the nearest pixel.
+          resize_back: only a further image is stretched, see `batches`; all else lies top left in
+            a frame of `image_size`, by default of `resize`.
           padding: what images are padded with: 'black', or 'mean', which is 0 when normalised.
           crop_multiple: cut right and bottom so that height and width are multiples of this, e.g.
             32 for Miniscapes (reports A and B).
@@ -267,8 +270,13 @@ class EvalStream:
         Raises:
           DatasetError: see `Records`.
           ValueError: `batch_size` is not a multiple of `process_count`, `image_size` or
-            `crop_multiple` is not positive, or both are given.
+            `crop_multiple` is not positive, or both are given; `resize_back` without `resize`.
         """
+        if resize_back and (resize is None or crop_multiple != 1):
+            raise OptionError(
+                f"config.eval.resize_back=True, found resize={resize} and "
+                f"crop_multiple={crop_multiple}; expected a (height, width) to resize to, and 1."
+            )
         if image_size is not None and crop_multiple != 1:
             raise OptionError(
                 f"image_size={image_size} and crop_multiple={crop_multiple}; expected one of them."
@@ -285,7 +293,7 @@ class EvalStream:
         self._batch_size = batch_size
         self._image_size = image_size
         self._crop_multiple = crop_multiple
-        self._resize = resize
+        self._resize, self._resize_back = resize, resize_back
         self._padding = {"black": 0, "mean": recipes.MEAN}[padding]
 
     def example_ids(self, step: int) -> list[str]:
@@ -299,14 +307,23 @@ class EvalStream:
 
         Yields:
           {key: [b, H, W] or [b, H, W, C]} and `valid` bool [b], False where the last example is
-          repeated to fill the last batch.
+          repeated to fill the last batch. With `resize_back` also `stretched` uint8 [b, *resize,
+          3], the image, and `own_size` int32 [b, 2], its height and width in the frame.
 
         Raises:
           DatasetError: a record does not decode, or the arrays of a batch differ in size.
         """
         local = self.local_slice.stop - self.local_slice.start
         steps, size = range(self.num_batches), self._image_size or self._resize
-        return self._records.batches(steps, self._read, self._change, local, size, self._describe)
+        rest = self._read, self._change, local, size, self._describe
+        for step, batch in enumerate(self._records.batches(steps, *rest)):
+            yield {**batch, **self._stretched(step, batch["image"])} if self._resize_back else batch
+
+    def _stretched(self, step: int, images: np.ndarray) -> Batch:
+        sizes = self._records.image_sizes(self._read(step)[0])
+        spec, own = self.specs["image"], zip(images, sizes)
+        stretched = [recipes.stretched(i[:h, :w], spec, self._resize) for i, (h, w) in own]
+        return {"stretched": np.stack(stretched), "own_size": np.array(sizes, np.int32)}
 
     def check_sizes(self) -> None:
         """Looks at the sizes of all images, so that a batch does not fail after hours of training.
@@ -314,6 +331,8 @@ class EvalStream:
         Raises:
           DatasetError: the images of a batch will differ in size.
         """
+        if self._resize_back:
+            self._check_frame()
         if self._image_size or self._resize or self._batch_size == 1:
             return
         multiple = self._crop_multiple
@@ -333,6 +352,16 @@ class EvalStream:
                     "(height, width) that all are padded to, or config.eval.batch_size=1."
                 )
 
+    def _check_frame(self) -> None:
+        frame = self._image_size or self._resize
+        for index, size in enumerate(self._records.image_sizes(np.arange(self.num_examples))):
+            if size[0] > frame[0] or size[1] > frame[1]:
+                (name,) = self._records.ids(np.array([index]))
+                raise DatasetError(
+                    f"{self._records.name}: {name} is {size[0]}×{size[1]}, larger than {frame}, "
+                    "the frame of config.eval.resize_back. Set config.eval.image_size to a larger."
+                )
+
     def _indices(self, step: int) -> np.ndarray:
         return step * self._batch_size + np.arange(self._batch_size)
 
@@ -348,12 +377,14 @@ class EvalStream:
         return {**example, "valid": np.bool_(valid[0])}
 
     def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
+        fill = self._padding if spec.kind == "image" else spec.fill
+        if self._resize_back:
+            return transforms.window(value, (0, 0), self._image_size or self._resize, fill)
         if self._resize is not None:
             value = recipes.stretched(value, spec, self._resize)
         if self._image_size is not None:
             room = np.subtract(value.shape[:2], self._image_size)
             offset = np.where(room >= 0, room // 2, -(-room // 2))
-            fill = self._padding if spec.kind == "image" else spec.fill
             return transforms.window(value, offset.tolist(), self._image_size, fill)
         height, width = (n // self._crop_multiple * self._crop_multiple for n in value.shape[:2])
         if not height * width:

@@ -104,6 +104,11 @@ EVAL = {
     "resize": Option(
         (0, 0), "(height, width) all is stretched to first; (0, 0) = not", each(_FROM_0, length=2)
     ),
+    "resize_back": Option(
+        False,
+        "what is predicted goes back to the images' own size, labels stay at it",
+        truth,
+    ),
     "padding": Option(
         "black", "of images: 'black', or 'mean', 0 when normalised", one_of("black", "mean")
     ),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import _files, metrics, parallel
+from mtl_jax import _files, metrics, own_size, parallel
 from mtl_jax.errors import UsageError
 from mtl_jax.system import System
 from mtl_jax.tasks import Task, needed_maps, postprocess_all
@@ -68,7 +68,9 @@ class Evaluator:
 
         Args:
           variables: the model's params and batch_stats.
-          batches: this process's slices of all batches, padding marked by `valid`.
+          batches: this process's slices of all batches, padding marked by `valid`. Where they have
+            an `own_size.STRETCHED` image the network sees that, and its predictions are resized
+            back to `own_size.SIZE` before anything is measured.
           on_batch: called with each local batch and what `postprocess` made of its predictions,
             {task: {name: array}}; for saving and drawing.
           on_images: called before it with what is known of every image of the global batch.
@@ -115,14 +117,18 @@ class Evaluator:
     def _sums(self, variables, batch):
         """(sums over the batch, maps, what is known of every image)."""
         tasks = self._system.tasks
-        plain, merged = self._system.plain_and_merged(variables, batch["image"], self._tta)
+        seen, frame = batch.get(own_size.STRETCHED, batch["image"]), batch["image"].shape[1:3]
+        plain, merged = self._system.plain_and_merged(variables, seen, self._tta)
         targets = {name: task.targets(batch) for name, task in tasks.items()}
 
-        def one(plain, merged, targets, valid):
+        def one(plain, merged, targets, valid, size):
             """Evaluates one image, as a batch of its own."""
             plain, merged, targets, valid = jax.tree.map(
                 lambda array: array[None], (plain, merged, targets, valid)
             )
+            finite = {name: jnp.isfinite(value).all() for name, value in merged.items()}
+            if size is not None:
+                plain, merged = (own_size.resized(tasks, p, size, frame) for p in (plain, merged))
             outputs, found = postprocess_all(tasks, merged), {}
             for name, task in tasks.items():
                 labelled = task.labelled(targets[name], valid)
@@ -132,11 +138,12 @@ class Evaluator:
                     ),
                     "loss": task.loss(plain[name], targets[name], valid) * labelled,
                     "images": labelled.astype(jnp.int32),
-                    "not_finite": (valid[0] & ~jnp.isfinite(merged[name]).all()).astype(jnp.int32),
+                    "not_finite": (valid[0] & ~finite[name]).astype(jnp.int32),
                 }
             return found, jax.tree.map(lambda array: array[0], outputs)
 
-        by_image, outputs = jax.vmap(one)(plain, merged, targets, batch["valid"])
+        sizes = batch.get(own_size.SIZE)
+        by_image, outputs = jax.vmap(one)(plain, merged, targets, batch["valid"], sizes)
         sums = jax.tree.map(lambda x: jnp.sum(x, axis=0, dtype=x.dtype), by_image)
         finite = {name: found["not_finite"] == 0 for name, found in by_image.items()}
         metric_sums = {name: found["metrics"] for name, found in by_image.items()}

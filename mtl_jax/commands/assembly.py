@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, export, parallel, prediction, system
+from mtl_jax import checkpoints, export, own_size, parallel, prediction, system
 from mtl_jax.layers import transformer
 from mtl_jax.pictures import panels
 from mtl_jax.runs import baselines, held_out, loop, rules, seeds
@@ -102,6 +102,8 @@ def check_settings(config: ConfigDict, parts: system.System) -> None:
     """
     prediction.Settings(**config.predict, sizes=parts.sizes)
     export.network(config, parts, list(parts.tasks), "32x32")
+    if config.eval.resize_back:
+        own_size.check(parts.tasks)
     baselines.check_delta_metrics(config.eval.delta_metrics)
     checkpoints.check_kind(config.eval.checkpoint)
 

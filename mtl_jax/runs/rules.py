@@ -44,7 +44,11 @@ _EVALUATED_WITH = (
     "eval.tta",
 )
 # These too, but where they are as in versions that had no such key nothing is said of them.
-_EVALUATED_WITH_SINCE = {"eval.resize": [0, 0], "eval.padding": "black"}
+_EVALUATED_WITH_SINCE = {
+    "eval.resize": [0, 0],
+    "eval.resize_back": False,
+    "eval.padding": "black",
+}
 
 
 def differences(

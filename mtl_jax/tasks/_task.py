@@ -35,6 +35,8 @@ class Task:
       absent: the label that means "unknown"; a batch without `key` has no other.
       label_dtype: that `labels` come in.
       label_channels: of a label; () of one number per pixel.
+      resized_by: how a prediction goes to another size: 'linear', of what `to_resize` makes of it;
+        'nearest'; '' if it cannot, as its numbers are lengths in the image.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Task:
     absent: float = 0.0
     label_dtype: DTypeLike = jnp.float32
     label_channels: tuple[int, ...] = ()
+    resized_by: str = "linear"
 
     @property
     def tabled(self) -> Mapping[str, str]:
@@ -167,6 +170,10 @@ class Task:
           zoom: the view shows the scene this many times larger; lengths in pixels are undone here.
         """
         raise NotImplementedError
+
+    def to_resize(self, prediction: jax.Array) -> jax.Array:
+        """[B, h, w, K] float32 that may be interpolated; `from_average` undoes it."""
+        return self.to_average(prediction, mirrored=False, zoom=1.0)
 
     def from_average(self, average: jax.Array) -> jax.Array:
         """[B, H, W, C]: the prediction that `postprocess` turns into what [B, H, W, K] says.

@@ -168,6 +168,10 @@ class Depth(Task):
         del mirrored, zoom
         return self.postprocess(prediction)[self.name][..., None]
 
+    def to_resize(self, prediction: jax.Array) -> jax.Array:
+        """[B, h, w, 1] in the labels' unit, not clamped, which one of the metrics is not either."""
+        return self._depth(prediction)[..., None]
+
     def from_average(self, average: jax.Array) -> jax.Array:
         return self.normalization.normalize(average)
 

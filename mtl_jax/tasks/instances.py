@@ -47,6 +47,7 @@ class Offsets(Task):
     headline = HEADLINE
     classification = False
     label_dtype = jnp.int32
+    resized_by = ""
 
     def targets(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Offsets from the centroids of what each image shows of its instances (report E).

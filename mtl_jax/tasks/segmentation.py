@@ -60,6 +60,7 @@ class Segmentation(Task):
     by_class = types.MappingProxyType({"iou": "IoU"})
     classification = True
     label_dtype = jnp.int32
+    resized_by = "nearest"
 
     @property
     def channels(self) -> int:

@@ -243,6 +243,33 @@ def test_evaluation_stretches_everything_to_one_size(mixed):
         assert (np.isclose(length, 1, atol=1e-5) | (length == 0)).all()
 
 
+def test_evaluation_may_stretch_a_further_image_alone(mixed):
+    plain, options = evaluate(mixed, batch_size=1).batches(), {"resize": (32, 48), "batch_size": 4}
+    wide = next(evaluate(mixed, **options).batches())
+    stream = evaluate(mixed, **options, resize_back=True, image_size=(44, 52))
+    stream.check_sizes()
+    first, second = stream.batches()
+    np.testing.assert_array_equal(first["stretched"], wide["image"])
+    assert second["own_size"].tolist() == [[*toy_dataset.size("mixed", 4)]] * 4
+    for index, ((height, width), own) in enumerate(zip(first["own_size"], plain)):
+        assert (height, width) == toy_dataset.size("mixed", index)
+        for key in ("image", "semseg", "normals"):
+            found = first[key][index]
+            assert found.shape[:2] == (44, 52)
+            np.testing.assert_array_equal(found[:height, :width], own[key][0])
+            assert (found[height:] == stream.specs[key].fill).all()
+            assert (found[:, width:] == stream.specs[key].fill).all()
+
+
+def test_a_frame_that_is_too_small_is_refused_beforehand(mixed):
+    height, width = max(toy_dataset.size("mixed", index) for index in range(5))
+    stream = evaluate(mixed, resize=(height - 1, 100), resize_back=True)
+    with pytest.raises(
+        DatasetError, match=rf"is {height}×{width}, larger than .*image_size to a larger"
+    ):
+        stream.check_sizes()
+
+
 def test_evaluation_of_single_images_takes_any_size(mixed):
     sizes = [batch["image"].shape[1:3] for batch in evaluate(mixed, batch_size=1).batches()]
     assert sizes == [toy_dataset.size("mixed", index) for index in range(5)]
@@ -266,6 +293,7 @@ def test_images_that_form_no_batch_are_refused_beforehand(builder, mixed, monkey
         ({"image_size": (8, 8), "crop_multiple": 4}, "expected one of them"),
         ({"image_size": (0, 8)}, r"image_size=\(0, 8\); expected a positive height and width"),
         ({"crop_multiple": 0}, "crop_multiple=0"),
+        ({"resize_back": True}, "resize=None and crop_multiple=1; expected a"),
     ],
 )
 def test_impossible_evaluations_are_refused(builder, options, message):
