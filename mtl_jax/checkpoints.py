@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from mtl_jax.errors import ConfigError, UsageError
+from mtl_jax.errors import ConfigError, InEveryProcess, UsageError
 from mtl_jax.train_state import TrainState
 
 KINDS = ("best", "latest")
@@ -48,8 +48,10 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, _, error, __):
+        """Closes, unless that would wait for other processes, which may be gone."""
+        if error is None or isinstance(error, InEveryProcess) or jax.process_count() == 1:
+            self.close()
 
     def save_latest(self, state: TrainState, info: dict[str, Any]) -> None:
         """Saves a whole state under its step, in the background.

@@ -18,6 +18,13 @@ class ConfigError(UsageError):
     """
 
 
+class InEveryProcess(Exception):
+    """What all processes of a run raise after the same step, so that they can still save together.
+
+    After any other error of one process, waiting for the others may never end.
+    """
+
+
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """The known word that is nearest; '' if none is near.
 

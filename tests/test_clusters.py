@@ -1,8 +1,10 @@
 """How the processes of a run find each other, and what becomes of them when one is gone."""
 
 import argparse
+import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -10,7 +12,11 @@ from pathlib import Path
 
 import jax
 import pytest
+import tiny
 import yaml
+from run_main import begin
+from test_kill import until_step
+from test_parallel import free_port
 
 from mtl_jax.commands import cli, flags, processes, sweep
 from mtl_jax.errors import UsageError
@@ -228,6 +234,41 @@ def test_submitits_own_jobs_on_this_machine(tmp_path):
     jobs = engine.submit("submitit:local", command, 2, tmp_path / "jobs", {"timeout_min": 1})
     assert [job.result() for job in jobs] == [0, 0]
     assert {"0", "1"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# What becomes of a run when one of its processes is gone.
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_other_and_one_alone_goes_on(
+    streets_dir, tmp_path, monkeypatch
+):
+    """Two real processes that find each other as SLURM's do; then another number of them."""
+    slurm = {"JOB_ID": str(free_port() % 2**12), "STEP_NODELIST": "127.0.0.1", "NTASKS": "2"}
+    for name, value in slurm.items():  # of the id, JAX makes a port
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    several = [f"--workdir={tmp_path / 'run'}", *tiny.arguments(streets_dir)]
+    several += ["--config.train.epochs=500", "--config.train.eval_every_epochs=500"]
+    several += ["--config.train.checkpoint_every_steps=4", "--distributed=auto"]
+    processes = []
+    for number in ("0", "1"):
+        monkeypatch.setenv("SLURM_PROCID", number)
+        monkeypatch.setenv("SLURM_LOCALID", number)
+        processes.append(begin(*several))
+    first, second = processes
+    output = until_step(first, 11)  # the save before the last one is whole
+    second.kill()
+    output += first.communicate(timeout=100)[0]
+    assert first.returncode == 1, output
+    assert "Another process of this run has ended or cannot be reached" in output
+    assert "Traceback" not in output
+
+    alone = begin(f"--workdir={tmp_path / 'run'}")
+    output = "".join(itertools.takewhile(lambda line: not line.startswith("step "), alone.stdout))
+    alone.terminate()
+    output += alone.communicate(timeout=200)[0]
+    assert alone.returncode == 128 + signal.SIGTERM, output
+    assert re.search(r"Resuming at step (4|8) of 1500", output), output
 
 
 # The examples.

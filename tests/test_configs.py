@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
+from mtl_jax.commands import config as configuration
 from mtl_jax.configs import from_workdir
 from mtl_jax.runs import workdir
 
@@ -144,6 +145,10 @@ def test_every_config_takes_a_step(name):
     assert jax.tree.map(kind, after) == jax.tree.map(kind, state)
     assert set(logs["losses"]) == set(parts.tasks)
     assert {kind(leaf) for leaf in jax.tree.leaves(logs["losses"])} == {((), np.dtype("float32"))}
+
+
+def test_what_is_offered_is_a_config():
+    assert set(configuration.names()) == {name for name, _ in NAMES}
 
 
 def test_unknown_protocol_names_the_known_ones():

@@ -15,7 +15,7 @@ from mtl_jax.errors import ConfigError, did_you_mean
 from mtl_jax.runs import workdir
 
 SHIPPED = Path(next(iter(configs.__path__))).resolve()
-_NO_EXPERIMENTS = ("common", "from_sweep", "from_workdir", "sweeps")
+_NO_EXPERIMENTS = ("benchmarks", "common", "from_sweep", "from_workdir", "sweeps")
 
 
 def load(which: str | Path, changes: Sequence[str] = ()) -> ConfigDict:

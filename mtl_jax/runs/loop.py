@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, training, views
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, InEveryProcess
 from mtl_jax.runs import _signals, feeds, plan, progress, selection
 from mtl_jax.runs.evaluations import Evaluations
 from mtl_jax.runs.held_out import Scores, references
@@ -25,7 +25,7 @@ from mtl_jax.weights import load as pretrained
 from mtl_jax.weights import single_task
 
 
-class Stopped(Exception):
+class Stopped(InEveryProcess):
     """The run was asked to stop, and its state is saved.
 
     Attributes:
@@ -160,7 +160,7 @@ class Run:
             finally:
                 self._profile.stop()
                 self.writer.flush()
-                store.wait()
+            store.wait()
             return results.write(final=True)
 
     def _start(self, store) -> tuple[TrainState, Results]:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mtl_jax import training
+from mtl_jax.errors import InEveryProcess
 from mtl_jax.optimizers import Schedule
 from mtl_jax.runs import progress
 from mtl_jax.runs.plan import Plan
@@ -25,7 +26,7 @@ _NAMES = {
 _MEANS = ("losses", "total")
 
 
-class NonFiniteLoss(FloatingPointError):
+class NonFiniteLoss(FloatingPointError, InEveryProcess):
     """A loss, gradient or state is NaN or infinite; the message says where and what to try."""
 
 
