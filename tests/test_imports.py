@@ -52,7 +52,8 @@ ALLOWED = {
     "mtl_jax.held_out": "gradients micro_batches train_state",
     "mtl_jax.training": "gradients held_out micro_batches optimizers parallel sharing system"
     " train_state",
-    "mtl_jax.evaluation": "metrics parallel system tasks views",
+    "mtl_jax.own_size": "tasks",
+    "mtl_jax.evaluation": "metrics own_size parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
@@ -65,8 +66,8 @@ ALLOWED = {
     "mtl_jax.serving": "export",
     "mtl_jax.reporting": "metrics runs studies tasks",
     "mtl_jax.commands": "input_pipeline _discovery checkpoints configs demo evaluation export hub"
-    " layers options overrides parallel pictures prediction reporting runs serving studies system"
-    " trackers views weights",
+    " layers options overrides own_size parallel pictures prediction reporting runs serving studies"
+    " system trackers views weights",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.
