@@ -61,6 +61,13 @@ def fill(config: ConfigDict, *, saved: bool = False) -> None:
             config[key] = ConfigDict(value) if isinstance(value, dict) else value
 
 
+def filled(config: ConfigDict) -> ConfigDict:
+    """A complete copy of a config; see `fill`. Of a complete one, the same again."""
+    config = config.copy_and_resolve_references()
+    fill(config)
+    return config
+
+
 def resolve(config: ConfigDict, changes: Sequence[str] = ()) -> None:
     """Completes a config as the command line changes it.
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import evaluation, parallel, views
+from mtl_jax import evaluation, options, parallel, views
 from mtl_jax.commands import assembly, slow_scores
 from mtl_jax.runs import baselines, progress, rules, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
@@ -34,6 +34,7 @@ def run(
     Raises:
       UsageError: there is no such run, or it cannot be evaluated or compared so.
     """
+    config = options.filled(config)
     where = workdir.default(path, config)
     compared = [Workdir(other) for other in compared_with]
     like = workdir.to_json(config)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtl_jax import export
+from mtl_jax import export, options
 from mtl_jax.commands import assembly
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import files, learned, progress, workdir
@@ -31,6 +31,7 @@ def run(
     """
     if not output:
         raise UsageError("export needs --output=<a new folder>.")
+    config = options.filled(config)
     where = workdir.default(path, config)
     parts = assembly.trained(config, where)
     chosen = learned.read(where, parts.tasks, config.model)

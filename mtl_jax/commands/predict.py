@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtl_jax import prediction
+from mtl_jax import options, prediction
 from mtl_jax.commands import assembly
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import progress, workdir
@@ -32,6 +32,7 @@ def run(
     """
     if not inputs or not output:
         raise UsageError("predict needs --input=<files, folders or globs> and --output=<folder>.")
+    config = options.filled(config)
     where = workdir.default(path, config)
     assembly.check(config, where)
     files = prediction.expand_inputs(inputs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import trackers
+from mtl_jax import options, trackers
 from mtl_jax.runs import event_files, ownership, progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
@@ -35,6 +35,7 @@ def run(
       NonFiniteLoss: the last good checkpoint is kept.
       Stopped: on SIGTERM or Ctrl-C, after saving.
     """
+    config = options.filled(config)
     where = workdir.default(path, config)
     where.create()
     if not chosen_seeds:

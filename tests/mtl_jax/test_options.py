@@ -294,3 +294,11 @@ class TestWithoutAConfig:
         assert float(
             schedules.make_schedule({"name": "constant"}, steps_per_epoch=1, total_steps=1)(0)
         )
+
+
+def test_a_filled_copy_leaves_the_config_alone_and_is_its_own_filled_copy():
+    config = branched.get_config()
+    before = config.to_json()
+    filled = options.filled(config)
+    assert config.to_json() == before != filled.to_json()
+    assert options.filled(filled).to_json() == filled.to_json()
