@@ -7,14 +7,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax import losses
+from mtl_jax._options import Option, one_of
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks._task import Task
 
 UNKNOWN = -1.0  # in targets, which are float32 0 ... 1
 
+IGNORED = Option(
+    "nowhere",
+    "how pixels without a label count in the loss, in an image with others: 'nowhere', or as "
+    "'negatives', which are then among the pixels it is divided by, as in the survey",
+    one_of("nowhere", "negatives"),
+)
+
 
 class Probability(Task):
-    """One logit for each pixel, or two, whose difference is that logit."""
+    """One logit for each pixel, or two, whose difference is that logit.
+
+    Attributes:
+      ignored: how pixels without a label count in the loss, see `IGNORED`.
+    """
+
+    ignored: str
 
     classification = True
     absent = UNKNOWN
@@ -23,6 +38,32 @@ class Probability(Task):
         """[B, H, W, C] ─► [B, H, W] float32."""
         prediction = prediction.astype(jnp.float32)
         return prediction[..., 0] if self.channels == 1 else prediction[..., 1] - prediction[..., 0]
+
+    def balanced_loss(
+        self,
+        prediction: jax.Array,
+        targets: jax.Array,
+        valid: jax.Array,
+        positive_weight: float | None,
+    ) -> jax.Array:
+        """`losses.balanced_binary_cross_entropy`; arguments as of `loss`."""
+        self.check(prediction, targets)
+        return losses.balanced_binary_cross_entropy(
+            self.logit(prediction),
+            jnp.maximum(targets, 0.0),
+            self.loss_mask(targets, valid),
+            positive_weight=positive_weight,
+        )
+
+    def loss_mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """[B, H, W] bool, the pixels that count in the loss: none of an unlabelled image."""
+        known = self.mask(targets, valid)
+        if self.ignored == "negatives":
+            return jnp.broadcast_to(known.any(axis=(1, 2), keepdims=True), known.shape)
+        return known
+
+    def denominator(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        return jnp.sum(self.loss_mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """{task: [B, H, W] float32}, the probability."""

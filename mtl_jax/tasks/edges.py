@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax import losses
 from mtl_jax._options import Option, number, one_of, text
 from mtl_jax.errors import ConfigError
 from mtl_jax.metrics import edge_scores, near_edges
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks._probability import UNKNOWN, Probability
+from mtl_jax.tasks._probability import IGNORED, UNKNOWN, Probability
 
 # What an edge pixel weighs in the loss of published code; any other pixel weighs 1 minus that.
 WEIGHTS = {
@@ -35,6 +34,7 @@ OPTIONS = {
     "positive_weight": Option(
         0.95, "what an edge pixel weighs in the loss, any other 1 minus that", _weight
     ),
+    "ignored": IGNORED,
     "max_distance": Option(
         0.0075,
         "how near counts in metrics, as a share of the diagonal; NYUD: 0.011",
@@ -60,12 +60,14 @@ class Edges(Probability):
       name: of the task.
       key: of its labels in a batch: float32 [B, H, W], 0 ... 1, −1 where unknown.
       positive_weight: of `losses.balanced_binary_cross_entropy`; None = the share of other pixels.
+      ignored: of the loss, see `OPTIONS`.
       max_distance, truth, truth_key: of the metrics, see `OPTIONS`.
     """
 
     name: str
     key: str
     positive_weight: float | None
+    ignored: str
     max_distance: float
     truth: str
     truth_key: str
@@ -76,13 +78,7 @@ class Edges(Probability):
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         """`losses.balanced_binary_cross_entropy` of soft targets."""
-        self.check(prediction, targets)
-        return losses.balanced_binary_cross_entropy(
-            self.logit(prediction),
-            targets,
-            self.mask(targets, valid),
-            positive_weight=self.positive_weight,
-        )
+        return self.balanced_loss(prediction, targets, valid, self.positive_weight)
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
@@ -141,6 +137,7 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Edges:
         name=name,
         key=key,
         positive_weight=None if weight == BY_SHARE else float(weight),
+        ignored=options.ignored,
         max_distance=options.max_distance,
         truth=options.truth,
         truth_key=options.truth_key or key,

@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax import losses
 from mtl_jax._options import Option, one_of
 from mtl_jax.errors import ConfigError
 from mtl_jax.metrics import saliency as metrics
 from mtl_jax.pictures import maps as visualization
-from mtl_jax.tasks._probability import UNKNOWN, Probability
+from mtl_jax.tasks._probability import IGNORED, UNKNOWN, Probability
 
 OPTIONS = {
     "channels": Option(
         1, "one logit (the survey), or two whose difference it is (InvPT)", one_of(1, 2)
     ),
+    "ignored": IGNORED,
 }
 KINDS = ("classes",)
 HEADLINE = ("maxF", "max")
@@ -32,12 +32,14 @@ class Saliency(Probability):
       name: of the task.
       key: of its labels in a batch: int32 [B, H, W], 1 = salient, 0 = not, or `ignore`.
       channels: 1 or 2. The loss of two is that of one logit, their difference.
-      ignore: the id that counts neither in the loss nor in any metric.
+      ignored: of the loss, see `OPTIONS`.
+      ignore: the id that counts in no metric.
     """
 
     name: str
     key: str
     channels: int
+    ignored: str
     ignore: int
 
     headline = HEADLINE
@@ -51,9 +53,7 @@ class Saliency(Probability):
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         """`losses.balanced_binary_cross_entropy`, weighted by the share of 0 in the batch."""
-        self.check(prediction, targets)
-        mask = self.mask(targets, valid)
-        return losses.balanced_binary_cross_entropy(self.logit(prediction), targets, mask)
+        return self.balanced_loss(prediction, targets, valid, positive_weight=None)
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array
@@ -94,4 +94,6 @@ def build(name: str, options: Any, spec: Mapping[str, Any] | None) -> Saliency:
                 "another key, or type to 'segmentation'."
             )
         ignore = ignore if spec["ignore"] is None else spec["ignore"]
-    return Saliency(name=name, key=key, channels=options.channels, ignore=ignore)
+    return Saliency(
+        name=name, key=key, channels=options.channels, ignored=options.ignored, ignore=ignore
+    )

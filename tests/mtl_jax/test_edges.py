@@ -37,6 +37,21 @@ def test_loss_is_balanced_over_what_is_known(given, weight):
     assert float(found) == pytest.approx(each.mean(), rel=1e-6)
 
 
+def test_ignored_pixels_may_be_negatives_as_in_the_survey():
+    (case,) = values.cases("losses")
+    logits, truth = (np.array(case["edge"][k], np.float32)[:, 0] for k in ("logits", "truth"))
+    truth[truth == 255] = -1
+    task, batch = build(ignored="negatives"), np.ones(len(truth), bool)
+    found = task.loss(logits[..., None], truth, batch)
+    expected = case["edge"]["survey_095_with_ignored_as_negative"]
+    assert float(found) == pytest.approx(expected, abs=2e-6)
+    assert float(task.denominator(truth, batch)) == truth.size
+    truth = np.concatenate([truth, np.full_like(truth[:1], -1)])  # an image without a label
+    logits, batch = np.concatenate([logits, logits[:1]]), np.ones(len(truth), bool)
+    again = task.loss(logits[..., None], truth, batch)
+    assert float(again) == pytest.approx(expected, abs=2e-6)
+
+
 @pytest.mark.parametrize("wrong", ["atrc", 1.5, -0.1])
 def test_an_unknown_weight_is_refused_with_the_known_ones(wrong):
     with pytest.raises(ConfigError, match=r"positive_weight.*atrc_nyud"):

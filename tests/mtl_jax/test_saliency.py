@@ -83,3 +83,13 @@ def test_public_loss():
     task = build(channels=2)
     found = task.loss(logits, task.targets(batch), np.ones(len(truth), bool))
     assert float(found) == pytest.approx(case["saliency"]["balanced"], abs=2e-6)
+
+
+def test_ignored_pixels_may_be_negatives_which_the_weights_know():
+    batch, prediction = arrays()
+    task = build(channels=1, ignored="negatives")
+    z, yes = prediction[..., 0].astype(np.float64), batch["saliency"] == 1
+    weight = 1 - yes.mean()
+    each = np.where(yes, weight * np.log1p(np.exp(-z)), (1 - weight) * np.log1p(np.exp(z)))
+    found = task.loss(prediction[..., :1], task.targets(batch), VALID)
+    assert float(found) == pytest.approx(each.mean(), rel=1e-5)
