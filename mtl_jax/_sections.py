@@ -62,8 +62,9 @@ TRAIN = {
     "accumulate": Option(1, "micro-batches that a batch is cut into", _FROM_1),
     "loss_average": Option(
         "pixels",
-        "each loss is over the batch's 'pixels', or over each image's and then over all 'images'",
-        one_of("pixels", "images"),
+        "each loss is over the batch's 'pixels', or over each image's and then over all 'images'; "
+        "'labels': the latter, an image's times the number of tasks / that of its labels",
+        one_of("pixels", "images", "labels"),
     ),
     "remat": Option(False, "less memory for more time: blocks are computed twice", truth),
     "deep_supervision": Option(True, "a loss on earlier predictions too", truth),

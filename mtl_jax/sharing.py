@@ -31,11 +31,11 @@ def task_losses(system: System, model_params, batch_stats, batch: Batch, key: ja
         system, model_params, batch_stats, image, key, remat=system.remat
     )
     weights = system.weights_of_predictions(len(supervised))
-    losses, labelled = {}, {}
+    losses, labelled, factors = {}, {}, system.image_factors(batch)
     for name, task in system.tasks.items():
         targets = task.targets(batch)
         each = [
-            weight * system.loss(name, outputs[name], targets, batch["valid"])
+            weight * system.loss(name, outputs[name], targets, batch["valid"], factors)
             for weight, outputs in zip(weights, supervised, strict=True)
             if name in outputs
         ]

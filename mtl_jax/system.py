@@ -33,7 +33,8 @@ class System:
       loss_average: 'pixels': a task's loss is its own mean over the batch; 'images': that of each
         image by itself, averaged over all images of the batch, 0 for one without a label of the
         task (Li et al.: Learning Multiple Dense Prediction Tasks from Partially Annotated Data,
-        CVPR 2022).
+        CVPR 2022); 'labels': the same, each image's multiplied by the number of tasks divided by
+        that of its labels (Ye, Xu: DiffusionMTL, CVPR 2024).
       remat: the backward pass computes what is inside a block again, instead of keeping it.
     """
 
@@ -162,12 +163,32 @@ class System:
             for predictions in (plain, merged)
         )
 
-    def loss(self, name: str, prediction: jax.Array, targets: Any, valid: jax.Array) -> jax.Array:
+    def image_factors(self, batch: Mapping[str, jax.Array]) -> jax.Array | None:
+        """[B] float32, what `loss` multiplies each image's losses by; None for nothing."""
+        if self.loss_average != "labels":
+            return None
+
+        def labels(targets, valid):
+            one = jax.tree.map(lambda array: array[None], (targets, valid))
+            return sum(task.labelled(one[0][n], one[1]) for n, task in self.tasks.items())
+
+        targets = {name: task.targets(batch) for name, task in self.tasks.items()}
+        return len(self.tasks) / jnp.maximum(jax.vmap(labels)(targets, batch["valid"]), 1)
+
+    def loss(
+        self,
+        name: str,
+        prediction: jax.Array,
+        targets: Any,
+        valid: jax.Array,
+        factors: jax.Array | None = None,
+    ) -> jax.Array:
         """The training loss of one task on a batch, as `loss_average` says.
 
         Args:
           name: of the task.
           prediction, targets, valid: as of `Task.loss`.
+          factors: of `image_factors`.
         """
         task = self.tasks[name]
         if self.loss_average == "pixels":
@@ -177,6 +198,8 @@ class System:
             return task.loss(*jax.tree.map(lambda array: array[None], image))
 
         losses = jax.vmap(of_image)(prediction, targets, valid)
+        if factors is not None:
+            losses *= factors
         return jnp.sum(losses) / jnp.maximum(jnp.sum(valid), 1)
 
     def denominator(self, name: str, targets: Any, valid: jax.Array) -> jax.Array:

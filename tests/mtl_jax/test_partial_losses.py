@@ -1,5 +1,7 @@
 """The two ways of averaging a loss over a batch of which some images lack labels."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,3 +67,23 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_by_their_denominators(how)
 def test_padding_is_no_image():
     first, *_ = cross_entropies()
     assert loss("images", (True, True, False)) == pytest.approx(first.mean() / 2, rel=1e-6)
+
+
+def test_images_with_fewer_labels_count_for_more_by_labels():
+    specs = SPEC | {"parts": SPEC["semseg"]}
+    types = {name: {"type": "segmentation"} for name in specs}
+    parts = dataclasses.replace(system_of("labels"), tasks=tasks.build(types, specs))
+    batch = {
+        "image": np.zeros((4, 2, 3, 3), np.uint8),
+        "semseg": np.concatenate([LABELS, LABELS[:1]]),  # the last image is padding
+        "parts": np.stack([LABELS[0], LABELS[1], LABELS[1], LABELS[0]]),
+        "valid": np.array([True, True, True, False]),
+    }
+    factors = parts.image_factors(batch)
+    assert factors[:3].tolist() == [1.0, 2.0, 2.0]  # of two tasks: both, none, one
+    first, _, last = cross_entropies()
+    logits = np.concatenate([LOGITS, LOGITS[:1]])
+    found = parts.loss("semseg", logits, batch["semseg"], batch["valid"], factors)
+    assert float(found) == pytest.approx((first.mean() + 2 * last.mean()) / 3, rel=1e-6)
+    assert float(parts.denominator("semseg", batch["semseg"], batch["valid"])) == 3
+    assert system_of("images").image_factors(batch) is None
