@@ -109,3 +109,10 @@ def test_weights_that_are_here_and_how_others_come(monkeypatch):
 def test_every_extra_says_what_it_is_for():
     names = metadata.metadata("mtl-jax").get_all("Provides-Extra")
     assert {*names} - {*doctor._NOT_FOR_USERS} <= doctor._EXTRAS.keys()
+
+
+def test_a_misspelt_flag_is_one_line():
+    for command, flag, meant in (("doctor", "--rnus", "--runs"), ("demo", "--prot", "--port")):
+        given = [command, "--workdir=x"] if command == "demo" else [command]
+        printed = run_main.fails(*given, flag)
+        assert printed.strip() == f"UsageError: Unknown flag {flag}. Did you mean {meant}?"

@@ -47,7 +47,7 @@ _FOR = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Its mistakes are `UsageError`s."""
 
     def error(self, message: str) -> NoReturn:
@@ -60,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 def parser(prog: str) -> argparse.ArgumentParser:
     """Reads everything but the overrides of the config; what is not given is None."""
     commands = "\n".join(f"  {name:9} {what}" for name, what in COMMANDS.items())
-    flags = _Parser(
+    flags = Parser(
         prog=prog,
         usage=f"{prog} [command] --config=<config> [--workdir=<run>] [--config.<key>=<value> ...]",
         description=f"commands:\n{commands}",
@@ -124,7 +124,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, changes
 
 
-def parse(flags: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+def parse(flags: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads arguments, the program's own if None. Raises UsageError for an unknown one."""
     given, unknown = flags.parse_known_args(arguments)
     if not unknown:
         return given
