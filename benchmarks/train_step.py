@@ -73,6 +73,8 @@ def label_specs(tasks) -> dict[str, dict]:
         "depth": labels.depth((1.0, 100.0), mean=20.0, stddev=15.0),
         "instance": labels.instances(semantics.class_names),
         "normals": labels.normals(),
+        "edge": labels.edges(),
+        "sal": labels.saliency(),
     }
     return {key: spec.as_dict() for key, spec in specs.items()}
 

@@ -143,7 +143,7 @@ def test_every_config_takes_a_step(name):
     )
     after, logs = jax.eval_shape(step, state, synthetic_batch(parts, 2, *size))
     assert jax.tree.map(kind, after) == jax.tree.map(kind, state)
-    assert set(logs["losses"]) == set(parts.tasks)
+    assert set(logs["losses"]) == {*parts.tasks, *parts.penalties}
     assert {kind(leaf) for leaf in jax.tree.leaves(logs["losses"])} == {((), np.dtype("float32"))}
 
 
