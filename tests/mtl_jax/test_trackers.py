@@ -133,11 +133,14 @@ def test_mlflows_own_store(tmp_path, monkeypatch):
 
 
 def test_weights_and_biases_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="Weights & Biases, the extra 'wandb', is not installed")
+    wandb = pytest.importorskip(
+        "wandb", reason="Weights & Biases, the extra 'wandb', is not installed"
+    )
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     config, where = a_run(tmp_path, "wandb")
     write(config, where)
+    wandb.teardown()  # waits for its service, which writes after the run's end
     (folder,) = tmp_path.glob("wandb/offline-run-*")
     (file,) = folder.glob("run-*.wandb")
     content = file.read_bytes()
