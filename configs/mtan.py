@@ -7,13 +7,14 @@
 --config=configs/mtan.py:cityscapes_one_conv  the first with one convolution in each stage
 --config=configs/mtan.py:nyuv2                Liu et al.: 13 classes, depth and normals at 288×384
 --config=configs/mtan.py:nyuv2_resnet         the same on a dilated ResNet-50
+--config=configs/mtan.py:nyud                 that ResNet-50 in the survey's protocol of NYUD-v2
 
 The single-task SegNets are in configs/single_task.py.
 """
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import branched, common
+from mtl_jax.configs import benchmarks, branched, common
 
 WIDTHS = (64, 128, 256, 512, 512)
 SMALL_WIDTHS = (8, 16, 32, 64, 64)
@@ -96,13 +97,24 @@ def nyuv2(config: ConfigDict) -> None:
 
 def nyuv2_resnet(config: ConfigDict) -> None:
     """The authors' ResNet-50 at output stride 8, trained as libraries of the field do."""
-    encoder = common.resnet(50, "FTT")
-    encoder.dilation_rule = "torchvision"
-    resnet_model(config, encoder)
+    _authors_resnet(config)
     _nyuv2(config)
     config.data.augment = common.augment()
     config.train.batch_size = 8
     config.optimizer.weight_decay = 1e-5
+
+
+def nyud(config: ConfigDict) -> None:
+    """Vandenhende et al. (TPAMI 2021): 40 classes and depth, from ImageNet weights."""
+    benchmarks.nyud(config, family="survey")
+    _authors_resnet(config)
+    config.model.pretrained = "resnet50"
+
+
+def _authors_resnet(config: ConfigDict) -> None:
+    encoder = common.resnet(50, "FTT")
+    encoder.dilation_rule = "torchvision"
+    resnet_model(config, encoder)
 
 
 def _nyuv2(config: ConfigDict) -> None:
@@ -136,6 +148,7 @@ PROTOCOLS = {
         cityscapes_one_conv,
         nyuv2,
         nyuv2_resnet,
+        nyud,
     )
 }
 

@@ -32,7 +32,6 @@ NO_CONFIG = (
 BALANCING = "cityscapes-7-2."
 # Rows of networks that are here, of an encoder that is not told or with tasks that are not.
 OF_OTHER_CONFIGS = (
-    "nyud-40-2.mtan.",
     "nyud-40-2.pad-net-normals",
     "nyud-40-4.cross-stitch.",
     "nyud-40-4.mti-net.",
@@ -88,6 +87,8 @@ def test_a_row_trains_what_the_number_is_of(row_id):
             assert (model.encoder.name, model.encoder.size) == ("vit", line["encoder"][-1])
         else:
             assert model.architecture in ("mtan", "segnet")
+        if line["system"] == "MTAN" and line["benchmark"] == "nyud_40_2":
+            assert model.architecture == "mtan_resnet"
         single = line["system"] == "single task"
         assert single == row.name.startswith("only_") == (len(tasks) == 1)
         if "from scratch" in line["encoder"]:

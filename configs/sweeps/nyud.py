@@ -4,8 +4,8 @@
 --sweep=configs/sweeps/nyud.py:benchmark  ResNet-50 as the survey trains (two tasks), HRNet-18 and
                                           ResNet-50 as ATRC, InvPT and others train (four tasks)
 
-The benchmark's further rows are cross-stitch networks, NDDR-CNN, PAD-Net, MTI-Net, InvPT, MLoRE and
-TaskPrompter. Evaluate every row (`--mode=evaluate`, which adds odsF); then
+The benchmark's further rows are cross-stitch networks, NDDR-CNN, MTAN, PAD-Net, MTI-Net, InvPT,
+MLoRE and TaskPrompter. Evaluate every row (`--mode=evaluate`, which adds odsF); then
 `python -m mtl_jax.studies.benchmarks <directory>` prints ours, Δm, and what is published.
 """
 
@@ -18,6 +18,7 @@ from mtl_jax.configs import (
     hrnet,
     invpt,
     mlore,
+    mtan,
     mti_net,
     pad_net,
 )
@@ -40,6 +41,7 @@ SINGLE = {
 NETWORKS = {
     "cross_stitch_survey_resnet50": (cross_stitch, "nyud", "2.cross-stitch.resnet-50.recalled"),
     "nddr_survey_resnet50": (cross_stitch, "nyud_nddr", "2.nddr-cnn.resnet-50.recalled"),
+    "mtan_survey_resnet50": (mtan, "nyud", "2.mtan.resnet-50.recalled"),
     "pad_net_survey_hrnet18": (pad_net, "nyud", "2.pad-net.hrnet-18.recalled"),
     "mti_net_survey_hrnet18": (mti_net, "nyud", "2.mti-net.hrnet-18.recalled"),
     "invpt_vit_l": (
