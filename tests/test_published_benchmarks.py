@@ -162,6 +162,7 @@ def test_recipes_differ_as_the_papers_do(family):
     assert pascal.optimizer.weight_decay == (1e-4 if survey else 1e-6)
     steps = pascal.train.max_steps or pascal.train.epochs * (4998 // pascal.train.batch_size)
     assert steps == (100 * (4998 // 8) if survey else 40_000)
+    assert pascal.eval.resize_back == nyud.eval.resize_back == survey
     assert pascal.data.augment.mode == nyud.data.augment.mode == family
     assert nyud.data.augment.crop == ((480, 640) if survey else (448, 576))
 
