@@ -5,6 +5,13 @@ An operation's own gradient rule is exact only as long as what it keeps and what
 computes a second time for the backward pass agree: XLA fuses, and thereby rounds, either as it
 likes. So a rule is tested inside a network, at sizes where the compiler does that, and may be no
 farther from float64 than twice XLA's plain rule is.
+
+That alone is what the 30 operations and sizes here keep on the machine where they were written (the
+worst is 1.97 times as far as the plain rule, both at 1e-7). It cannot be asked of whole networks:
+there a pixel that is within rounding of another one, or of a ReLU's zero, goes either way, in the
+plain rule, too. MTAN's plain gradient is 3.5e-3 of its norm away from float64, and 27 of its 232
+arrays are more than twice as far as plain's, as other pixels have changed sides. How far that moves
+an array is measured, by moving all parameters within their rounding.
 """
 
 import dataclasses
