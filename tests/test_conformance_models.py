@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export as jax_export
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, architectures, encoders, layers
@@ -252,3 +253,15 @@ class TestEncoders:
             given = {"strides"} if len(pyramid.strides) > 1 else set()
             given |= {what for what in ("skip", "tokens") if getattr(pyramid, what) is not None}
             assert given == encoders.gives(name)
+
+    def test_a_batch_of_a_size_that_is_not_known(self, name):
+        """As exported networks have it; an architecture's own is tested with them."""
+        model = encoders.build(config_of("encoder", name), dtype=jnp.float32)
+        image = images(model, SIZE)
+        init = functools.partial(model.init, train=False)
+        variables = jax.eval_shape(init, jax.random.key(0), image)
+        shape = jax_export.symbolic_shape(f"batch, {image.shape[1]}, {image.shape[2]}, 3")
+        unknown = jax.ShapeDtypeStruct(shape, jnp.float32)
+        pyramid = jax.eval_shape(functools.partial(model.apply, train=False), variables, unknown)
+        leaves = jax.tree.leaves((pyramid.features, pyramid.skip))
+        assert {str(leaf.shape[0]) for leaf in leaves} == {"batch"}

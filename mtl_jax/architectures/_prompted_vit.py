@@ -130,7 +130,7 @@ class PromptedViT(ViT):
             return 1.0 + draw(key, shape, dtype)
 
         prompts = self.param("task_prompts", start, (self.prompts, self.width), jnp.float32)
-        prompts = jnp.broadcast_to(prompts, (len(x), *prompts.shape)).astype(self.dtype)
+        prompts = jnp.broadcast_to(prompts, (x.shape[0], *prompts.shape)).astype(self.dtype)
         levels = []
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
         for index in range(self.depth):
@@ -146,5 +146,5 @@ class PromptedViT(ViT):
                 y = x
                 if index == self.depth - 1:
                     y = transformer.LayerNorm(dtype=self.dtype, name="norm")(x)
-                levels.append(Level(y.reshape(len(x), *grid, self.width), *asked))
+                levels.append(Level(y.reshape(x.shape[0], *grid, self.width), *asked))
         return levels

@@ -30,7 +30,7 @@ class Tokens:
     def maps(self, *, normed: bool) -> tuple[jax.Array, ...]:
         """[B, h, w, C] for each block, the patches where they are in the image."""
         return tuple(
-            tokens[:, self.prefix :].reshape(len(tokens), *self.grid, -1)
+            tokens[:, self.prefix :].reshape(tokens.shape[0], *self.grid, -1)
             for tokens in (self.normed if normed else self.raw)
         )
 

@@ -272,7 +272,7 @@ class ViT(nn.Module):
                 raw.append(x)
         norm = transformer.LayerNorm(dtype=self.dtype, name="norm")
         tokens = Tokens(tuple(raw), tuple(map(norm, raw)), grid, self.prefix)
-        last = norm(x)[:, tokens.prefix :].reshape(len(x), *grid, self.width)
+        last = norm(x)[:, tokens.prefix :].reshape(x.shape[0], *grid, self.width)
         return Pyramid({self.patch: last}, tokens=tokens)
 
     def _embedded(self, image: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
