@@ -331,9 +331,10 @@ class EvalStream:
         Raises:
           DatasetError: the images of a batch will differ in size.
         """
-        if self._resize_back:
-            self._check_frame()
-        if self._image_size or self._resize or self._batch_size == 1:
+        frame = self._image_size or self._resize
+        if self._resize_back and frame:
+            self._check_frame(frame)
+        if frame or self._batch_size == 1:
             return
         multiple = self._crop_multiple
         for step in range(self.num_batches):
@@ -352,8 +353,7 @@ class EvalStream:
                     "(height, width) that all are padded to, or config.eval.batch_size=1."
                 )
 
-    def _check_frame(self) -> None:
-        frame = self._image_size or self._resize
+    def _check_frame(self, frame: tuple[int, int]) -> None:
         for index, size in enumerate(self._records.image_sizes(np.arange(self.num_examples))):
             if size[0] > frame[0] or size[1] > frame[1]:
                 (name,) = self._records.ids(np.array([index]))
