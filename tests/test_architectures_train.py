@@ -13,6 +13,7 @@ import pytest
 import test_configs
 import tiny
 from ml_collections import ConfigDict
+from test_conformance_models import LONG
 
 from mtl_jax import _discovery, architectures, layers, parallel, training
 
@@ -56,8 +57,13 @@ def step_of(run):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", _discovery.names(architectures))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.weekly if name in LONG else pytest.mark.slow)
+        for name in _discovery.names(architectures)
+    ],
+)
 def test_trains_on_streets(name, streets_dir, tmp_path):
     run = tiny.run(config_of(name, streets_dir), tmp_path)
     size = run.config.data.augment.crop
