@@ -99,7 +99,10 @@ class Chain(nn.Module):
 
 # The smallest at which a rule that compared recomputed pixels went wrong.
 SHAPE = (6, 64, 96)
-OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "depthwise", "transposed")
+OFTEN = (
+    *("max_pool", "unpooled", "convolution", "pointwise", "large_kernel", "depthwise"),
+    "transposed",
+)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +143,15 @@ def keep_gradient() -> optax.GradientTransformation:
     )
 
 
+# The embedded default's, whose encoder is made of depthwise and 1×1 convolutions.
+DEFAULT = "default"
+
+
 @functools.cache
 def streets_config(architecture: str):
-    """The first of configs/ that trains the architecture on Streets."""
+    """The first of configs/ that trains the architecture on Streets; or the default."""
+    if architecture == DEFAULT:
+        return test_configs.load("branched", "streets")
     for file, protocol in test_configs.NAMES:
         config = test_configs.load(file, protocol)
         if config.data.dataset == "streets" and config.model.architecture == architecture:
@@ -152,7 +161,8 @@ def streets_config(architecture: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "architecture", [name for name in _discovery.names(architectures) if name not in LONG]
+    "architecture",
+    [DEFAULT, *(name for name in _discovery.names(architectures) if name not in LONG)],
 )
 def test_train_step(architecture):
     """At the size of the embedded defaults: 8 images of 96×192.
