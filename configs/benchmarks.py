@@ -97,7 +97,7 @@ def _ods(family: str) -> str:
 
 
 def _saliency(family: str) -> dict:
-    return {"type": "saliency", "channels": 1 if family == "survey" else 2}
+    return {"type": "saliency", "key": "saliency", "channels": 1 if family == "survey" else 2}
 
 
 def _normals(family: str) -> dict:

@@ -143,3 +143,11 @@ def test_an_unfinished_row_is_named(directory):
     (directory / "held_out_depth" / "seed_0" / "evaluation_held_out_latest.json").unlink()
     with pytest.raises(SweepError, match=r"held_out_depth/seed_0 has not been evaluated"):
         balancing.table(directory, [0, 1])
+
+
+def test_a_wrong_word_is_answered_in_one_line(tmp_path, capsys):
+    assert balancing.main([str(tmp_path)]) == 1
+    assert "sweep.json is missing; run the sweep first." in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        balancing.main([str(tmp_path), "--seeds=0;1"])
+    assert "--seeds=0;1: expected numbers with commas" in capsys.readouterr().err

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from test_configs import specs_of
 from test_sweeps import LOADED
 
-from mtl_jax import options
+from mtl_jax import options, tasks
 from mtl_jax.configs import benchmarks as recipes
+from mtl_jax.configs import branched, common, hrnet
 from mtl_jax.studies import benchmarks, published, sweeps
 from mtl_jax.studies.sweeps import SweepError
 
@@ -146,8 +148,6 @@ def test_the_printed_table_has_what_was_read_first():
 
 @pytest.mark.parametrize("family", recipes.FAMILIES)
 def test_recipes_differ_as_the_papers_do(family):
-    from mtl_jax.configs import common
-
     pascal, nyud = common.base(), common.base()
     recipes.pascal_context(pascal, family)
     recipes.nyud(nyud, family)
@@ -165,6 +165,131 @@ def test_recipes_differ_as_the_papers_do(family):
     assert pascal.eval.resize_back == nyud.eval.resize_back == survey
     assert pascal.data.augment.mode == nyud.data.augment.mode == family
     assert nyud.data.augment.crop == ((480, 640) if survey else (448, 576))
+
+
+def recipe(benchmark, family):
+    config = common.base()
+    getattr(recipes, benchmark)(config, family)
+    hrnet.model(config)
+    return options.filled(config)
+
+
+@pytest.mark.parametrize("family", recipes.FAMILIES)
+@pytest.mark.parametrize("benchmark", ["pascal_context", "nyud"])
+def test_every_task_of_a_recipe_has_labels(benchmark, family):
+    config = recipe(benchmark, family)
+    specs = specs_of(config)
+    for name, task in tasks.build(config.tasks, specs).items():
+        assert {task.key, *task.scored_keys} <= set(specs), name
+    augment = config.data.augment
+    assert {*augment.empty_is_unlabelled, *filter(None, [augment.balanced_by])} <= set(specs)
+
+
+# What the papers' code says, of docs/benchmarks.md, and not what the recipes say.
+TRANSFORMER = {
+    "data.augment.scale": (0.5, 2.0),
+    "data.augment.flip": 0.5,
+    "data.augment.rotate": 0.0,
+    "data.augment.balanced_by": "semseg",
+    "data.augment.brightness": 32 / 255,
+    "data.augment.contrast": 0.5,
+    "data.augment.saturation": 0.5,
+    "data.augment.hue": 18 / 180,
+    "optimizer.name": "adam",
+    "schedule.name": "polynomial",
+    "schedule.every": "step",
+    "train.batch_size": 2,
+    "eval.padding": "mean",
+    "eval.scores.protocols": ("invpt",),
+}
+SURVEY = {
+    "data.augment.flip": 0.5,
+    "data.augment.balanced_by": "",
+    "data.augment.brightness": 0.0,
+    "data.augment.hue": 0.0,
+    "optimizer.name": "adam",
+    "schedule.name": "polynomial",
+    "train.batch_size": 8,
+    "train.epochs": 100.0,
+    "eval.image_size": (0, 0),
+    "eval.scores.protocols": ("survey",),
+}
+PASCAL = {
+    "data.augment.empty_is_unlabelled": ("parts",),
+    "eval.scores.published_images": 2498,
+    "tasks.edge.max_distance": 0.0075,
+    "tasks.edge.truth_key": "edge_truth",
+}
+DEPTH = {
+    "tasks.depth.loss": "l1",
+    "tasks.depth.averaging": "batch",
+    "tasks.depth.normalization": "none",
+}
+METRICS = ("semseg/miou_all:max", "human_parts/miou_all:max", "normals/mean:min")
+RECIPES = {
+    ("pascal_context", "transformer"): TRANSFORMER
+    | PASCAL
+    | {"data.augment.crop": (512, 512), "eval.image_size": (512, 512)},
+    ("pascal_context", "survey"): SURVEY
+    | PASCAL
+    | {
+        "data.augment.crop": (512, 512),
+        "data.augment.scale": (0.75, 1.25),
+        "data.augment.rotate": 20.0,
+        "eval.resize": (512, 512),
+    },
+    ("nyud", "transformer"): TRANSFORMER
+    | DEPTH
+    | {
+        "data.augment.empty_is_unlabelled": (),
+        "eval.image_size": (448, 576),
+        "tasks.edge.max_distance": 0.011,
+        "tasks.edge.truth": "sides",
+    },
+    ("nyud", "survey"): SURVEY
+    | DEPTH
+    | {
+        "data.augment.rotate": 0.0,
+        "data.augment.scale": (1.0, 1.0),
+        "data.augment.scales": (1.0, 1.2, 1.5),
+        "eval.resize": (480, 640),
+    },
+}
+COMPARED = {
+    ("pascal_context", "transformer"): {*METRICS, "sal/maxF:max", "edge/odsF:max"},
+    ("pascal_context", "survey"): {
+        *METRICS,
+        "sal/miou_per_image_survey:max",
+        "edge/odsF_survey:max",
+    },
+    ("nyud", "transformer"): {
+        "semseg/miou_all:max",
+        "depth/rmse_unclamped:min",
+        "normals/mean:min",
+        "edge/odsF:max",
+    },
+    ("nyud", "survey"): {"semseg/miou_all:max", "depth/rmse_unclamped:min"},
+}
+
+
+@pytest.mark.parametrize(("benchmark", "family"), RECIPES)
+def test_a_recipe_is_the_papers(benchmark, family):
+    config = recipe(benchmark, family)
+    found = {}
+    for key in RECIPES[benchmark, family]:
+        value = config
+        for part in key.split("."):
+            value = value[part]
+        found[key] = value
+    assert found == RECIPES[benchmark, family]
+    assert set(config.eval.delta_metrics) == COMPARED[benchmark, family]
+    weights = {"semseg": 1, "human_parts": 2, "sal": 5, "normals": 10, "edge": 50, "depth": 1}
+    assert dict(config.weighting.weights) == {name: weights[name] for name in config.tasks}
+
+
+def test_the_survey_trains_resnet18_on_smaller_batches():
+    assert branched.get_config("pascal_context_survey").train.batch_size == 6
+    assert branched.get_config("nyud_survey").train.batch_size == 8
 
 
 @pytest.fixture
@@ -212,3 +337,16 @@ def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatc
     change = (100 * (0.44 - 0.40) / 0.40 - 100 * (0.6 - 0.5) / 0.5) / 2
     assert row == f"| pad_net_x_images | 0.44 | 0.6 | {change:+.2f} |"
     assert "DeMT, HRNet-18: semseg_miou 39.18, ours 44 (README DeMT)" in text
+
+
+def test_a_wrong_word_is_answered_in_one_line(tmp_path, capsys):
+    for word, message in (
+        ("nyud", "There is no published benchmark 'nyud'; expected one of cityscapes_7_2"),
+        (str(tmp_path), "sweep.json is missing; run the sweep first."),
+    ):
+        assert benchmarks.main([word]) == 1
+        out, err = capsys.readouterr()
+        assert not out
+        assert err.startswith("\nSweepError: ")
+        assert message in err
+    assert benchmarks.main(["nyud_40_2"]) == 0

@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax import metrics, tasks
+from mtl_jax.errors import UsageError
 from mtl_jax.metrics import DELTA_PROTOCOLS
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.sweeps import SweepError
@@ -174,8 +176,15 @@ def chosen(directory: Path, grid: Sequence[str], alone: Sequence[str], seeds, ty
 
 
 def table(directory: Path, seeds: Sequence[int | None]) -> str:
-    """The Markdown table of a sweep's directory."""
-    listed = json.loads((directory / "sweep.json").read_text())["rows"]
+    """The Markdown table of a sweep's directory.
+
+    Raises:
+      SweepError: there is no sweep, or a row of it is not finished.
+    """
+    listing = directory / "sweep.json"
+    if not listing.exists():
+        raise SweepError(f"{listing} is missing; run the sweep first.")
+    listed = json.loads(listing.read_text())["rows"]
     names = [row["name"] for row in listed if not row["evaluates"]]
     alone = [name for name in names if name.startswith(ALONE)]
     grid = [name for name in names if name.startswith(FIXED)]
@@ -248,21 +257,28 @@ def _share(values: Sequence[float | None]) -> str:
     return f"{100 * np.mean(known):.2f}" if known else "–"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seeds", default="", help="as given to the sweep, e.g. 0,1,2")
     args = parser.parse_args(argv)
-    seeds = [int(seed) for seed in args.seeds.split(",") if seed]
-    print(table(args.directory, seeds or [None]))
+    words = [seed for seed in args.seeds.split(",") if seed]
+    if not all(word.isdecimal() for word in words):
+        parser.error(f"--seeds={args.seeds}: expected numbers with commas, such as 0,1,2")
+    try:
+        print(table(args.directory, [int(word) for word in words] or [None]))
+    except UsageError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     protocol = args.directory.name.rpartition("_")[2]
     if protocol in BENCHMARKS:
         print("\nPublished (`mark` says whether it was read at its source):\n")
         print(published(BENCHMARKS[protocol]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

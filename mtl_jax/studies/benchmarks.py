@@ -11,11 +11,13 @@ from code keep that mark wherever they are.
 import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtl_jax import metrics, tasks
+from mtl_jax.errors import UsageError
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.published import MARKS, METRICS, ours, read
 from mtl_jax.studies.sweeps import SweepError
@@ -33,7 +35,8 @@ def published(benchmark: str) -> str:
     if not systems:
         known = sorted({found[0]["benchmark"] for found in read().values()})
         raise SweepError(
-            f"There is no published benchmark {benchmark!r}; expected one of {', '.join(known)}."
+            f"There is no published benchmark {benchmark!r}; expected one of {', '.join(known)}, "
+            "or the directory of a sweep."
         )
     names = dict.fromkeys(line["metric"] for found in systems.values() for line in found)
     lines = [_row("system", "encoder", *names, "mark", "source"), "|---" * (len(names) + 4) + "|"]
@@ -154,15 +157,20 @@ def _number(value: float | None, factor: float = 1.0) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{factor * value:.4g}"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints a table."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a table; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", help="a benchmark, or the directory of a sweep")
     what = parser.parse_args(argv).what
-    print(table(Path(what)) if Path(what).is_dir() else published(what))
+    try:
+        print(table(Path(what)) if Path(what).is_dir() else published(what))
+    except UsageError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
