@@ -35,6 +35,7 @@ class SlowScores:
           UsageError: the file of ids cannot be read, or is empty.
         """
         self._published = options.published_images
+        self._listed_in = options.ids
         self._ids = read_ids(options.ids) if options.ids else None
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         given = {"protocols": tuple(options.protocols), "workers": options.workers or cores or 1}
@@ -66,10 +67,15 @@ class SlowScores:
         """Yields what an `Evaluator` is to call with each batch of `stream`; ends all processes.
 
         A bar shows how many images the processes have done.
+
+        Raises:
+          UsageError: the file of ids names images that are not in the stream.
         """
         if not self._scorers:
             yield None
             return
+        if self._ids is not None:
+            self._check_listed(stream, self._ids)
         steps = iter(range(stream.num_batches))
 
         def on_batch(batch: dict[str, np.ndarray], outputs: dict[str, Any]) -> None:
@@ -98,15 +104,30 @@ class SlowScores:
         for name, scorer in self._scorers.items():
             figures = scorer.finish(self._show)
             scored = int(figures.get("scored_images", 0))
-            suffix = f"_of_{scored}" if self._published not in (0, scored) else ""
             figures = {
-                metric + ("" if metric == "scored_images" else suffix): value
-                for metric, value in figures.items()
+                metric + self._of_others(metric, scored): value for metric, value in figures.items()
             }
             found |= {f"{name}/{metric}": value for metric, value in figures.items()}
             told = ", ".join(f"{metric} {value:.4g}" for metric, value in figures.items())
             progress.say(f"  {name}  {told or 'nothing is labelled'}")
         return found
+
+    def _of_others(self, metric: str, scored: int) -> str:
+        """What a figure's name ends in where it is of other images than the published ones."""
+        if not self._published or metric == "scored_images":
+            return ""
+        # MTDP_Lib and SAK score the whole split, the others the listed images.
+        as_published = self._ids is None if metric.endswith("_mtdp") else scored == self._published
+        return "" if as_published else f"_of_{scored}"
+
+    def _check_listed(self, stream: Any, ids: frozenset[str]) -> None:
+        there = {name for step in range(stream.num_batches) for name in stream.example_ids(step)}
+        if absent := sorted(ids - there):
+            raise UsageError(
+                f"config.eval.scores.ids={self._listed_in}: expected ids of the split that is "
+                f"evaluated, found {len(absent)} of {len(ids)} that are not in it, such as "
+                f"{', '.join(absent[:3])}. Give a list of this split, or evaluate all of it."
+            )
 
     def _show(self) -> None:
         """Moves the bar to the number of images that all scorers are done with."""

@@ -208,10 +208,25 @@ def test_evaluation_scores_every_image_or_those_of_a_list(tmp_path):
     assert slow(tmp_path, protocols=()) == {}
 
 
+def test_a_list_of_other_images_is_refused_before_the_work(tmp_path):
+    (tmp_path / "ids.txt").write_text("b\n2008_000002\n")
+    with pytest.raises(UsageError, match=r"found 1 of 2 .*such as 2008_000002\. Give a list"):
+        slow(tmp_path, ids=str(tmp_path / "ids.txt"))
+
+
 def test_a_figure_of_other_images_than_the_published_says_so(tmp_path):
     found = slow(tmp_path, published_images=2498)
     assert "edge/odsF" not in found
     assert found["edge/odsF_of_2"] == slow(tmp_path, published_images=2)["edge/odsF"]
+
+
+def test_mtdps_figure_is_published_of_the_whole_split(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\n")
+    options = {"protocols": ("invpt", "mtdp"), "published_images": 1}
+    whole = slow(tmp_path, **options)
+    listed = slow(tmp_path, ids=str(tmp_path / "ids.txt"), **options)
+    assert {"edge/odsF_of_2", "edge/odsF_mtdp"} <= set(whole)
+    assert {"edge/odsF", "edge/odsF_mtdp_of_1"} <= set(listed)
 
 
 @pytest.mark.parametrize(
