@@ -21,6 +21,9 @@ Example = dict[str, np.ndarray]
 
 KINDS = ("all", "one", "random", "file")
 _SERIES = 1 << 20  # of random orders, beyond those of the sources of a mixture
+# Goes with an example whose edges are made, as ones: where it is 0 afterwards, the frame was not.
+FRAME = "frame of the edges"
+FRAME_SPEC = LabelSpec(kind="frame", dtype="uint8")
 
 
 class Relabelled:
@@ -121,6 +124,9 @@ class RelabelledRecords:
             return indices, np.column_stack([numbers, indices.astype(np.int64)])
 
         def relabel(example, numbers):
+            if self._edges:
+                size = next(iter(example.values())).shape[:2]
+                example = {**example, FRAME: np.ones(size, np.uint8)}
             changed = self._with_edges(change(example, numbers[:-1]))
             for key, used in self._used.items():
                 if not used[numbers[-1]]:
@@ -131,8 +137,9 @@ class RelabelledRecords:
 
     def _with_edges(self, example: Example) -> Example:
         found = dict(example)
+        frame = found.pop(FRAME, None)
         for key, source in self._edges.items():
-            found[key] = edges_of(example[source], self.specs[source])
+            found[key] = edges_of(example[source], self.specs[source], frame)
         return found
 
 
@@ -141,24 +148,35 @@ def unknown(spec: LabelSpec) -> float:
     return next(v for v in (spec.ignore, spec.invalid, spec.fill) if v is not None)
 
 
-def edges_of(ids: np.ndarray, spec: LabelSpec) -> np.ndarray:
+def edges_of(ids: np.ndarray, spec: LabelSpec, frame: np.ndarray | None = None) -> np.ndarray:
     """Edges of a map of ids: float32 [H, W], 1 on a thin line where ids differ, −1 unknown.
 
     Pixels without a class take that of the nearest one with a class if it is at most two pixels
     away, as borders are often not labelled; farther in, edges are unknown. Of instances, whose 0 is
-    a background, an image without any is unlabelled.
+    a background, an image without any is unlabelled. What is outside the frame is unknown, and no
+    edge runs along it: padding changes nothing.
+
+    Args:
+      ids: [H, W].
+      spec: of the map.
+      frame: [H, W], 0 where nothing of the image is; None: all of it is there.
     """
-    if spec.kind == "instances":
-        if not ids.any():
-            return np.full(ids.shape, -1.0, np.float32)
-        return class_edges.of_classes(ids).astype(np.float32)
-    void = ids == spec.ignore
-    if void.all():
-        return np.full(ids.shape, -1.0, np.float32)
-    far = False
+    outside = np.zeros(ids.shape, bool) if frame is None else frame == 0
+    edges = np.full(ids.shape, -1.0, np.float32)
+    void = outside if spec.kind == "instances" else outside | (ids == spec.ignore)
+    if void.all() or (spec.kind == "instances" and not ids.any()):
+        return edges
+    box = tuple(
+        slice(int(where[0]), int(where[-1]) + 1)
+        for where in (np.flatnonzero(~outside.all(axis=1 - axis)) for axis in (0, 1))
+    )
+    ids, void = ids[box], void[box]
+    unsaid = outside[box]
     if void.any():
         ids, far = class_edges.fill(ids, void)
-    return np.where(far, np.float32(-1), class_edges.of_classes(ids)).astype(np.float32)
+        unsaid = unsaid | far
+    edges[box] = np.where(unsaid, np.float32(-1), class_edges.of_classes(ids))
+    return edges
 
 
 def partial_labels(

@@ -18,7 +18,7 @@ import numpy as np
 from input_pipeline import _cores, arrays, draws, recipes, transforms
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
-from input_pipeline.labelling import Relabelled, RelabelledRecords
+from input_pipeline.labelling import FRAME, FRAME_SPEC, Relabelled, RelabelledRecords
 from input_pipeline.labels import LabelSpec
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ class TrainStream:
         return self._order(epoch)[positions], seeds
 
     def _change(self, example: Batch, seed: np.ndarray) -> Batch:
-        seed = tuple(seed.tolist())
-        changed = transforms.augment(example, self.specs, self._augmentation, seed)
+        specs = {**self.specs, FRAME: FRAME_SPEC}
+        changed = transforms.augment(example, specs, self._augmentation, tuple(seed.tolist()))
         return {**changed, "valid": np.bool_(True)}
 
     def _describe(self, step: int) -> str:
@@ -373,7 +373,8 @@ class EvalStream:
 
     def _change(self, example: Batch, valid: np.ndarray) -> Batch:
         if self._image_size or self._resize or self._crop_multiple > 1:
-            example = {key: self._fit(value, self.specs[key]) for key, value in example.items()}
+            specs = {**self.specs, FRAME: FRAME_SPEC}
+            example = {key: self._fit(value, specs[key]) for key, value in example.items()}
         return {**example, "valid": np.bool_(valid[0])}
 
     def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:

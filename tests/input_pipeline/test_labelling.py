@@ -53,6 +53,17 @@ class TestEdges:
         np.testing.assert_array_equal(found, class_edges.of_classes(ids))
         assert found.sum() > 10
 
+    @pytest.mark.parametrize("mode", transforms.MODES)
+    def test_no_edge_runs_along_padding(self, mode):
+        ids = np.full((12, 12), 3, np.int32)  # one thing that fills the frame
+        example = {"it": ids, labelling.FRAME: np.ones((12, 12), np.uint8)}
+        specs = {"it": labels.instances(), labelling.FRAME: labelling.FRAME_SPEC}
+        augmentation = transforms.Augmentation(mode=mode, crop=(20, 20), flip=1.0, rotate=20.0)
+        for seed in range(3):
+            found = transforms.augment(example, specs, augmentation, (0, seed))
+            edges = labelling.edges_of(found["it"], specs["it"], found[labelling.FRAME])
+            np.testing.assert_array_equal(edges, np.where(found["it"] == 3, 0, -1))
+
     def test_a_stream_makes_them_of_what_the_network_is_shown(self, builder):
         data = labelling.Relabelled(builder, edges={"edge": "semseg"}, partial=ALL)
         augmentation = transforms.Augmentation(crop=(16, 16), scale=(0.5, 2.0), flip=0.5)
@@ -62,12 +73,24 @@ class TestEdges:
         assert batch["edge"].dtype == np.float32
         _, (plain,) = take(builder, ["image", "semseg"], augmentation=augmentation)
         np.testing.assert_array_equal(batch["image"], plain["image"])
+        padded = 0
         for edge, ids in zip(batch["edge"], plain["semseg"]):
-            np.testing.assert_array_equal(edge, labelling.edges_of(ids, CLASSES))
+            rows, columns = ((ids != 255).any(axis=axis) for axis in (1, 0))
+            shown = np.ix_(rows, columns)  # without what a crop is padded with
+            np.testing.assert_array_equal(edge[shown], labelling.edges_of(ids[shown], CLASSES))
+            padded += shown[0].size * shown[1].size < ids.size
+            elsewhere = np.ones(ids.shape, bool)
+            elsewhere[shown] = False
+            assert (edge[elsewhere] == -1).all()
+        assert 0 < padded < len(plain["semseg"])
 
     def test_evaluation_has_them_too(self, builder):
         data = labelling.Relabelled(builder, edges={"edge": "instance"}, partial=partial("one"))
-        for size in (None, (24, 32)):
+        for size, inside in (
+            (None, np.s_[:, :]),
+            ((24, 34), np.s_[2:22, 3:31]),  # padded
+            ((16, 20), np.s_[:, :]),  # cropped
+        ):
             stream = pipeline.EvalStream(
                 data,
                 split="validation",
@@ -77,7 +100,9 @@ class TestEdges:
             )
             (batch,) = stream.batches()
             for edge, ids in zip(batch["edge"], batch["instance"]):
-                np.testing.assert_array_equal(edge, labelling.edges_of(ids, labels.instances()))
+                expected = np.full(ids.shape, -1.0)
+                expected[inside] = labelling.edges_of(ids[inside], labels.instances())
+                np.testing.assert_array_equal(edge, expected)
 
     def test_the_command_line_may_ask_for_them(self):
         config = branched.get_config("streets_scratch")
