@@ -1,6 +1,7 @@
 """Every balancing method on one network: who is better, by how much, and at which cost.
 
---sweep=configs/sweeps/balancing.py             a small branched network on Streets, 400 steps of 8
+--sweep=configs/sweeps/balancing.py             a small branched network on Streets at 64×128,
+                                                400 steps of 8
 --sweep=configs/sweeps/balancing.py:nyuv2       SegNet-MTAN at 288×384, 13 classes, depth, normals
 --sweep=configs/sweeps/balancing.py:cityscapes  SegNet-MTAN at 128×256, 7 classes, inverse depth
 
@@ -11,13 +12,15 @@ own size, so that a constant factor of it cancels, and nothing is clipped, which
 one learning rate is the same for all, and no method is tuned.
 
 A share of the training images, drawn by seed, is held out of every row. There, and never on what
-the table reports, the weights of "fixed, tuned" are chosen among ten points of the simplex, more
-trials than any method gets, and there PIVRG is scored and Auto-Lambda looks ahead. Published rows
-trained on all images.
+the table reports, the weights of "fixed, tuned" are chosen among five points of the simplex (ten,
+where there are three tasks), more trials than any method gets, and there PIVRG is scored and
+Auto-Lambda looks ahead. Published rows trained on all images.
 
-Rows: `only_<task>`, the single-task baselines of Δm; `fixed_...`, the ten points; `held_out_...`,
+Rows: `only_<task>`, the single-task baselines of Δm; `fixed_...`, these points; `held_out_...`,
 what these are on the held-out images; and every method that there is, found and not listed.
 """
+
+import itertools
 
 from mtl_jax.configs.sweeps import _studies
 
@@ -78,7 +81,8 @@ def _streets():
     config.model.decoder.channels = 32
     config.model.pretrained = ""
     config.optimizer.encoder_scale = 1.0
-    config.data.augment = common.augment(crop=(64, 128), flip=0.5)
+    config.data.dataset = "streets/64x128"
+    config.data.augment = common.augment(flip=0.5)
     # Seven epochs, as methods that count epochs do nothing in the first two, or five.
     config.data.train_split = "train[:480]"
     config.data.held_out = 0.1
@@ -92,7 +96,6 @@ def _weighted(base, weighting: dict):
 
 
 def _simplex(count: int) -> list[tuple[float, ...]]:
-    """Ten points within the simplex of 2 or 3 weights that sum to 1."""
-    if count == 2:
-        return [(i / 11, 1 - i / 11) for i in range(1, 11)]
-    return [(i / 6, j / 6, (6 - i - j) / 6) for i in range(1, 5) for j in range(1, 6 - i)]
+    """Multiples of 1/6 that sum to 1: five points for 2 weights, ten for 3."""
+    sixths = itertools.product(range(1, 6), repeat=count)
+    return [tuple(i / 6 for i in point) for point in sixths if sum(point) == 6]

@@ -30,6 +30,7 @@ DEFAULT = Scenes()
 CONFIGURATIONS = {
     "128x256": DEFAULT,
     "256x512": Scenes(height=256, width=512),
+    "64x128": Scenes(height=64, width=128),
     "96x192_small": Scenes(height=96, width=192, train=400, validation=40, test=40),
     "64x128_tiny": Scenes(height=64, width=128, train=24, validation=8, test=8),
 }

@@ -54,6 +54,7 @@ METRICS = {
 # Examples to train on, by data set: what an estimate can know before the data are there.
 TRAIN_EXAMPLES = {
     "streets": 2000,
+    "streets/64x128": 2000,
     "streets/64x128_tiny": 24,
     "miniscapes": 20000,
     "cityscapes_mtan/128x256": 2975,
