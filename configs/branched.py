@@ -8,6 +8,8 @@
                                               which have classes alone
 --config=configs/branched.py:streets_six      the default's network for all that Streets has: six
                                               tasks, of which edges are made while training
+--config=configs/branched.py:tabletop         the default's network on photographs of objects on
+                                              tables, with five tasks
 --config=configs/branched.py:pascal_context   five tasks as InvPT and its like train on them
 --config=configs/branched.py:pascal_context_survey  the same, as Vandenhende et al.'s survey does
 --config=configs/branched.py:nyud             four tasks, likewise
@@ -20,8 +22,8 @@
                                               relative disparity; its YAML and data.manual_dir may
                                               be another's
 
-All but the default, `streets_camvid` and `streets_six` have the reports' heads, an ASPP and a
-DeepLabV3+ decoder, or the survey's, a DeepLabV3.
+All but the default, `streets_camvid`, `streets_six` and `tabletop` have the reports' heads, an
+ASPP and a DeepLabV3+ decoder, or the survey's, a DeepLabV3.
 """
 
 from ml_collections import ConfigDict
@@ -119,6 +121,22 @@ def streets_six(config: ConfigDict) -> None:
     config.weighting = ConfigDict({"name": "fixed", "weights": weights | {"edge": 10.0}})
 
 
+def tabletop(config: ConfigDict) -> None:
+    """Objects or not, depth, instances, normals and contours of 45 photographs."""
+    streets(config)
+    config.data.dataset = "folder/docs/examples/tabletop.yaml"  # seen from where main.py is
+    config.data.edges = ConfigDict({"edge": "instance"})
+    config.data.augment.update({"crop": (96, 128), "scale": (0.4, 1.0)})
+    config.tasks.instance = ConfigDict({"type": "instances", "semantics": "semseg"})
+    config.tasks.normals = ConfigDict({"type": "normals"})
+    config.tasks.edge = ConfigDict({"type": "edges"})
+    weights = {"semseg": 1.0, "depth": 1.0, "instance": 0.05, "normals": 1.0, "edge": 10.0}
+    config.weighting = ConfigDict({"name": "fixed", "weights": weights})  # as `streets_six`
+    config.schedule.warmup_epochs = 3.0
+    config.train.epochs = 30.0  # 168 steps
+    config.train.eval_every_epochs = 30
+
+
 def streets_scratch(config: ConfigDict) -> None:
     """The same without weights to start from: the network of the studies on Streets."""
     _on_streets(config)
@@ -207,6 +225,7 @@ PROTOCOLS = {
         streets,
         streets_camvid,
         streets_six,
+        tabletop,
         miniscapes,
         cityscapes,
         kitti,

@@ -26,16 +26,30 @@ def variant(base: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def small(config: ConfigDict) -> ConfigDict:
-    """The budget of a row on Streets: 250 steps of 4 crops, evaluated once, at the end."""
-    config.train.batch_size = 4
-    config.train.epochs = 0.5
-    config.train.eval_every_epochs = 4
-    config.schedule.warmup_epochs = 0.025
+    """A row's budget on Streets: 250 steps of 8 scenes of 64×128, evaluated once, at the end."""
+    for source in (config.data, *config.data.mixture.values()):
+        if source.dataset == "streets":
+            source.dataset = "streets/64x128"
+    config.data.augment = common.augment(flip=0.5)
+    config.train.batch_size = 8
+    config.train.epochs = 1.0
+    config.train.eval_every_epochs = 8
+    config.schedule.warmup_epochs = 0.1
+    return config
+
+
+def from_imagenet(config: ConfigDict) -> ConfigDict:
+    """On Streets, what stands for the reports' ResNet from ImageNet: EfficientNet-Lite0, dilated as
+    the ResNet was."""
+    flags = config.model.encoder.replace_stride_with_dilation
+    config.model.encoder = common.efficientnet_lite(0, flags)
+    config.model.pretrained = "efficientnet_lite0"
+    config.optimizer.encoder_scale = 0.5
     return config
 
 
 def streets_joint(flags: str = "FFF") -> ConfigDict:
-    """The small joint network on Streets, without ASPP and skip."""
+    """The small joint network on Streets, without ASPP and skip, from random weights."""
     config = small(joint.get_config())
     config.model.aspp.enabled = False
     config.model.decoder.skip = False
@@ -60,6 +74,15 @@ def squeeze_excitation(protocol: str) -> ConfigDict:
     config.model.encoder.se = True
     config.model.se = True
     return config
+
+
+def tuned(protocol: str) -> ConfigDict:
+    """The network of B's studies of depth: with squeeze-and-excitation, from ImageNet weights.
+
+    On Streets in the heads alone, as in B's code: EfficientNet-Lite has none.
+    """
+    config = squeeze_excitation(protocol)
+    return from_imagenet(config) if protocol == "streets" else config
 
 
 def with_batch(config: ConfigDict, batch_size: int) -> ConfigDict:

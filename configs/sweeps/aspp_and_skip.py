@@ -1,6 +1,6 @@
 """The dilated joint network without and with ASPP and skip (report A, table 4; report B).
 
---sweep=configs/sweeps/aspp_and_skip.py             small network on Streets
+--sweep=configs/sweeps/aspp_and_skip.py             small network on Streets, from ImageNet weights
 --sweep=configs/sweeps/aspp_and_skip.py:miniscapes  as reported, from ImageNet weights
 """
 
@@ -17,8 +17,8 @@ def get_rows(protocol: str) -> list[Row]:
     """Without and with; as reports A and B trained."""
     if protocol == "streets":
         return [
-            Row("without", _studies.streets_joint("FFT")),
-            Row("aspp_and_skip", _studies.small(joint.get_config())),
+            Row("without", _studies.from_imagenet(_studies.streets_joint("FFT"))),
+            Row("aspp_and_skip", _studies.from_imagenet(_studies.small(joint.get_config()))),
         ]
     without = joint.get_config("miniscapes_baseline")
     without.model.encoder.replace_stride_with_dilation = "FFT"

@@ -1,6 +1,6 @@
 """One decoder for both tasks, or one for each (report A, table 5; report B).
 
---sweep=configs/sweeps/branched.py             small networks on Streets
+--sweep=configs/sweeps/branched.py             small networks on Streets, from ImageNet weights
 --sweep=configs/sweeps/branched.py:miniscapes  as reported, from ImageNet weights
 """
 
@@ -21,7 +21,10 @@ def get_rows(protocol: str) -> list[Row]:
         "branched": branched.get_config(from_random.get(protocol, protocol)),
     }
     if protocol == "streets":
-        return [Row(name, _studies.small(config)) for name, config in networks.items()]
+        return [
+            Row(name, _studies.from_imagenet(_studies.small(config)))
+            for name, config in networks.items()
+        ]
     ids = {
         "a_joint": ("A-T4-aspp-skip",),
         "a_branched": ("A-T5-branched", "A-expected-branched"),

@@ -1,6 +1,6 @@
 """The loss of standardised depth: L2, L1, berHu (report B 4.3).
 
---sweep=configs/sweeps/depth_loss.py             small network on Streets
+--sweep=configs/sweeps/depth_loss.py             small network on Streets, from ImageNet weights
 --sweep=configs/sweeps/depth_loss.py:miniscapes  as reported: ResNet-50, ImageNet weights
 """
 
@@ -14,7 +14,7 @@ REPORTED = "miniscapes"
 
 def get_rows(protocol: str) -> list[Row]:
     """One row for each loss."""
-    base = _studies.squeeze_excitation(protocol)
+    base = _studies.tuned(protocol)
     return [
         Row(
             name=loss,

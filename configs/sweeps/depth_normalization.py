@@ -1,6 +1,6 @@
 """In what unit depth is predicted: standardised, min-max, logarithmic (report B 4.2).
 
---sweep=configs/sweeps/depth_normalization.py             small network on Streets
+--sweep=configs/sweeps/depth_normalization.py             small network on Streets, ImageNet weights
 --sweep=configs/sweeps/depth_normalization.py:miniscapes  as reported: ResNet-50, ImageNet weights
 """
 
@@ -14,7 +14,7 @@ REPORTED = "miniscapes"
 
 def get_rows(protocol: str) -> list[Row]:
     """One row for each normalisation, trained with L2."""
-    base = _studies.squeeze_excitation(protocol)
+    base = _studies.tuned(protocol)
     return [
         Row(
             name=name,

@@ -1,6 +1,6 @@
 """The joint network's last stage strided or dilated (report A, table 3; report B).
 
---sweep=configs/sweeps/dilation.py             small network on Streets
+--sweep=configs/sweeps/dilation.py             small network on Streets, from ImageNet weights
 --sweep=configs/sweeps/dilation.py:miniscapes  as reported, from ImageNet weights
 
 The flags say of stages 2, 3 and 4 whether they are dilated.
@@ -17,10 +17,10 @@ FLAGS = ("FFF", "FFT")
 
 def get_rows(protocol: str) -> list[Row]:
     """Not dilated and dilated; as reports A and B trained."""
+    if protocol == "streets":
+        return [Row(f, _studies.from_imagenet(_studies.streets_joint(f))) for f in FLAGS]
     base = _studies.joint_baseline(protocol)
     key = "model.encoder.replace_stride_with_dilation"
-    if protocol == "streets":
-        return [Row(flags, _studies.variant(base, {key: flags})) for flags in FLAGS]
     base.model.pretrained = "resnet34"
     return [
         Row(f"{report}_{flags}", _studies.variant(config, {key: flags}), published=(ids + flags,))

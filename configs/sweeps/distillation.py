@@ -1,6 +1,6 @@
 """Decoders that exchange features; first predictions supervised or not (report A, table 6; B).
 
---sweep=configs/sweeps/distillation.py             small networks on Streets
+--sweep=configs/sweeps/distillation.py             small networks on Streets, from ImageNet weights
 --sweep=configs/sweeps/distillation.py:miniscapes  as reported, from ImageNet weights
 """
 
@@ -16,10 +16,12 @@ REPORTED = "miniscapes"
 def get_rows(protocol: str) -> list[Row]:
     """Branched, and distillation without and with supervised first predictions."""
     if protocol == "streets":
-        supervised = _studies.small(distillation.get_config())
+        supervised = _studies.from_imagenet(_studies.small(distillation.get_config()))
+        branches = _studies.small(branched.get_config("streets_scratch"))
+        branches = _studies.from_imagenet(branches)
         final = _studies.variant(supervised, {"train.deep_supervision": False})
         return [
-            Row("branched", _studies.small(branched.get_config("streets_scratch"))),
+            Row("branched", branches),
             Row("final_supervised", final),
             Row("all_supervised", supervised),
         ]

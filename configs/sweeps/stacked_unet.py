@@ -58,7 +58,7 @@ def _on_all_streets() -> ConfigDict:
 def _on_streets() -> dict[str, ConfigDict]:
     """One half has semantics, the other parts; alone, a task has the steps of its half."""
     joint = _studies.small(stacked_unet.get_config("streets_mixed"))
-    joint.optimizer.images_per_update = ConfigDict({"common": 8, "semseg": 4, "parts": 4})
+    joint.optimizer.images_per_update = ConfigDict({"common": 16, "semseg": 8, "parts": 8})
     systems = {}
     for task, half in (("semseg", "train[:50%]"), ("parts", "train[50%:]")):
         changes = {"data.dataset": "streets", "data.mixture": {}, "data.train_split": half}

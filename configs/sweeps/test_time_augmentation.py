@@ -1,6 +1,6 @@
 """Merging the predictions on a photograph's resized copies (report B 4.4).
 
---sweep=configs/sweeps/test_time_augmentation.py             small network on Streets
+--sweep=configs/sweeps/test_time_augmentation.py             small network on Streets, from ImageNet
 --sweep=configs/sweeps/test_time_augmentation.py:miniscapes  as reported: ResNet-50, berHu
 
 One row trains; the others evaluate its best checkpoint. B evaluated on the test split, whose labels
@@ -18,7 +18,7 @@ REPORTED = "miniscapes"
 
 def get_rows(protocol: str) -> list[Row]:
     """The network, evaluated as it is and on three more scales, merging depth or everything."""
-    config = _studies.variant(_studies.squeeze_excitation(protocol), {"tasks.depth.loss": "berhu"})
+    config = _studies.variant(_studies.tuned(protocol), {"tasks.depth.loss": "berhu"})
     scales = {"eval.tta.scales": (0.5, 2.0, 3.0)}
     return [
         Row("trained", config, published=("B-loss-berhu",)),
