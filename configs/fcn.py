@@ -4,6 +4,7 @@
 --config=configs/fcn.py:streets_vgg        the same with a small VGG-16
 --config=configs/fcn.py:streets_alexnet    the same with a small AlexNet
 --config=configs/fcn.py:camvid             photographs, semantics only, sized for a CPU
+--config=configs/fcn.py:camvid_vgg         the same with VGG-16, a narrow tail
 --config=configs/fcn.py:pascal             21 classes, ResNet-18, the thesis's tail
 --config=configs/fcn.py:pascal_vgg         the same with VGG-16
 --config=configs/fcn.py:pascal_alexnet     the same with AlexNet
@@ -82,6 +83,13 @@ def camvid(config: ConfigDict) -> None:
     del config.tasks.depth
 
 
+def camvid_vgg(config: ConfigDict) -> None:
+    """As `camvid`, with VGG-16 at the width of ImageNet's weights."""
+    camvid(config)
+    model(config, vgg(), "corrected", classifier_kernel=7, hidden=256)
+    config.schedule.learning_rate = 2e-4  # no normalisation anywhere
+
+
 def pascal(config: ConfigDict) -> None:
     """ResNet-18 from scratch, the thesis's best weight decay."""
     encoder = common.resnet(18, "FFF")
@@ -141,7 +149,16 @@ def common_training(config: ConfigDict) -> None:
 
 PROTOCOLS = {
     f.__name__: f
-    for f in (streets, streets_vgg, streets_alexnet, camvid, pascal, pascal_vgg, pascal_alexnet)
+    for f in (
+        streets,
+        streets_vgg,
+        streets_alexnet,
+        camvid,
+        camvid_vgg,
+        pascal,
+        pascal_vgg,
+        pascal_alexnet,
+    )
 } | {
     f"{f.__name__}_pretrained": pretrained(f, weights)
     for f, weights in ((pascal, "resnet18"), (pascal_vgg, "vgg16"), (pascal_alexnet, "alexnet"))

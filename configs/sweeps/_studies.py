@@ -11,6 +11,8 @@ from mtl_jax.studies.sweeps import Row
 
 # Report D's code, unlike its text, moves the biases of new layers at 20 times the encoder's rate.
 BIASES = {"optimizer.bias_scale": 20.0}
+# Undoes `from_imagenet`, but for the network.
+SCRATCH = {"model.pretrained": "", "optimizer.encoder_scale": 1.0}
 
 
 def variant(base: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:

@@ -17,11 +17,8 @@ def get_rows(protocol: str) -> list[Row]:
     base = _studies.joint_baseline(protocol)
     if protocol == "streets":
         imagenet = _studies.from_imagenet(base)
-        scratch = {"model.pretrained": "", "optimizer.encoder_scale": 1.0}
-        return [
-            Row("scratch", _studies.variant(imagenet, scratch)),
-            Row("imagenet", imagenet),
-        ]
+        scratch = _studies.variant(imagenet, _studies.SCRATCH)
+        return [Row("scratch", scratch), Row("imagenet", imagenet)]
     rows = []
     for report, scratch in (("a", _studies.report_a(base)), ("b", base)):
         ids = {"a": "A-T2", "b": "B-pretraining"}[report]

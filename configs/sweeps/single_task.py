@@ -13,7 +13,6 @@ from mtl_jax.studies.sweeps import Row
 
 PROTOCOLS = ("streets", "tabletop")
 REPORTED = "tabletop"  # nothing is published of either
-SCRATCH = {"model.pretrained": "", "optimizer.encoder_scale": 1.0}
 
 
 def get_rows(protocol: str) -> list[Row]:
@@ -22,7 +21,7 @@ def get_rows(protocol: str) -> list[Row]:
         imagenet = _studies.small(branched.get_config("streets_six"))
     else:
         imagenet = branched.get_config(protocol)
-    starts = {"imagenet": imagenet, "scratch": _studies.variant(imagenet, SCRATCH)}
+    starts = {"imagenet": imagenet, "scratch": _studies.variant(imagenet, _studies.SCRATCH)}
     rows = []
     for start, base in starts.items():
         rows += _studies.against_single_tasks(base, f"multi_{start}", ending=f"_{start}")

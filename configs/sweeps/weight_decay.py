@@ -1,35 +1,62 @@
-"""Weight decay of FCN-32s on ResNet-18, scratch and pre-trained (report D, table 1.2, fig. 6.1b).
+"""Weight decay of FCN-32s, from scratch and from ImageNet weights (report D, table 1.2, fig. 6.1b).
 
---sweep=configs/sweeps/weight_decay.py         small network on Streets; pre-trained on two others
-                                               of its labels
---sweep=configs/sweeps/weight_decay.py:pascal  as reported: half of D1, ImageNet weights
+--sweep=configs/sweeps/weight_decay.py             small network on Streets
+--sweep=configs/sweeps/weight_decay.py:camvid      photographs, EfficientNet-Lite0
+--sweep=configs/sweeps/weight_decay.py:camvid_vgg  photographs, VGG-16; the rows `*_imagenet` start
+                                                   from `runs/vgg16.safetensors`, which
+                                                   examples/convert_vgg16_onnx.py writes
+--sweep=configs/sweeps/weight_decay.py:pascal      as reported: ResNet-18, half of D1
 """
 
+from ml_collections import ConfigDict
 from mtl_jax.configs.sweeps import _studies
 
 from mtl_jax.configs import fcn
 from mtl_jax.studies.sweeps import Row
 
-PROTOCOLS = ("streets", "pascal")
+PROTOCOLS = ("streets", "camvid", "camvid_vgg", "pascal")
 REPORTED = "pascal"
 DECAYS = ("0", "1e-4", "5e-4", "1e-3")
+CAFFE = {"model.image_mean": (0.48503, 0.45796, 0.4076), "model.image_std": (1 / 255,) * 3}
 
 
 def get_rows(protocol: str) -> list[Row]:
     """Each weight decay twice."""
-    scratch = fcn.get_config(protocol)
-    if protocol == "streets":
-        scratch = _studies.only(_studies.small(scratch), ["semseg"])
-        rows = [_studies.pretext("pretext", scratch)]
-        starts = {"scratch": (scratch, ""), "pretrained": (scratch, "pretext")}
-    else:
-        rows = []
-        imagenet = fcn.get_config(f"{protocol}_pretrained")
-        imagenet = _studies.variant(imagenet, _studies.BIASES)
-        starts = {"scratch": (scratch, ""), "imagenet": (imagenet, "")}
+    rows = []
     for decay in DECAYS:
-        for start, (config, starts_from) in starts.items():
+        for start, config in _starts(protocol).items():
             ids = (f"D-T1.2-{decay}-{start}", f"D-F6.1b-{decay}-{start}", f"D-series1-{start}")
             config = _studies.variant(config, {"optimizer.weight_decay": float(decay)})
-            rows.append(Row(f"{decay}_{start}", config, published=ids, starts_from=starts_from))
+            published = ids if protocol == REPORTED else ()
+            rows.append(Row(f"{decay}_{start}", config, published=published))
     return rows
+
+
+def _starts(protocol: str) -> dict[str, ConfigDict]:
+    if protocol == "pascal":
+        imagenet = fcn.get_config("pascal_pretrained")
+        return {
+            "scratch": fcn.get_config("pascal"),
+            "imagenet": _studies.variant(imagenet, _studies.BIASES),
+        }
+    if protocol == "camvid_vgg":
+        scratch = _photographs(fcn.get_config("camvid_vgg"), 5e-3)
+        scratch = _studies.variant(scratch, CAFFE)
+        changes = {"model.pretrained": "runs/vgg16.safetensors", "optimizer.encoder_scale": 0.1}
+        return {"scratch": scratch, "imagenet": _studies.variant(scratch, changes)}
+    if protocol == "camvid":
+        imagenet = _photographs(fcn.get_config("camvid"), 5e-2)
+    else:
+        imagenet = _studies.only(_studies.small(fcn.get_config("streets")), ["semseg"])
+    imagenet = _studies.from_imagenet(imagenet)
+    return {"scratch": _studies.variant(imagenet, _studies.SCRATCH), "imagenet": imagenet}
+
+
+def _photographs(config: ConfigDict, rate: float) -> ConfigDict:
+    """Six epochs of smaller crops by SGD, evaluated after each: curves as the thesis draws them."""
+    config.optimizer.name = "sgd"
+    config.schedule.learning_rate = rate
+    config.data.augment.update({"crop": (96, 128), "scale": (0.4, 1.0)})
+    config.train.epochs = 6
+    config.train.eval_every_epochs = 1
+    return config

@@ -56,6 +56,7 @@ TRAIN_EXAMPLES = {
     "streets": 2000,
     "streets/64x128": 2000,
     "streets/64x128_tiny": 24,
+    "camvid": 367,
     "folder/docs/examples/tabletop.yaml": 45,
     "miniscapes": 20000,
     "cityscapes_mtan/128x256": 2975,
