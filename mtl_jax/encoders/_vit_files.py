@@ -71,7 +71,7 @@ def describe(arrays: Arrays) -> str:
     variant = "augreg"
     if "blocks.0.ls1.gamma" in arrays:
         variant = "dinov2_reg" if "register_tokens" in arrays else "dinov2"
-    side = math.isqrt(table.shape[1] - 1)
+    side = math.isqrt(max(table.shape[1] - 1, 0))
     return (
         f"The file is of config.model.encoder.size={size!r}, .variant={variant!r} and a table of "
         f"{side}×{side} positions."
@@ -87,7 +87,7 @@ def resample(
     """
     rows = array.shape[1] - 1 if array.ndim == 3 else 0
     side = math.isqrt(max(rows, 0))
-    fits = array.ndim == 3 and (array.shape[0], array.shape[2]) == (shape[0], shape[-1])
+    fits = side > 0 and (array.shape[0], array.shape[2]) == (shape[0], shape[-1])
     if name != "encoder/pos_embed" or array.shape == shape or not fits or side * side != rows:
         return array
     table = positions.resample(jnp.asarray(array[0, 1:]), (side, side), grid, rule)

@@ -1,9 +1,10 @@
 """Starting from weights that exist already: of another run of ours, or published ones."""
 
+import contextlib
 import dataclasses
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,8 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
         if _other_options(config, theirs):
             raise PretrainedError(_other_options(config, theirs))  # before anything is fetched
         path = published.fetch(config.pretrained, report)
-    found = dict(theirs.translate(published.read(path)))
+    with _possible(path):
+        found = dict(theirs.translate(published.read(path)))
     outside, absent, wrong, resampled = [], [], [], []
     new, used = {}, set()
     for name, value in wanted.items():
@@ -210,7 +212,8 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
         array, leaf = found.get(source), rest[-1]
         if array is not None:
             shape = array.shape
-            array = theirs.adapt(ours, array, value.shape, config.encoder)
+            with _possible(path):
+                array = theirs.adapt(ours, array, value.shape, config.encoder)
             if array.shape != shape:
                 resampled.append(f"{source} {shape} ─► {array.shape}")
         problem = _difference(array, leaf, value.shape)
@@ -236,6 +239,20 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
         "being outside the encoder": outside,
         "because the published network has no such layer": absent,
     }
+
+
+@contextlib.contextmanager
+def _possible(path: Path) -> Iterator[None]:
+    """Names may be right where shapes are none of such a network, as of arrays without numbers."""
+    try:
+        yield
+    except (ValueError, IndexError, TypeError) as error:
+        if isinstance(error, PretrainedError):
+            raise
+        raise PretrainedError(
+            f"{path} is damaged, or of no network of this kind: an array has a shape that cannot "
+            f"be ({error})."
+        ) from error
 
 
 def _published(config: Any) -> encoders.Published:

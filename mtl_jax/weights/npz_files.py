@@ -24,9 +24,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+                found = {name: archive[name] for name in archive.files}
+        # Changed bytes end in what zipfile, zlib, NumPy and Python's own parser raise, a size that
+        # nothing holds in a MemoryError.
+        except Exception as error:
             raise NpzError(
                 f"{path} cannot be read: it is damaged, or holds something besides arrays of "
-                f"numbers ({error})."
+                f"numbers ({type(error).__name__}: {str(error)[:200]})."
             ) from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # a member that is no .npy file is given as bytes
+            raise NpzError(f"{path} cannot be read: its member {name[:80]!r} is no array.")
+    return found

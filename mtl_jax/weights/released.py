@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.weights.published import PretrainedError
@@ -61,7 +62,7 @@ def arrays(
         if array is not None:
             ours = _ours(np.asarray(array), leaf, len(value.shape), layer in transposed)
         if ours is None or ours.shape != value.shape:
-            has = "nothing" if array is None else array.shape
+            has = "nothing" if array is None else f"{array.dtype} {array.shape}"
             wrong.append(f"{their}: for {value.shape}, found {has}")
         else:
             new[name] = ours
@@ -114,6 +115,8 @@ class _Table:
 
 def _ours(array: np.ndarray, leaf: str, rank: int, transposed: bool) -> np.ndarray | None:
     """PyTorch's layout ─► ours, in float32; None if that cannot be."""
+    if not jnp.issubdtype(array.dtype, jnp.number):
+        return None
     array = array.astype(np.float32)
     if leaf != "kernel":
         return array

@@ -19,6 +19,7 @@ from mtl_jax.configs import common
 from mtl_jax.configs import vit as vit_configs
 from mtl_jax.encoders import _swin_files, _vit_files
 from mtl_jax.layers import positions
+from mtl_jax.weights import load as loading
 from mtl_jax.weights import npz_files
 from mtl_jax.weights.load import PretrainedError
 
@@ -127,6 +128,31 @@ def test_every_array_of_a_vit_is_in_its_place(tmp_path, file):
         encoder["blocks_3/attn/proj/kernel"], arrays["blocks.3.attn.proj.weight"].T
     )
     assert "2 of the file are not used, its classifier: head.weight, head.bias" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel", (0, 3, 64)),
+        ("Transformer/encoderblock_0/MultiHeadDotProductAttention_1/key/kernel", (191, 3, 64)),
+        ("Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel", (192, 0)),
+    ],
+)
+def test_shapes_that_cannot_be_are_one_message(tmp_path, name, shape):
+    arrays = networks.google(networks.arrays(TINY_VIT), 3)
+    assert name in arrays
+    np.savez(tmp_path / "a.npz", **arrays | {name: np.zeros(shape, np.float32)})
+    with pytest.raises(PretrainedError, match=r"a\.npz is damaged, or of no network of this kind"):
+        loading._from_published({}, tmp_path / "a.npz", config_of(name="vit", size="T"), print)
+
+
+def test_a_table_without_a_row_is_described_and_left_alone():
+    arrays = {"norm.weight": np.zeros(192), "pos_embed": np.zeros((1, 0, 192))}
+    assert "0×0 positions" in _vit_files.describe(arrays)
+    for rows in (0, 1):
+        table = np.zeros((1, rows, 192))
+        same = _vit_files.resample("encoder/pos_embed", table, (1, 5, 192), (2, 2), "plain")
+        assert same is table
 
 
 def test_a_table_of_another_grid_is_resampled_and_lora_starts_at_nothing(tmp_path):

@@ -81,5 +81,13 @@ def test_what_does_not_fit_is_named():
         read("task_prompter", file)
     del file["module.heads.sal.linear_pred.bias"]
     file["module.backbone.norm.weight"] = np.zeros(31)
-    with pytest.raises(PretrainedError, match=r"norm\.weight: for \(32,\), found \(31,\)"):
+    with pytest.raises(PretrainedError, match=r"norm\.weight: for \(32,\), found float64 \(31,\)"):
         read("task_prompter", file)
+
+
+def test_arrays_that_are_no_numbers_are_named():
+    name = next(iter(TABLES))
+    file = file_of(name)
+    some = next(key for key, array in file.items() if array.ndim == 4)
+    with pytest.raises(PretrainedError, match=r"found <U1 \("):
+        read(name, file | {some: np.full(file[some].shape, "x")})
