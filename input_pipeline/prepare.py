@@ -5,11 +5,12 @@ python -m input_pipeline.prepare --dataset=streets --arrays=streets_arrays
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from input_pipeline.errors import DatasetError
+from input_pipeline.errors import DatasetError, did_you_mean
 
 if TYPE_CHECKING:  # all else is imported in functions: --help is not to wait for TensorFlow
     from input_pipeline._tensorflow import tfds
@@ -41,9 +42,7 @@ def _summarize_split(builder: "tfds.core.DatasetBuilder", split: str) -> dict[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares a data set; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="prepare", description=__doc__.partition("\n")[0], allow_abbrev=False
-    )
+    parser = _Parser(prog="prepare", description=__doc__.partition("\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", required=True, help="<name>[/<configuration>], see docs/datasets.md")
     add("--manual_dir", default="", help="folder of the release")
@@ -55,13 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="",
         help="a folder to write plain arrays to, for runs without TensorFlow",
     )
-    given = parser.parse_args(arguments)
     try:
-        _prepare(given)
+        _prepare(parser.parse_args(arguments))
     except DatasetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its mistakes are `DatasetError`s, and an unknown flag's names the nearest."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `ArgumentParser`."""
+        flags = [option for action in self._actions for option in action.option_strings]
+        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", message)
+        hint = did_you_mean(unknown[1], flags) if unknown else ""
+        raise DatasetError(f"{message}.{hint} `{self.prog} --help` lists the flags.")
 
 
 def _prepare(given: argparse.Namespace) -> None:

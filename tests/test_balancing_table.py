@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from mtl_jax.studies import balancing
+from mtl_jax.studies import balancing, benchmarks
 from mtl_jax.studies.sweeps import SweepError
 
 NASH, FAMO = 11, 12  # rows of the two papers' tables, the latter's with FAMO
@@ -145,9 +145,42 @@ def test_an_unfinished_row_is_named(directory):
         balancing.table(directory, [0, 1])
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        {},
+        [3],
+        [{}],
+        [{"name": "../other"}],
+        [{"name": "/etc"}],
+        [{"name": "x", "overrides": []}],
+        [{"name": "x", "published": [{"label": "y"}]}],
+        [{"name": "x", "published_costs": 3}],
+    ],
+)
+def test_a_damaged_list_of_rows_is_one_message(tmp_path, rows, capsys):
+    (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows}))
+    for table in (balancing, benchmarks):
+        assert table.main([str(tmp_path)]) == 1
+        assert "sweep.json cannot be read:" in capsys.readouterr().err
+    (tmp_path / "sweep.json").write_bytes(b"[" * 100_000)
+    assert balancing.main([str(tmp_path)]) == 1
+    assert "sweep.json cannot be read:" in capsys.readouterr().err
+
+
+def test_damaged_results_of_a_row_are_one_message(directory, capsys):
+    (directory / "only_depth" / "seed_0" / "results.json").write_text("{")
+    assert balancing.main([str(directory), "--seeds=0,1"]) == 1
+    assert "results.json cannot be read:" in capsys.readouterr().err
+
+
 def test_a_wrong_word_is_answered_in_one_line(tmp_path, capsys):
     assert balancing.main([str(tmp_path)]) == 1
     assert "sweep.json is missing; run the sweep first." in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        balancing.main([str(tmp_path), "--seeds=0;1"])
-    assert "--seeds=0;1: expected numbers with commas" in capsys.readouterr().err
+    for flag, message in (
+        ("--seeds=0;1", "--seeds=0;1: expected numbers with commas"),
+        ("--seed=0", "Unknown flag --seed. Did you mean --seeds?"),
+    ):
+        assert balancing.main([str(tmp_path), flag]) == 1
+        assert message in capsys.readouterr().err

@@ -22,6 +22,7 @@ ALLOWED = {
     "mtl_jax.configs": "options runs studies tasks weightings",
     "mtl_jax.errors": "",
     "mtl_jax.overrides": "",
+    "mtl_jax._arguments": "",
     "mtl_jax._discovery": "",
     "mtl_jax._files": "",
     "mtl_jax._options": "_discovery",
@@ -58,16 +59,16 @@ ALLOWED = {
     "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
-    "mtl_jax.studies": "metrics options runs tasks",
+    "mtl_jax.studies": "_arguments metrics options runs tasks",
     "mtl_jax.hub": "checkpoints export options runs system weights",
     "mtl_jax.prediction": "checkpoints hub layers options pictures runs system tasks views",
     "mtl_jax.demo": "pictures prediction",
     "mtl_jax.export": "runs system tasks views",
     "mtl_jax.serving": "export",
-    "mtl_jax.reporting": "metrics runs studies tasks",
-    "mtl_jax.commands": "input_pipeline _discovery checkpoints configs demo evaluation export hub"
-    " layers options overrides own_size parallel pictures prediction reporting runs serving studies"
-    " system trackers views weights",
+    "mtl_jax.reporting": "_arguments metrics runs studies tasks",
+    "mtl_jax.commands": "input_pipeline _arguments _discovery checkpoints configs demo evaluation"
+    " export hub layers options overrides own_size parallel pictures prediction reporting runs"
+    " serving studies system trackers views weights",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.

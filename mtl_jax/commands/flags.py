@@ -3,10 +3,11 @@
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NoReturn
 
 import mtl_jax
 from mtl_jax import overrides
+from mtl_jax._arguments import Parser as Parser
+from mtl_jax._arguments import parse as parse
 from mtl_jax.commands import processes, setup
 from mtl_jax.errors import UsageError, did_you_mean
 
@@ -45,16 +46,6 @@ _FOR = {
     "processes": _USE_JAX,
     "process": _USE_JAX,
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Its mistakes are `UsageError`s."""
-
-    def error(self, message: str) -> NoReturn:
-        """See `ArgumentParser`."""
-        raise UsageError(
-            f"{message[0].upper()}{message[1:]}. `{self.prog} --help` lists the flags."
-        )
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -122,20 +113,6 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             argument += "=True" if alone else f"={waiting.pop(0)}"
         changes.append(argument)
     return flags, changes
-
-
-def parse(flags: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads arguments, the program's own if None. Raises UsageError for an unknown one."""
-    given, unknown = flags.parse_known_args(arguments)
-    if not unknown:
-        return given
-    name = unknown[0].partition("=")[0]
-    known = [option for action in flags._actions for option in action.option_strings]
-    hint = did_you_mean(name, known, form="{}")
-    if "." in name:
-        hint = f" Did you mean --config.{name.lstrip('-')}?"
-    what = "flag" if name.startswith("-") else "argument"
-    raise UsageError(f"Unknown {what} {name}.{hint or f' `{flags.prog} --help` lists the flags.'}")
 
 
 def command(given: argparse.Namespace) -> str:

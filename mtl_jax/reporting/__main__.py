@@ -1,16 +1,19 @@
 """python -m mtl_jax.reporting runs/* --output=report."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from mtl_jax import _arguments
+from mtl_jax.errors import UsageError
 from mtl_jax.reporting import pictures, report
 from mtl_jax.reporting.runs import ReportError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a report; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m mtl_jax.reporting", description=__doc__)
+    parser = _arguments.Parser(
+        prog="python -m mtl_jax.reporting", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("runs", nargs="+", help="work directories of runs or sweeps")
     parser.add_argument("--output", default="report", help="the folder to write to")
     parser.add_argument("--title", default="Report", help="of the report")
@@ -21,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="at most N examples of each run, and N worst images of each of its tasks",
     )
-    given = parser.parse_args(arguments)
-    if given.pictures < 0:
-        parser.error(f"--pictures={given.pictures}: expected 0 or more")
     try:
+        given = _arguments.parse(parser, arguments)
+        if given.pictures < 0:
+            raise UsageError(f"--pictures={given.pictures}: expected 0 or more.")
         files = report.write(given.runs, given.output, title=given.title, count=given.pictures)
-    except (ReportError, OSError) as error:  # also where --output cannot be written
+    except (ReportError, UsageError, OSError) as error:  # also where --output cannot be written
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("\n".join(map(str, files)))

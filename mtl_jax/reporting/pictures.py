@@ -71,8 +71,8 @@ def _picture(name: str, file: Path, title: str) -> Block:
     """A picture, or a remark where a run that was killed, or goes on, has left none or a part."""
     try:
         return Picture(file_name(name, file.stem), jpeg(file), title)
-    except OSError as error:
-        why = error.strerror or str(error).partition(" '")[0]
+    except Exception as error:  # Pillow raises whatever a damaged file leads it to
+        why = getattr(error, "strerror", None) or str(error).partition(" '")[0]
         return Text(f"{file.name} cannot be shown ({why}). {title}.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import files, rules
+from mtl_jax.runs import checks, files, rules
 from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.tasks import Task, build
@@ -176,13 +176,11 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
 
 
 def _sweep(path: Path) -> Study:
-    description = files.read_json(path / SWEEP)
+    description = files.read_json(path / SWEEP, checks.sweep)
     try:
-        return Study(description["name"], [_row(path, row) for row in description["rows"]])
+        return Study(str(description["name"]), [_row(path, row) for row in description["rows"]])
     except KeyError as error:
         raise ReportError(f"{path / SWEEP} has no {error}.") from error
-    except TypeError as error:
-        raise ReportError(f"{path / SWEEP} is no list of a sweep's rows: {error}.") from error
 
 
 def _row(sweep: Path, row: Mapping[str, Any]) -> RunRecord:

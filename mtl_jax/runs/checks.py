@@ -5,6 +5,7 @@ cannot be read:'; '' if nothing is. Further keys, of another version, are let be
 """
 
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 from mtl_jax.runs.files import is_number, no_metrics
@@ -76,7 +77,39 @@ def best_evaluation(found: dict[str, Any]) -> str:
     columns = found["images"].values()
     if not all(isinstance(column, list) for column in columns) or len(set(map(len, columns))) > 1:
         return "'images' are no columns of one length"
+    ids = found["images"].get("id", [])
+    for metric in found["directions"]:
+        values = found["images"].get(metric)
+        worst = found["worst"].get(metric.partition("/")[0])
+        if values is None or not all(map(_or_null(is_number), values)):
+            return f"{metric!r} has no numbers in 'images'"
+        if not isinstance(worst, list) or not all(image in ids for image in worst):
+            return f"{metric!r} has no images in 'worst'"
     return ""
+
+
+def sweep(found: dict[str, Any]) -> str:
+    """sweep.json: its rows, whose names are those of folders beside it."""
+    rows = found.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return "it has no list of a sweep's rows"
+    for row in rows:
+        name = row.get("name")
+        if not _text(name) or PurePath(name).name != name:
+            return f"a row's name is {name!r:.80}"
+        if not isinstance(row.get("overrides", {}), dict):
+            return f"the 'overrides' of the row {name!r} are no object"
+        for key, fields in _PUBLISHED.items():
+            lines = row.get(key, [])
+            if not isinstance(lines, list) or not all(_has(line, fields) for line in lines):
+                return f"{key!r} of the row {name!r} is no list of what was published"
+    return ""
+
+
+def _has(line: Any, fields: dict[str, Callable[[Any], bool]]) -> bool:
+    return isinstance(line, dict) and all(
+        key in line and is_one(line[key]) for key, is_one in fields.items()
+    )
 
 
 def _anything(value: Any) -> bool:
@@ -85,6 +118,10 @@ def _anything(value: Any) -> bool:
 
 def _text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _or_null(item: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or item(value)
 
 
 def _list_of(item: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
@@ -107,4 +144,11 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "valid_range": _list_of(is_number, 2),
     "unit": _text,
     **dict.fromkeys(("ignore", "invalid", "mean", "stddev", "channels"), is_number),
+}
+# What a sweep tells of a row: `studies.sweeps.published_results` and `published_costs`.
+_TOLD = dict.fromkeys(("label", "metric", "source"), _text)
+_PUBLISHED: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "published": _TOLD
+    | {"value": is_number, "our_metric": _or_null(_text), "factor": _or_null(is_number)},
+    "published_costs": _TOLD | {"value": _text},
 }

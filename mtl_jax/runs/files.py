@@ -1,6 +1,7 @@
 """JSON on disk: whole or not there, and a damaged file is one message that names it."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -35,7 +36,7 @@ def read_json(
       WorkdirError: it cannot be read, or holds something else.
     """
     try:
-        found = _parsed(path.read_bytes(), kind)
+        found = _parsed(_bytes(path), kind)
         problem = check(found)
         if problem:
             raise ValueError(problem)
@@ -58,7 +59,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, bytes]
       WorkdirError: the file cannot be read at all.
     """
     try:
-        *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        *lines, torn = _bytes(path).split(b"\n") if path.exists() else [b""]
     except OSError as error:
         raise WorkdirError(f"{path} cannot be read: {error.strerror}.") from error
     found, damaged = [], []
@@ -68,6 +69,13 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, bytes]
         elif line.strip():
             damaged.append((number, line))
     return found, damaged
+
+
+def _bytes(path: Path) -> bytes:
+    """What a file holds. Raises OSError; also of a FIFO, which would be waited for."""
+    if path.is_fifo():
+        raise OSError(errno.EINVAL, "It is a FIFO")
+    return path.read_bytes()
 
 
 def set_damaged_lines_aside(path: Path, report: Callable[[str], None]) -> None:

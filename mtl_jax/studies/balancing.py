@@ -14,7 +14,6 @@ ranked. It depends on which other rows are there.
 
 import argparse
 import csv
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import metrics, tasks
+from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics import DELTA_PROTOCOLS
+from mtl_jax.runs import checks, files
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.sweeps import SweepError
 
@@ -86,7 +86,7 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
       SweepError: the row is not finished.
     """
     home = _home(directory, row, seed)
-    results = json.loads(home.results.read_text()) if home.results.exists() else {}
+    results = home.read_results()
     if not results.get("finished"):
         raise SweepError(f"{home.path} is not finished; go on with the sweep first.")
     logged, config = home.read_training(), home.read_config()
@@ -180,12 +180,13 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
 
     Raises:
       SweepError: there is no sweep, or a row of it is not finished.
+      WorkdirError: a file of it is damaged.
     """
     listing = directory / "sweep.json"
     if not listing.exists():
         raise SweepError(f"{listing} is missing; run the sweep first.")
-    listed = json.loads(listing.read_text())["rows"]
-    names = [row["name"] for row in listed if not row["evaluates"]]
+    listed = files.read_json(listing, checks.sweep)["rows"]
+    names = [row["name"] for row in listed if not row.get("evaluates")]
     alone = [name for name in names if name.startswith(ALONE)]
     grid = [name for name in names if name.startswith(FIXED)]
     kept = [name for name in names if name not in (*alone, *grid)]
@@ -259,16 +260,19 @@ def _share(values: Sequence[float | None]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = _arguments.Parser(
+        prog="python -m mtl_jax.studies.balancing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seeds", default="", help="as given to the sweep, e.g. 0,1,2")
-    args = parser.parse_args(argv)
-    words = [seed for seed in args.seeds.split(",") if seed]
-    if not all(word.isdecimal() for word in words):
-        parser.error(f"--seeds={args.seeds}: expected numbers with commas, such as 0,1,2")
     try:
+        args = _arguments.parse(parser, argv)
+        words = [seed for seed in args.seeds.split(",") if seed]
+        if not all(word.isdecimal() for word in words):
+            raise UsageError(f"--seeds={args.seeds}: expected numbers with commas, such as 0,1,2.")
         print(table(args.directory, [int(word) for word in words] or [None]))
     except UsageError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)

@@ -9,15 +9,15 @@ from code keep that mark wherever they are.
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_jax import metrics, tasks
+from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
+from mtl_jax.runs import checks, files
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies.published import MARKS, METRICS, ours, read
 from mtl_jax.studies.sweeps import SweepError
@@ -75,11 +75,12 @@ def table(directory: Path) -> str:
 
     Raises:
       SweepError: there is no sweep.
+      WorkdirError: a file of it is damaged.
     """
     listing = directory / "sweep.json"
     if not listing.exists():
         raise SweepError(f"{listing} is missing; run the sweep first.")
-    listed = json.loads(listing.read_text())["rows"]
+    listed = files.read_json(listing, checks.sweep)["rows"]
     found: dict[str, dict[str, Any]] = {}
     for row in listed:
         if run := _measured(directory / row["name"]):
@@ -108,7 +109,7 @@ def _measured(path: Path) -> dict[str, Any]:
     {} if it is not finished.
     """
     home = Workdir(path)
-    results = home.read_results() if home.results.exists() else {}
+    results = home.read_results()
     if not results.get("finished"):
         return {}
     config = home.read_config()
@@ -159,12 +160,15 @@ def _number(value: float | None, factor: float = 1.0) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints a table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = _arguments.Parser(
+        prog="python -m mtl_jax.studies.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("what", help="a benchmark, or the directory of a sweep")
-    what = parser.parse_args(argv).what
     try:
+        what = _arguments.parse(parser, argv).what
         print(table(Path(what)) if Path(what).is_dir() else published(what))
     except UsageError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)

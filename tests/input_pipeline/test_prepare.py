@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from input_pipeline import prepare
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -42,3 +45,16 @@ def test_the_command_converts_and_tells_what_is_there(tmp_path):
     (stored,) = tmp_path.rglob("summary.json")
     assert json.loads(stored.read_text())["test"]["semseg"]["frequency"]["sky"] == 20 / 24
     assert re.search(r"building +16\.667%", done.stdout)  # 4 of 24 pixels
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset=camvid", "--arays=x"], "--arays=x. Did you mean '--arrays'?"),
+        (["--manual_dir=x"], "the following arguments are required: --dataset."),
+    ],
+)
+def test_a_wrong_flag_is_one_line(arguments, message, capsys):
+    assert prepare.main(arguments) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line

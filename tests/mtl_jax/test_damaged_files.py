@@ -60,6 +60,43 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
         directory.read_config()
 
 
+def test_a_fifo_is_not_waited_for(tmp_path):
+    directory = Workdir(tmp_path)
+    for path, read in (
+        (directory.config, directory.read_config),
+        (directory.evaluations, directory.read_evaluations),
+    ):
+        os.mkfifo(path)
+        with pytest.raises(WorkdirError, match=f"{path} cannot be read: It is a FIFO"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"worst": {}},
+        {"worst": {"depth": ["id_9"]}},
+        {"worst": {"depth": [[]]}},
+        {"images": {"id": ["id_1"]}},
+        {"images": {"depth/si_log_rmse": [1.0]}},
+        {"images": {"id": ["id_1"], "depth/si_log_rmse": ["x"]}},
+    ],
+)
+def test_best_images_that_are_none(tmp_path, damage):
+    found = {
+        "images": {"id": ["id_1"], "depth/si_log_rmse": [None]},
+        "directions": {"depth/si_log_rmse": "min"},
+        "worst": {"depth": ["id_1"]},
+        "confusion": {},
+    }
+    directory = Workdir(tmp_path)
+    directory.best_evaluation.write_text(json.dumps(found))
+    assert directory.read_best_evaluation() == found
+    directory.best_evaluation.write_text(json.dumps(found | damage))
+    with pytest.raises(WorkdirError, match=r"cannot be read: 'depth/si_log_rmse' has no"):
+        directory.read_best_evaluation()
+
+
 def without(key):
     return lambda found: found.pop(key)
 

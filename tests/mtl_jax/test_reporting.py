@@ -335,6 +335,20 @@ def test_two_reports_in_one_folder(tmp_path):
     assert (folder / "notes.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--ouput=x", "Unknown flag --ouput. Did you mean --output?"),
+        ("--pictures=-1", "--pictures=-1: expected 0 or more."),
+        ("--pictures=many", "invalid int value: 'many'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flag, message, capsys):
+    assert command.main(["run", flag]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
 def test_what_is_no_run_is_said(three, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     assert command.main([str(three[0]), str(tmp_path / "notes"), f"--output={tmp_path}/r"]) == 0
@@ -351,7 +365,7 @@ def test_what_is_no_run_is_said(three, tmp_path, capsys):
     assert "sweep.json cannot be read: expected an object, found an array" in remark
     (tmp_path / "notes" / "sweep.json").write_text('{"name": "a", "rows": 3}')
     _, (remark,) = runs.collect([three[0], tmp_path / "notes"])
-    assert "is no list of a sweep's rows" in remark
+    assert "sweep.json cannot be read: it has no list of a sweep's rows" in remark
     (three[0] / "results.json").replace(three[0] / "kept")
     (three[0] / "results.json").write_text("{")
     try:

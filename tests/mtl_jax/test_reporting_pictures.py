@@ -34,7 +34,9 @@ def test_pictures_that_a_killed_run_has_left_out_or_torn(tmp_path):
     directory = Workdir(finished_runs.run(tmp_path / "killed"))
     (directory.predictions / "worst_semseg_0.png").unlink()
     (directory.predictions / "example_0.png").write_bytes(finished_runs.png()[:45])
-    (directory.predictions / "worst_depth_1.png").write_bytes(b"")
+    torn = bytearray(finished_runs.png())
+    torn[8:12] = b"\0\0\0\5"  # of which Pillow raises a ValueError
+    (directory.predictions / "worst_depth_1.png").write_bytes(torn)
     blocks = pictures.of("killed", directory)
     texts = [block.text for block in blocks if isinstance(block, document.Text)]
     assert len(blocks) == 5
@@ -63,13 +65,10 @@ def test_what_is_not_shown_is_said(directory):
     ]
 
 
-def test_none_can_be_asked_for(directory, tmp_path, capsys):
+def test_none_can_be_asked_for(directory, tmp_path):
     assert command.main([str(directory.path), f"--output={tmp_path}", "--pictures=0"]) == 0
     assert not list((tmp_path / document.PICTURES).iterdir())
     assert "Shown are at most 0 each of 1 examples" in (tmp_path / "report.md").read_text()
-    with pytest.raises(SystemExit):
-        command.main([str(directory.path), "--pictures=-1"])
-    assert "--pictures=-1: expected 0 or more" in capsys.readouterr().err
 
 
 def test_examples_are_in_the_order_of_their_numbers(tmp_path):
