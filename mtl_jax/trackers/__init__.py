@@ -46,9 +46,22 @@ def open_all(
       hparams: {dotted key: value} of the config.
       directory: the work directory.
       known: {tracker: its id of the run}, of earlier starts.
+
+    Raises:
+      ConfigError: one of them does not let the run be opened.
     """
     found = {}
     for name in names:
         module = _discovery.load(sys.modules[__name__], name, key=_KEY)
-        found[name] = module.open(run, hparams, directory, known.get(name, ""))
+        try:
+            found[name] = module.open(run, hparams, directory, known.get(name, ""))
+        except Exception as error:  # no network, nobody logged in, a deleted run: many types
+            for opened in found.values():
+                opened.close()
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            which = f" as {known[name]!r}, by which it was known" if name in known else ""
+            raise ConfigError(
+                f"{_KEY}={name}: the run cannot be opened there{which} ({told}). Leave it out, as "
+                "trackers may differ when a run goes on, or mend that."
+            ) from error
     return found

@@ -105,6 +105,19 @@ def test_what_is_absent_is_said_before_anything_is_trained(tmp_path, monkeypatch
         trackers.check(["wandbe"])
 
 
+def test_a_tracker_that_fails_is_one_message(wandb, tmp_path, monkeypatch):
+    def fail(**options):
+        raise RuntimeError("nobody is\nlogged in")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    config, where = a_run(tmp_path, "wandb")
+    with pytest.raises(ConfigError, match=r"trackers=wandb: .* \(RuntimeError: nobody is logged"):
+        write(config, where)
+    workdir.write_json(where.trackers, {"wandb": "gone"})
+    with pytest.raises(ConfigError, match=r"as 'gone', by which it was known .* Leave it out"):
+        write(config, where)
+
+
 def test_trackers_may_differ_when_a_run_goes_on():
     lines = rules.differences(
         {"train": {"trackers": []}}, {"train": {"trackers": ["wandb"]}}, may_differ=rules.RESUME
