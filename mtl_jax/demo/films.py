@@ -144,6 +144,7 @@ class Films:
             receive(film.source)
         except BaseException:
             film.state = "failed"
+            film.source.unlink(missing_ok=True)
             raise
         threading.Thread(
             target=film.run,

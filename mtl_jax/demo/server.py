@@ -58,9 +58,10 @@ class Server(http.server.ThreadingHTTPServer):
         self.studio, self.films, self.examples = studio, Films(studio), examples()
         try:
             super().__init__((ADDRESS, port), _Handler)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else "there are ports up to 65535"
             raise DemoError(
-                f"--port={port} cannot be used ({error.strerror}). Give another one, or 0 for any."
+                f"--port={port} cannot be used ({why}). Give another one, or 0 for any."
             ) from error
         self.url = f"http://{ADDRESS}:{self.server_port}/"
 
@@ -104,7 +105,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answered(self, answer: Callable[[str, list[str]], None]) -> None:
         try:
             self._check_host()
-            path = urllib.parse.urlsplit(self.path).path
+            path = self.path.partition("?")[0]
             answer(path, [urllib.parse.unquote(part) for part in path.split("/")[1:]])
         except DemoError as error:
             self.close_connection = True  # what was not read of the request is not the next one
@@ -193,13 +194,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _receive(self, path: Path) -> None:
         """Writes a video's bytes to a file."""
-        with path.open("wb") as file:
-            for piece in self._body(films.VIDEO_BYTES, "video"):
-                if not file.tell() and not films.is_video(piece):
-                    raise DemoError("This file is no MP4, QuickTime, WebM, Matroska or AVI video.")
-                file.write(piece)
-            if not file.tell():
-                raise DemoError("This file is empty.")
+        try:
+            with path.open("wb") as file:
+                for piece in self._body(films.VIDEO_BYTES, "video"):
+                    if not file.tell() and not films.is_video(piece):
+                        raise DemoError(
+                            "This file is no MP4, QuickTime, WebM, Matroska or AVI video."
+                        )
+                    file.write(piece)
+                if not file.tell():
+                    raise DemoError("This file is empty.")
+        except (ConnectionError, TimeoutError):
+            raise  # the browser went away
+        except OSError as error:
+            raise DemoError(
+                f"This video cannot be kept on this machine ({error.strerror})."
+            ) from error
 
     def _send_film(self, key: str) -> None:
         """The MP4, or the range of it that the browser asks for, as it does to jump."""
@@ -230,7 +240,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send(self, content: bytes, kind: str, download: str = "", *, status: int = 200) -> None:
         more = {}
         if download:
-            name = re.sub(r"[^\w.-]", "_", download)
+            name = re.sub(r"[^\w.-]", "_", download, flags=re.ASCII)  # what a header may hold
             more["Content-Disposition"] = f'attachment; filename="{name}"'
         self._head(status, kind, len(content), more)
         self.wfile.write(content)

@@ -3,10 +3,13 @@
 import http.client
 import io
 import json
+import pathlib
 import shutil
+import socket
 import struct
 import threading
 import time
+import urllib.parse
 import zlib
 from fractions import Fraction
 
@@ -223,6 +226,27 @@ def test_there_are_no_other_paths(server):
     assert ask(server, "POST", "/api/photo", iter([b"x"]), Transfer_Encoding="chunked")[0] == 411
 
 
+def test_requests_that_no_browser_sends_are_answered(server):
+    for path in ("/%00", "/%ff/%2e%2e", "/api/photo/%0d%0aX:/image.png"):
+        assert ask(server, "GET", path)[0] in (404, 422), path
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
+        host = f"Host: 127.0.0.1:{server.server_port}"
+        client.sendall(f"GET http://[/ HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n".encode())
+        assert client.recv(99).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_file_has_a_name_that_a_header_can_hold(server, monkeypatch):
+    key = predicted(server, photograph(4, 4))["id"]
+    photographs = server.studio._photographs
+    monkeypatch.setitem(server.studio.models, "道路\r\nX: y", server.studio.models["a"])
+    photographs[key].maps["道路\r\nX: y"] = photographs[key].maps["a"]
+    name = urllib.parse.quote("道路\r\nX: y")
+    status, headers, _ = ask(server, "GET", f"/api/photo/{key}/{name}/depth/file")
+    assert status == 200
+    assert headers["Content-Disposition"] == 'attachment; filename="____X__y_depth.png"'
+    assert headers["X"] is None
+
+
 def test_examples_are_photographs(server):
     about = json.loads(ask(server, "GET", "/api/about")[2])
     assert [model["name"] for model in about["models"]] == ["a", "b c"]
@@ -275,6 +299,21 @@ def test_what_is_no_video_is_refused(server):
     assert ask(server, "POST", "/api/video/of/x", b"")[0] == 422
 
 
+def test_a_video_that_does_not_fit_on_the_disk(server, monkeypatch):
+    open_file, sources = pathlib.Path.open, []
+
+    def full(path, *arguments):
+        sources.append(path)
+        return open_file(pathlib.Path("/dev/full"), *arguments)
+
+    monkeypatch.setattr(pathlib.Path, "open", full)
+    status, _, body = ask(server, "POST", "/api/video/of/a", b"....ftyp" + bytes(99_999))
+    message = "This video cannot be kept on this machine (No space left on device)."
+    assert (status, json.loads(body)["error"]) == (422, message)
+    assert sources
+    assert not list(pathlib.Path(server.films._folder.name).glob("*/source"))
+
+
 def test_a_video_can_be_cancelled_and_is_the_only_one(server, tmp_path):
     pytest.importorskip("av")
     source = write_video(tmp_path / "film.mp4", [photograph(32, 48)] * 9).read_bytes()
@@ -292,8 +331,9 @@ def test_the_command_says_what_is_wrong(server, tmp_path):
         command.serve([str(tmp_path)], largest_side=7)
     with pytest.raises(UsageError, match="holds no run"):
         command.serve([str(tmp_path)])
-    with pytest.raises(UsageError, match=rf"--port={server.server_port} cannot be used"):
-        demo.Server(demo.Studio({}), port=server.server_port)
+    for port in (server.server_port, 65536, -1):
+        with pytest.raises(UsageError, match=rf"--port={port} cannot be used"):
+            demo.Server(demo.Studio({}), port=port)
 
 
 @pytest.mark.slow
