@@ -1,13 +1,14 @@
 """What the commands put together from a config: data set, streams, system, variables."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import checkpoints, export, own_size, parallel, prediction, system
+from mtl_jax.commands import slow_scores
 from mtl_jax.layers import transformer
 from mtl_jax.pictures import panels
 from mtl_jax.runs import baselines, held_out, loop, rules, seeds
@@ -94,8 +95,15 @@ def _held_out_batches(builder: Any, config: ConfigDict, parts: system.System):
     return eval_stream(builder, config, parts).batches
 
 
-def check_settings(config: ConfigDict, parts: system.System) -> None:
+def check_settings(
+    config: ConfigDict, parts: system.System, specs: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Refuses before the first step what evaluation, prediction or export would fail at later.
+
+    Args:
+      config: of the run.
+      parts: its system.
+      specs: {key: LabelSpec as a dict} of the data.
 
     Raises:
       ConfigError: a setting of `config.eval` or `config.predict` is impossible.
@@ -106,6 +114,7 @@ def check_settings(config: ConfigDict, parts: system.System) -> None:
         own_size.check(parts.tasks)
     baselines.check_delta_metrics(config.eval.delta_metrics)
     checkpoints.check_kind(config.eval.checkpoint)
+    slow_scores.check(parts.tasks, specs, config.eval.scores)
 
 
 def trained(config: ConfigDict, where: Workdir) -> system.System:

@@ -38,28 +38,12 @@ class SlowScores:
         self._listed_in = options.ids
         self._ids = read_ids(options.ids) if options.ids else None
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        given = {"protocols": tuple(options.protocols), "workers": options.workers or cores or 1}
-        self._scorers, self.keys = {}, ()
-        for name, task in tasks.items():
-            if task.key not in specs:
-                continue
-            try:
-                scorer = task.scorer(given)
-            except ValueError as error:
-                raise ConfigError(f"config.eval.scores: {error}") from error
-            if scorer is None:
-                continue
-            self._scorers[name] = scorer
-            self.keys += task.scored_keys
-        if missing := [key for key in self.keys if key not in specs]:
-            raise ConfigError(
-                f"config.tasks: the data set has no {', '.join(map(repr, missing))}, which the "
-                f"truth_key of a task names; it has {', '.join(specs)}."
-            )
+        self._scorers = _scorers(tasks, specs, options, options.workers or cores or 1)
+        self.keys = _keys(tasks, self._scorers)
         if self._scorers and jax.process_count() > 1:
             raise ConfigError(
-                f"config.eval.scores.protocols={given['protocols']} need all images in "
-                f"one process, found {jax.process_count()}. Use (), or evaluate with one process."
+                f"config.eval.scores.protocols={tuple(options.protocols)} need all images in one "
+                f"process, found {jax.process_count()}. Use (), or evaluate with one process."
             )
 
     @contextlib.contextmanager
@@ -134,6 +118,44 @@ class SlowScores:
         self._bar.update(min(scorer.done for scorer in self._scorers.values()) - self._bar.n)
 
 
+def check(tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any) -> None:
+    """Refuses before the first step what --mode=evaluate would fail at after the last.
+
+    But for the number of processes, which may be another one then. Arguments and errors are those
+    of `SlowScores`.
+    """
+    if options.ids:
+        read_ids(options.ids)
+    _scorers(tasks, specs, options, 1)
+
+
+def _scorers(
+    tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any, workers: int
+) -> dict[str, Any]:
+    """{task: its scorer}, of those that have one and labels."""
+    given = {"protocols": tuple(options.protocols), "workers": workers}
+    found = {}
+    for name, task in tasks.items():
+        if task.key not in specs:
+            continue
+        try:
+            scorer = task.scorer(given)
+        except ValueError as error:
+            raise ConfigError(f"config.eval.scores: {error}") from error
+        if scorer is not None:
+            found[name] = scorer
+    if missing := [key for key in _keys(tasks, found) if key not in specs]:
+        raise ConfigError(
+            f"config.tasks: the data set has no {', '.join(map(repr, missing))}, which the "
+            f"truth_key of a task names; it has {', '.join(specs)}."
+        )
+    return found
+
+
+def _keys(tasks: Mapping[str, Any], scorers: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(key for name in scorers for key in tasks[name].scored_keys)
+
+
 def read_ids(path: str) -> frozenset[str]:
     """The ids of a file, one a line.
 
@@ -141,12 +163,13 @@ def read_ids(path: str) -> frozenset[str]:
       UsageError: it cannot be read, or is empty.
     """
     try:
-        found = frozenset(Path(path).expanduser().read_text(encoding="utf-8").split())
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"config.eval.scores.ids={path}: expected a text file with one id a line, found none "
             f"({error})."
         ) from error
+    found = frozenset(filter(None, map(str.strip, text.splitlines())))
     if not found:
         raise UsageError(f"config.eval.scores.ids={path}: the file has no id.")
     return found

@@ -79,7 +79,7 @@ def _train_held(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     ownership.claim_config(where, config)
     builder, specs = assembly.dataset(config)
     parts = system.build(config, specs)
-    assembly.check_settings(config, parts)
+    assembly.check_settings(config, parts, specs)
     evaluated = assembly.eval_stream(builder, config, parts)
     started = assembly.run(config, parts, builder, evaluated, where, _writer(config, where))
     ownership.claim_data(where, config, specs, started.stream)

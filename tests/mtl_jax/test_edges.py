@@ -240,6 +240,15 @@ def test_mtdps_figure_is_published_of_the_whole_split(tmp_path):
 def test_what_cannot_be_scored_is_refused_before_the_work(options, error, message, tmp_path):
     with pytest.raises(error, match=message):
         slow(tmp_path, **options)
+    task = options.pop("task", build())
+    section = type("Section", (), defaults()["eval"]["scores"] | options)
+    with pytest.raises(error, match=message):  # and before anything is trained, too
+        slow_scores.check({"edge": task}, SPEC, section)
+
+
+def test_a_list_of_ids_has_one_in_each_line(tmp_path):
+    (tmp_path / "ids.txt").write_text("\ufeffa\r\n two words \n\n", encoding="utf-8")
+    assert slow_scores.read_ids(str(tmp_path / "ids.txt")) == {"a", "two words"}
 
 
 def test_views_are_averaged_as_probabilities():
