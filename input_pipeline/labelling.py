@@ -7,6 +7,7 @@ pixel wide whatever the zoom, and no interpolation softens them.
 
 import json
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,11 @@ class Relabelled:
 
 
 class RelabelledRecords:
-    """The records of a split of a `Relabelled`; attributes and methods are those of `Records`."""
+    """The records of a split of a `Relabelled`; attributes and methods are those of `Records`.
+
+    Attributes:
+      used: {key: bool [N], whether an example's label is used}, where labels are partial.
+    """
 
     def __init__(
         self,
@@ -90,18 +95,18 @@ class RelabelledRecords:
         own = [key for key in keys if key not in edges]
         sources = [source for source in edges.values() if source not in own]
         self._base = open_records([*own, *dict.fromkeys(sources)])
-        self._edges = edges
+        self._edges, self.open_records = edges, open_records
         self.name, self.num_examples = self._base.name, self._base.num_examples
         self.missing = self._base.missing
         self.specs = {**self._base.specs, **dict.fromkeys(edges, labels.edges())}
         self.labelled = {**self._base.labelled}
         for key, source in edges.items():
             self.labelled[key] = self._base.labelled[source]
-        self._used: dict[str, np.ndarray] = {}
+        self.used: dict[str, np.ndarray] = {}
         if training and data.partial.kind != "all":
             used = partial_labels(data, self, split, [key for key in keys if key != "image"])
-            self._used = {key: column for key, column in used.items() if key in self.specs}
-            self.labelled |= {key: int(column.sum()) for key, column in self._used.items()}
+            self.used = {key: column for key, column in used.items() if key in self.specs}
+            self.labelled |= {key: int(column.sum()) for key, column in self.used.items()}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._base, name)
@@ -128,7 +133,7 @@ class RelabelledRecords:
                 size = next(iter(example.values())).shape[:2]
                 example = {**example, FRAME: np.ones(size, np.uint8)}
             changed = self._with_edges(change(example, numbers[:-1]))
-            for key, used in self._used.items():
+            for key, used in self.used.items():
                 if not used[numbers[-1]]:
                     changed[key] = np.full_like(changed[key], unknown(self.specs[key]))
             return changed
@@ -260,14 +265,20 @@ def available(
     The summary beside the records says whether all have a label; otherwise that array of every
     record is read once.
     """
+    has = np.ones((records.num_examples, len(keys)), bool)
+    sources = [data.edges.get(key, key) for key in keys]
+    if not hasattr(data.builder, "info"):  # arrays, or several data sets: no summary
+        stored = records.open_records(["image", *dict.fromkeys(sources)])
+        for i in range(records.num_examples):
+            example = stored.example(i)
+            has[i] = [(example[s] != unknown(data.label_specs[s])).any() for s in sources]
+        return has
     from input_pipeline._tensorflow import tfds
 
-    has = np.ones((records.num_examples, len(keys)), bool)
     directory = getattr(data.builder, "data_dir", None)
     counted = (summary.read(directory) if directory else None) or {}
     counted = counted.get(split.partition("[")[0], {})
-    for column, key in enumerate(keys):
-        source = data.edges.get(key, key)
+    for column, source in enumerate(sources):
         of_key = counted.get(source)
         if of_key is None or of_key["examples"] == counted["examples"]:
             continue
@@ -293,26 +304,30 @@ def read_file(path: str, keys: Sequence[str], records: RelabelledRecords) -> np.
     Raises:
       DatasetError: it cannot be read, has another size, or names an unknown id or label.
     """
-    where = f"config.data.labels.file={path}"
-    try:
-        if path.endswith(".npy"):
-            table = np.load(os.path.expanduser(path), allow_pickle=False)
-        else:
-            with open(os.path.expanduser(path), encoding="utf-8") as file:
-                named = {str(i): list(found) for i, found in json.load(file).items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise DatasetError(
-            f"{where}: expected JSON, {{id: [labels]}}, or a .npy of 0 and 1 ({error})."
-        ) from error
+    where, file = f"config.data.labels.file={path}", os.path.expanduser(path)
     shape = (records.num_examples, len(keys))
+    try:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise OSError("it is no file")  # such as a named pipe, which would be waited for
+        if path.endswith(".npy"):
+            table = np.lib.format.open_memmap(file, mode="r")  # which refuses objects
+        else:
+            named = _named(json.loads(pathlib.Path(file).read_text(encoding="utf-8")))
+    # A changed header of a .npy ends in what Python's own parser raises, TokenError for example.
+    except Exception as error:
+        raise DatasetError(
+            f"{where}: expected JSON, {{id: [labels]}}, or a .npy of 0 and 1, found none "
+            f"({type(error).__name__}: {str(error)[:200]})."
+        ) from error
     if path.endswith(".npy"):
-        if table.shape != shape or not np.isin(table, (0, 1)).all():
+        is_number = table.dtype.kind in "biuf"
+        if table.shape != shape or not is_number or not np.isin(table, (0, 1)).all():
             raise DatasetError(
                 f"{where}: expected 0 and 1 of shape {list(shape)}, one row for each example and "
                 f"one column for each of {', '.join(keys)}; found {table.dtype} of shape "
                 f"{list(table.shape)}."
             )
-        return table.astype(bool)
+        return np.array(table, bool)
     ids = records.ids(np.arange(records.num_examples))
     strange = sorted(set(named) - set(ids))
     unknown_keys = sorted({key for found in named.values() for key in found} - set(keys))
@@ -323,3 +338,13 @@ def read_file(path: str, keys: Sequence[str], records: RelabelledRecords) -> np.
         )
     rows = [[key in named.get(name, ()) for key in keys] for name in ids]
     return np.array(rows, bool)
+
+
+def _named(found: Any) -> dict[str, list[str]]:
+    """{id: [keys]}. Raises ValueError if a JSON value is no such thing."""
+    if not isinstance(found, dict):
+        raise ValueError("it holds no object")
+    for name, its in found.items():
+        if not isinstance(its, list) or not all(isinstance(key, str) for key in its):
+            raise ValueError(f"the labels of {name[:80]!r} are {its!r:.80}")
+    return found

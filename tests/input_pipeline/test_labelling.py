@@ -1,6 +1,7 @@
 """Edges made while reading, and partial labels."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import toy_dataset
 from ml_collections import ConfigDict
 from toy_dataset import COUNTS
 
-from input_pipeline import class_edges, labelling, labels, pipeline, transforms
+from input_pipeline import (
+    class_edges,
+    labelling,
+    labels,
+    mixture,
+    pipeline,
+    to_arrays,
+    transforms,
+)
 from input_pipeline.errors import DatasetError, OptionError
 from mtl_jax import options
 from mtl_jax.configs import branched
@@ -224,15 +233,54 @@ class TestPartialLabels:
         [
             ("{", "expected JSON"),
             ('{"nobody": ["semseg"]}', "found the ids \\['nobody'\\]"),
-            ('{"toy": "x"}', "found the ids \\['toy'\\]"),
+            ('{"toy": ["x"]}', "found the ids \\['toy'\\]"),
+            ('{"toy": "x"}', "the labels of 'toy' are 'x'"),
+            ('{"toy": [["x"]]}', "the labels of 'toy' are"),
+            ('{"toy": {"x": 1}}', "the labels of 'toy' are"),
+            ("[]", "holds no object"),
+            ("[" * 200_000, "expected JSON"),
+            ("\udcff", "expected JSON"),
         ],
     )
     def test_a_file_that_is_wrong_is_refused(self, builder, text, message, tmp_path):
         file = tmp_path / "labels.json"
-        file.write_text(text)
+        file.write_text(text, errors="surrogateescape")
         data = labelling.Relabelled(builder, edges={}, partial=partial("file", file=str(file)))
         with pytest.raises(DatasetError, match=message):
             take(data, KEYS)
+
+    def test_a_table_that_is_wrong_is_refused(self, builder, tmp_path):
+        file = tmp_path / "labels.npy"
+        data = labelling.Relabelled(builder, edges={}, partial=partial("file", file=str(file)))
+        np.save(file, np.ones((11, 4)))
+        whole = file.read_bytes()
+        for contents in (b"", whole[:9], whole[:200], b"PK\x03\x04" + whole):
+            file.write_bytes(contents)
+            with pytest.raises(DatasetError, match="expected JSON"):
+                take(data, KEYS)
+        for table in (np.ones((11, 4), "U1"), np.full((11, 4), 2), np.float32(1), np.ones((4, 11))):
+            np.save(file, table)
+            with pytest.raises(DatasetError, match="expected 0 and 1 of shape"):
+                take(data, KEYS)
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(DatasetError, match="it is no file"):
+            take(data, KEYS)
+
+    def test_arrays_and_mixtures_are_divided_as_records_are(self, builder, tmp_path):
+        mixed = mixture.Mixture([mixture.Source("toy", builder)])
+        written = to_arrays.prepared(builder, tmp_path / "arrays")
+        found = {}
+        for name, base in {"records": builder, "arrays": written, "mixture": mixed}.items():
+            data = labelling.Relabelled(base, edges={"edge": "semseg"}, partial=partial("one"))
+            records = pipeline.TrainStream(
+                data, keys=["image", "edge", "depth"], batch_size=11, seed=3
+            )._records
+            found[name] = records.used
+            assert sum(column.astype(int) for column in records.used.values()).tolist() == [1] * 11
+        for key, used in found["records"].items():
+            np.testing.assert_array_equal(found["arrays"][key], used)
+            np.testing.assert_array_equal(found["mixture"][key], used)
 
     def test_a_label_that_there_is_not_is_refused(self, builder):
         few = partial("one", among=("semseg", "parts"))
