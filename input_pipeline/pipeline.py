@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from input_pipeline import _cores, arrays, draws, recipes, transforms
+from input_pipeline import _cores, _digest, arrays, draws, recipes, transforms
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
 from input_pipeline.labelling import FRAME, FRAME_SPEC, Relabelled, RelabelledRecords
@@ -111,9 +111,7 @@ class TrainStream:
                 f"{self._records.name} has {self.num_examples} examples, fewer than one batch of "
                 f"{batch_size}."
             )
-        self._batch_size = batch_size
-        self._seed = seed
-        self._augmentation = augmentation
+        self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
         order = functools.partial(self._records.epoch_order, seed)
         self._order = functools.lru_cache(maxsize=2)(order)
 
@@ -181,6 +179,10 @@ class TrainStream:
         """The ids of the examples in the global batch `step`, in order."""
         epoch, positions = self._positions(step)
         return self._records.ids(self._order(epoch)[positions])
+
+    def digest(self) -> str:
+        """See `_digest.of`: of all processes that read the same data the same."""
+        return _digest.of(self._records)
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """Yields this process's part of the batches `start_step`, `start_step` + 1, ... for ever.
@@ -290,10 +292,8 @@ class EvalStream:
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.num_batches = -(-self.num_examples // batch_size)
-        self._batch_size = batch_size
-        self._image_size = image_size
-        self._crop_multiple = crop_multiple
-        self._resize, self._resize_back = resize, resize_back
+        self._batch_size, self._crop_multiple = batch_size, crop_multiple
+        self._image_size, self._resize, self._resize_back = image_size, resize, resize_back
         self._padding = {"black": 0, "mean": recipes.MEAN}[padding]
 
     def example_ids(self, step: int) -> list[str]:

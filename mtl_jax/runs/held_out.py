@@ -41,6 +41,10 @@ class Beside:
         """The ids of those of a batch that are trained on."""
         return self._stream.example_ids(step)
 
+    def digest(self) -> str:
+        """Of the examples of both."""
+        return f"{self._stream.digest()} {self._others.digest()}"
+
     def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """See `mtl_jax.held_out.beside`."""
         pairs = zip(self._stream.batches(start_step), self._others.batches(start_step), strict=True)

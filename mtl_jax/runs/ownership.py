@@ -60,23 +60,28 @@ def claim_data(directory: Workdir, config: ConfigDict, specs: dict[str, dict], s
       ProcessesDiffer: config, labels, data or versions are not the same in all processes.
       WorkdirError: it holds a run of other labels; in every process.
     """
-    check_alike(
-        {
-            "config": {
-                key: value
-                for key, value in files.flatten(files.to_json(config)).items()
-                if key not in _OWN
-            },
-            "labels": files.flatten(files.as_json(specs)),
-            "data": {
-                "examples": stream.labelled_per_epoch,
-                "steps in an epoch": stream.steps_per_epoch,
-                "first batch": stream.example_ids(0),
-            },
-            "version": results.versions(),
-        }
-    )
+    if jax.process_count() > 1:
+        check_alike(started_with(config, specs, stream))
     together(lambda: directory.claim_labels(specs))
+
+
+def started_with(config: ConfigDict, specs: dict[str, dict], stream: Any) -> dict[str, dict]:
+    """What has to be the same in all processes of a run; see `check_alike`. Arguments as above."""
+    return {
+        "config": {
+            key: value
+            for key, value in files.flatten(files.to_json(config)).items()
+            if key not in _OWN
+        },
+        "labels": files.flatten(files.as_json(specs)),
+        "data": {
+            "examples": stream.labelled_per_epoch,
+            "steps in an epoch": stream.steps_per_epoch,
+            "first batch": stream.example_ids(0),
+            "contents": stream.digest(),
+        },
+        "version": results.versions(),
+    }
 
 
 def check_config(directory: Workdir, config: ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """A work directory is one run's: claimed after its lock, by processes that are alike."""
 
 import copy
+import types
 
 import pytest
 from ml_collections import ConfigDict
@@ -138,6 +139,21 @@ def test_what_differs_between_processes_is_named():
         "  data examples: {'image': 24} in process 0, {'image': 23} in process 2",
         "  version jax: '1' in process 0, None in process 2",
     ]
+
+
+def test_processes_are_compared_by_config_labels_data_and_versions():
+    stream = types.SimpleNamespace(
+        labelled_per_epoch={"image": 24},
+        steps_per_epoch=3,
+        example_ids=lambda step: ["a"],
+        digest=lambda: "of these data",
+    )
+    found = ownership.started_with(config(data__data_dir="/mine"), {"depth": {"mean": 2}}, stream)
+    assert found["config"]["schedule.learning_rate"] == config().schedule.learning_rate
+    assert "data.data_dir" not in found["config"]
+    assert found["labels"] == {"depth.mean": 2}
+    assert found["data"]["contents"] == "of these data"
+    assert "jax" in found["version"]
 
 
 def test_evaluate_refuses_labels_that_are_not_those_of_the_run(tmp_path, monkeypatch):
