@@ -12,7 +12,6 @@ import concurrent.futures
 import json
 import os
 import re
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
 
 PREFIX = "arrays:"  # in front of the folder, where a data set is named
-_FILE, _VERSION, _IDS = "arrays.json", 1, "ids"
+FILE, VERSION, IDS = "arrays.json", 1, "ids"
 _PREFETCHED_BATCHES = 2
 _PART = re.compile(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
 
@@ -45,33 +44,54 @@ class Arrays:
     def __init__(self, folder: str | os.PathLike):
         """Reads what the folder holds. Raises DatasetError if it holds no arrays."""
         self.path = Path(folder).expanduser()
+        file = self.path / FILE
         try:
-            described = json.loads((self.path / _FILE).read_text())
-        except (OSError, ValueError) as error:
+            described = json.loads(_regular(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise DatasetError(
-                f"{self.path / _FILE} cannot be read ({error}). Write the arrays with\n"
+                f"{file} cannot be read ({error}). Write the arrays with\n"
                 "  python -m input_pipeline.prepare --dataset=<data set> "
                 f"--arrays={self.path}"
             ) from error
-        if described.get("version") != _VERSION:
+        version = described.get("version") if isinstance(described, dict) else None
+        if version != VERSION:
             raise DatasetError(
-                f"{self.path / _FILE} is of version {described.get('version')}; expected "
-                f"{_VERSION}. Write the arrays again."
+                f"{file} is of version {version!r:.40}; expected {VERSION}. Write the arrays again."
             )
-        self.name: str = described["dataset"]
-        self.splits: dict[str, int] = described["splits"]
-        self.label_specs = {k: LabelSpec(**_tuples(v)) for k, v in described["specs"].items()}
+        try:
+            self.name, self.splits, self.label_specs = _understood(described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(
+                f"{file} is damaged ({type(error).__name__}: {str(error)[:200]}). Write the arrays "
+                "again."
+            ) from error
 
     def open(self, split: str, key: str) -> np.ndarray:
         """One array of a split, mapped into memory. Raises DatasetError if its file is damaged."""
         file, count = self.path / split / f"{key}.npy", self.splits[split]
         try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{file} is damaged ({error}). Write the arrays again.") from error
+            array = np.lib.format.open_memmap(_regular(file), mode="r")  # which refuses objects
+        # A changed header ends in what Python's own parser raises, TokenError for example.
+        except Exception as error:
+            raise DatasetError(
+                f"{file} is damaged ({type(error).__name__}: {str(error)[:200]}). Write the arrays "
+                "again."
+            ) from error
+        if key == IDS:
+            fits = array.dtype.kind == "U" and array.ndim == 1
+        else:
+            spec = self.label_specs[key]
+            channels = (spec.channels,) if spec.channels else ()
+            fits = np.can_cast(array.dtype, spec.dtype) and array.shape[3:] == channels
+            fits = fits and array.ndim == 3 + len(channels) and 0 not in array.shape
+        if not fits:
+            raise DatasetError(
+                f"{file} holds {array.dtype} of shape {list(array.shape)}, which is not what "
+                f"{FILE} says of {key!r}. Write the arrays again."
+            )
         if len(array) != count:
             raise DatasetError(
-                f"{file} holds {len(array)} examples; expected {count}, as {_FILE} says. Write the "
+                f"{file} holds {len(array)} examples; expected {count}, as {FILE} says. Write the "
                 "arrays again."
             )
         return array
@@ -104,8 +124,13 @@ class ArrayRecords:
             )
         whole, bounds = self._part(arrays, split)
         self._stored = {key: arrays.open(whole, key)[bounds] for key in self.specs}
+        sizes = {key: array.shape[1:3] for key, array in self._stored.items()}
+        if len(set(sizes.values())) > 1:
+            raise DatasetError(
+                f"{self.name}: expected arrays of one size, found {sizes}. Write the arrays again."
+            )
         self.stored_dtypes = {key: array.dtype for key, array in self._stored.items()}
-        self._ids = arrays.open(whole, _IDS)[bounds]
+        self._ids = arrays.open(whole, IDS)[bounds]
         self._rows = np.arange(len(self._ids))
         if part is not None:
             self._rows = part.indices(len(self._ids))
@@ -192,92 +217,6 @@ class ArrayRecords:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Writer:
-    """Writes a folder of arrays, which appears when all of it is written.
-
-    Use it as a context manager: `put` every example of every split in order.
-    """
-
-    def __init__(self, folder: str | os.PathLike, name: str, specs: Mapping[str, LabelSpec]):
-        """Takes the name of the data set and what its arrays mean.
-
-        Raises:
-          DatasetError: the folder is there already.
-        """
-        self._folder = Path(folder).expanduser()
-        if self._folder.exists():
-            raise DatasetError(
-                f"{self._folder} is there already; name another folder, or remove it."
-            )
-        self._partial = self._folder.with_name(f"{self._folder.name}.incomplete")
-        self._described: dict[str, Any] = {
-            "version": _VERSION,
-            "dataset": name,
-            "splits": {},
-            "specs": {key: spec.as_dict() for key, spec in specs.items()},
-        }
-
-    def __enter__(self) -> "Writer":
-        """Removes what an earlier attempt left."""
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        return self
-
-    def __exit__(self, error_type, error, traceback) -> None:
-        """Gives the folder its name if all went well."""
-        if error is not None:
-            return
-        (self._partial / _FILE).write_text(json.dumps(self._described, indent=1))
-        os.replace(self._partial, self._folder)
-
-    def write(
-        self,
-        split: str,
-        examples: Iterator[tuple[str, Mapping[str, np.ndarray]]],
-        count: int,
-        dtypes: Mapping[str, Any],
-    ) -> None:
-        """Writes a split.
-
-        Args:
-          split: its name.
-          examples: `count` pairs of an id and arrays by key, all of one size.
-          count: of them.
-          dtypes: {key: the type that an array is stored in}; it holds every value.
-
-        Raises:
-          DatasetError: the arrays differ in size, or a type does not hold a value.
-        """
-        directory = self._partial / split
-        directory.mkdir()
-        stored: dict[str, np.memmap] = {}
-        ids: list[str] = []
-        for index, (name, example) in enumerate(examples):
-            for key, value in example.items():
-                if key not in stored:
-                    file, shape = directory / f"{key}.npy", (count, *value.shape)
-                    stored[key] = np.lib.format.open_memmap(
-                        file, mode="w+", dtype=np.dtype(dtypes[key]), shape=shape
-                    )
-                if value.shape != stored[key].shape[1:]:
-                    raise DatasetError(
-                        f"{split} {name}, key {key!r}: expected an array of "
-                        f"{stored[key].shape[1:]} like that of {ids[0]}, found {value.shape}. "
-                        "Arrays of a split have one size; prepare a configuration of one size."
-                    )
-                stored[key][index] = value
-                if not np.array_equal(stored[key][index].astype(value.dtype), value):
-                    raise DatasetError(
-                        f"{split} {name}, key {key!r}: values from {value.min()} to {value.max()} "
-                        f"do not fit into {dtypes[key]}."
-                    )
-            ids.append(name)
-        for array in stored.values():
-            array.flush()
-        np.save(directory / f"{_IDS}.npy", np.array(ids))
-        self._described["splits"][split] = count
-
-
 def _boundary(text: str | None, count: int) -> int | None:
     """'80%' of 10 is 8; TFDS rounds to the nearest as well."""
     if text is None:
@@ -290,3 +229,32 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _regular(path: Path) -> Path:
+    """The path, if a file is there: reading a named pipe would wait for somebody to write."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    return path
+
+
+def _understood(described: dict[str, Any]) -> tuple[str, dict[str, int], dict[str, LabelSpec]]:
+    """(data set, {split: number of examples}, {key: LabelSpec}) of what the file holds.
+
+    Raises:
+      KeyError, TypeError, ValueError, AttributeError: it is damaged.
+    """
+    name, splits = described["dataset"], described["splits"]
+    specs = {key: LabelSpec(**_tuples(spec)) for key, spec in described["specs"].items()}
+    if not isinstance(name, str) or not splits:
+        raise ValueError("it names no data set, or no split")
+    for split, count in splits.items():
+        if type(count) is not int or count < 1:
+            raise ValueError(f"the split {split[:40]!r} has {count!r:.40} examples")
+    for word in (*splits, *specs):  # names of files
+        if not re.fullmatch(r"\w+", word):
+            raise ValueError(f"{word[:40]!r} is no name of a split or a key")
+    for key, spec in specs.items():
+        if spec.dtype not in ("uint8", "int32", "float32") or type(spec.channels) is not int:
+            raise ValueError(f"{key!r} is of {spec.dtype!r:.40}, {spec.channels!r:.40} channels")
+    return name, splits, specs

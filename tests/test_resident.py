@@ -10,7 +10,7 @@ import tiny
 import toy_network as toy
 from test_loop import assert_same_bits, state_of
 
-from input_pipeline import arrays, labels, pipeline, transforms
+from input_pipeline import arrays, labels, pipeline, to_arrays, transforms
 from mtl_jax import parallel, resident
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import feeds, loop
@@ -64,7 +64,7 @@ def examples(count, height=28, width=40):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "everything"
     dtypes = {key: value.dtype for key, value in next(examples(1))[1].items()}
-    with arrays.Writer(folder, "everything", SPECS) as writer:
+    with to_arrays.Writer(folder, "everything", SPECS) as writer:
         writer.write("train", examples(11), 11, dtypes)
     return arrays.Arrays(folder)
 

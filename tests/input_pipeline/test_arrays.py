@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_dataset
+from ml_collections import ConfigDict
 
-from input_pipeline import arrays, pipeline, prepare, to_arrays
+from input_pipeline import arrays, labelling, pipeline, prepare, to_arrays
 from input_pipeline.errors import DatasetError
 from input_pipeline.transforms import Augmentation
 
@@ -111,10 +114,10 @@ def test_folders_that_are_no_arrays_are_refused(written, tmp_path):
 def test_what_arrays_cannot_hold_is_refused(written, tmp_path):
     specs = {"image": toy_dataset.SPECS["image"], "depth": toy_dataset.SPECS["depth"]}
     with pytest.raises(DatasetError, match="is there already"):
-        arrays.Writer(written.path, "toy", specs)
+        to_arrays.Writer(written.path, "toy", specs)
 
     def write(examples):
-        with arrays.Writer(tmp_path / "new", "toy", specs) as writer:
+        with to_arrays.Writer(tmp_path / "new", "toy", specs) as writer:
             writer.write("train", iter(examples), 2, {"depth": np.float16})
 
     ones = np.ones((2, 3), np.float32)
@@ -154,3 +157,136 @@ def test_nothing_of_it_loads_tensorflow(written):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "(2, 20, 28, 3) (2,)\n", done.stderr
+
+
+def copied(written, folder):
+    """A folder of arrays that can be damaged, and what its arrays.json holds."""
+    shutil.copytree(written.path, folder)
+    return folder, json.loads((folder / "arrays.json").read_text())
+
+
+def without(described, *path):
+    *parents, last = path
+    inner = described
+    for step in parents:
+        inner = inner[step]
+    del inner[last]
+    return described
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: [],
+        lambda d: None,
+        lambda d: without(d, "dataset"),
+        lambda d: without(d, "splits"),
+        lambda d: without(d, "specs", "depth", "kind"),
+        lambda d: d | {"splits": ["train"]},
+        lambda d: d | {"splits": {"train": "11"}},
+        lambda d: d | {"splits": {}},
+        lambda d: d | {"splits": {"../other": 11}},
+        lambda d: d | {"specs": {"../../image": d["specs"]["image"]}},
+        lambda d: d | {"specs": {"image": d["specs"]["image"] | {"more": 1}}},
+        lambda d: d | {"specs": {"image": d["specs"]["image"] | {"dtype": "O"}}},
+        lambda d: d | {"specs": {"image": d["specs"]["image"] | {"kind": 3}}},
+        lambda d: d | {"specs": [1]},
+    ],
+)
+def test_a_damaged_description_is_one_message(written, tmp_path, damage):
+    folder, described = copied(written, tmp_path / "toy")
+    (folder / "arrays.json").write_text(json.dumps(damage(described)))
+    with pytest.raises(DatasetError, match=r"arrays.json is (damaged|of version)"):
+        arrays.Arrays(folder)
+    (folder / "arrays.json").write_bytes(b"[" * 200_000)
+    with pytest.raises(DatasetError, match=r"arrays.json cannot be read"):
+        arrays.Arrays(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "damage"),
+    [
+        ("image", lambda a: a[..., 0]),
+        ("image", lambda a: a[..., :2]),
+        ("image", lambda a: a.astype(np.float32)),
+        ("image", lambda a: a.astype("U3")),
+        ("image", lambda a: np.uint8(7)),
+        ("image", lambda a: np.zeros((11, 0, 28, 3), np.uint8)),
+        ("depth", lambda a: a[:, :-1]),
+        ("depth", lambda a: np.array([{}] * 11)),
+        ("ids", lambda a: np.arange(11)),
+    ],
+)
+def test_a_damaged_array_is_one_message(written, tmp_path, key, damage):
+    folder, _ = copied(written, tmp_path / "toy")
+    file = folder / "train" / f"{key}.npy"
+    np.save(file, damage(np.load(file)), allow_pickle=True)
+    with pytest.raises(DatasetError, match=r"(holds|is damaged|expected arrays of one size)"):
+        train(arrays.Arrays(folder))
+
+
+def test_what_is_no_array_file_is_neither_waited_for_nor_read(written, tmp_path):
+    folder, _ = copied(written, tmp_path / "toy")
+    file = folder / "train" / "depth.npy"
+    whole = file.read_bytes()
+    for contents in (b"", whole[:7], whole[:300], b"PK\x03\x04" + whole, b"\x80\x04."):
+        file.write_bytes(contents)
+        with pytest.raises(DatasetError, match=r"depth.npy is damaged"):
+            train(arrays.Arrays(folder))
+    for name in ("train/depth.npy", "arrays.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(DatasetError, match="it is no file"):
+            train(arrays.Arrays(folder))
+
+
+def test_two_starts_do_not_write_into_one_folder(tmp_path):
+    specs = {"image": toy_dataset.SPECS["image"]}
+    folder, ones = tmp_path / "new", np.ones((2, 3, 3), np.uint8)
+    with to_arrays.Writer(folder, "toy", specs) as first:
+        other = to_arrays.Writer(folder, "toy", specs)
+        with pytest.raises(DatasetError, match="Another process is writing"), other:
+            pass
+        first.write("train", iter([("a", {"image": ones})]), 1, {"image": np.uint8})
+    np.testing.assert_array_equal(arrays.Arrays(folder).open("train", "image"), ones[None])
+    with pytest.raises(DatasetError, match="is there already"), other:
+        pass
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_what_cannot_be_written_is_one_message_and_leaves_nothing(tmp_path, monkeypatch):
+    specs = {"image": toy_dataset.SPECS["image"]}
+    (tmp_path / "file").touch()
+    below = to_arrays.Writer(tmp_path / "file" / "new", "toy", specs)
+    with pytest.raises(DatasetError, match=r"file/new cannot be written \("), below:
+        pass
+    # A disk that is full, as /dev/full is: mapped memory would end this process.
+    pathlib_open = Path.open
+
+    def full(path, *arguments):
+        return pathlib_open(Path("/dev/full") if path.suffix == ".npy" else path, *arguments)
+
+    monkeypatch.setattr(Path, "open", full)
+    image = np.zeros((300, 300, 3), np.uint8)
+    writer, examples = to_arrays.Writer(tmp_path / "new", "toy", specs), [("a", {"image": image})]
+    with pytest.raises(DatasetError, match=r"written \(No space left on device\)"), writer:
+        writer.write("train", iter(examples), 1, {"image": np.uint8})
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_another_pixel_or_another_use_of_labels_is_another_digest(builder, written, tmp_path):
+    folder, _ = copied(written, tmp_path / "toy")
+    assert train(arrays.Arrays(folder)).digest() == train(written).digest()
+    assert train(builder).digest() == train(written).digest()
+    file = folder / "train" / "semseg.npy"
+    array = np.load(file)
+    array[-1, 3, 4] ^= 1
+    np.save(file, array)
+    assert train(arrays.Arrays(folder)).digest() != train(written).digest()
+    partial = [
+        ConfigDict({"kind": "one", "among": (), "seed": seed, "file": ""}) for seed in (0, 0, 1)
+    ]
+    of_partial = [
+        train(labelling.Relabelled(written, edges={}, partial=few)).digest() for few in partial
+    ]
+    assert of_partial[0] == of_partial[1] != of_partial[2]
