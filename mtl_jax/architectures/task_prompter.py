@@ -55,7 +55,7 @@ def build(options, channels: dict[str, int]) -> nn.Module:
     """
     dtype = _options.dtype(options.dtype)
     plain = encoders.build(options.encoder, dtype=dtype)
-    if plain.lora_rank or plain.layer_scale is not None or plain.registers:
+    if plain.updates.rank or plain.layer_scale is not None or plain.registers:
         raise ConfigError(
             "config.model.encoder has low-rank updates, registers or factors of its layers, which "
             "the encoder of 'task_prompter' cannot have; expected variant='augreg', lora_rank=0."

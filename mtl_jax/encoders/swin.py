@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from mtl_jax import layers
 from mtl_jax._options import Option, one_of, rate, truth
 from mtl_jax.encoders import _swin_files
+from mtl_jax.encoders._low_rank import LOW_RANK, low_rank
 from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid
 from mtl_jax.layers import transformer, windows
@@ -36,6 +37,7 @@ OPTIONS = {
         one_of("dense", "torchvision"),
     ),
     "drop_path": Option(0.0, "stochastic depth of the last block, rising from 0", rate),
+    **LOW_RANK,
     "remat": Option(False, "keep a block's input alone for the backward pass", truth),
 }
 
@@ -49,6 +51,7 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         window=options.window,
         policy=options.policy,
         drop_path=options.drop_path,
+        updates=low_rank(options),
         remat=options.remat,
         dtype=dtype,
     )
@@ -100,14 +103,22 @@ class SwinBlock(nn.Module):
     shifted: bool
     policy: str
     drop_path: float
+    updates: transformer.LowRank
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         attention = windows.WindowAttention(
-            self.heads, self.window, self.shifted, self.policy, dtype=self.dtype, name="attn"
+            self.heads,
+            self.window,
+            self.shifted,
+            self.policy,
+            updates=self.updates,
+            dtype=self.dtype,
+            name="attn",
         )
-        for index, branch in ((1, attention), (2, transformer.Mlp(dtype=self.dtype, name="mlp"))):
+        mlp = transformer.Mlp(updates=self.updates, dtype=self.dtype, name="mlp")
+        for index, branch in ((1, attention), (2, mlp)):
             y = branch(transformer.LayerNorm(EPSILON, dtype=self.dtype, name=f"norm{index}")(x))
             path = transformer.DropPath(self.drop_path, name=f"drop_path{index}")
             x = x + path(y, train=train)
@@ -137,6 +148,7 @@ class Stage(nn.Module):
     window: int
     policy: str
     drop_path: tuple[float, ...]
+    updates: transformer.LowRank
     merge: bool
     remat: bool
     dtype: DTypeLike
@@ -152,6 +164,7 @@ class Stage(nn.Module):
                 shifted=index % 2 == 1,
                 policy=self.policy,
                 drop_path=self.drop_path[index],
+                updates=self.updates,
                 dtype=self.dtype,
                 name=f"blocks_{index}",
             )(x, train)
@@ -181,6 +194,7 @@ class Swin(nn.Module):
     window: int
     policy: str = "dense"
     drop_path: float = 0.0
+    updates: transformer.LowRank = transformer.NO_UPDATES
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -198,6 +212,7 @@ class Swin(nn.Module):
                 window=self.window,
                 policy=self.policy,
                 drop_path=tuple(rates),
+                updates=self.updates,
                 merge=index < 3,
                 remat=self.remat,
                 dtype=self.dtype,

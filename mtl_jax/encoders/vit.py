@@ -17,8 +17,9 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
-from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
+from mtl_jax._options import Option, each, one_of, rate, truth, whole
 from mtl_jax.encoders import _vit_files
+from mtl_jax.encoders._low_rank import LOW_RANK, low_rank
 from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 from mtl_jax.errors import ConfigError, UsageError
@@ -96,8 +97,7 @@ OPTIONS = {
         True, "beside the patches; MLoRE and TaskPrompter leave it out, of the table too", truth
     ),
     "drop_path": Option(0.0, "stochastic depth of the last block, rising from 0", rate),
-    "lora_rank": Option(0, "of updates of the attention's projections; 0 = none", whole(least=0)),
-    "lora_alpha": Option(16.0, "of the updates, which are scaled by alpha / rank", number(above=0)),
+    **LOW_RANK,
     "remat": Option(False, "keep a block's input alone for the backward pass", truth),
 }
 
@@ -134,8 +134,7 @@ def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
         registers=variant.registers,
         class_token=options.class_token,
         drop_path=options.drop_path,
-        lora_rank=options.lora_rank,
-        lora_alpha=options.lora_alpha,
+        updates=low_rank(options),
         remat=options.remat,
         dtype=dtype,
     )
@@ -202,7 +201,8 @@ class ViT(nn.Module):
       taps: indices of blocks, rising.
       layer_scale, registers: see `Variant`.
       class_token: whether there is one; the table of positions has a row for it all the same.
-      drop_path, lora_rank, lora_alpha, remat: see `OPTIONS`.
+      drop_path, remat: see `OPTIONS`.
+      updates: low-rank ones of the blocks' layers.
       dtype: compute type.
     """
 
@@ -217,8 +217,7 @@ class ViT(nn.Module):
     registers: int = 0
     class_token: bool = True
     drop_path: float = 0.0
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
+    updates: transformer.LowRank = transformer.NO_UPDATES
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -263,8 +262,7 @@ class ViT(nn.Module):
                 heads=self.heads,
                 layer_scale=self.layer_scale,
                 drop_path=self.drop_path * index / max(self.depth - 1, 1),
-                lora_rank=self.lora_rank,
-                lora_alpha=self.lora_alpha,
+                updates=self.updates,
                 dtype=self.dtype,
                 name=f"blocks_{index}",
             )(x, train)

@@ -4,6 +4,7 @@ Tokens are [B, N, C]. Parameters are float32 whatever the compute `dtype`; layer
 are in float32. Names follow the published checkpoints.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,24 @@ from jax.typing import DTypeLike
 LOW_RANK = ("lora_a", "lora_b")
 # Cut off at two deviations of the normal distribution that has this deviation.
 _TRUNCATED = initializers.truncated_normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+    """Which low-rank updates the layers of a transformer have (Hu et al. 2022).
+
+    Attributes:
+      rank: r; 0 = none.
+      alpha: α; an update is scaled by α / r.
+      mlp: of both layers of the MLP too, besides the attention's two projections.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    mlp: bool = False
+
+
+NO_UPDATES = LowRank()
 
 
 class LayerNorm(nn.Module):
@@ -44,21 +63,19 @@ class LayerNorm(nn.Module):
 class Linear(nn.Module):
     """x W + b over the last axis; starts as transformers do, W from N(0, 0.02²) and b = 0.
 
-    With `lora_rank` r a second, low-rank product is added (Hu et al. 2022),
+    With updates of rank r a second, low-rank product is added (Hu et al. 2022),
     (α / r) · (x A) B, with B = 0 at the start, so that the layer begins as it was without.
 
     Attributes:
       features: output width.
       use_bias: adds b.
-      lora_rank: r; 0 = without.
-      lora_alpha: α.
+      updates: rank and scale of that product.
       dtype: compute type.
     """
 
     features: int
     use_bias: bool = True
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
+    updates: LowRank = NO_UPDATES
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -70,24 +87,22 @@ class Linear(nn.Module):
         if self.use_bias:
             bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
-        if self.lora_rank:
+        if rank := self.updates.rank:
             # Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
             draw = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-            a = self.param("lora_a", draw, (width, self.lora_rank), jnp.float32)
-            b = self.param(
-                "lora_b", initializers.zeros, (self.lora_rank, self.features), jnp.float32
-            )
+            a = self.param("lora_a", draw, (width, rank), jnp.float32)
+            b = self.param("lora_b", initializers.zeros, (rank, self.features), jnp.float32)
             low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
-            y = y + low * (self.lora_alpha / self.lora_rank)
+            y = y + low * (self.updates.alpha / rank)
         return y
 
 
 def merge_low_rank(params: Any, alpha: float) -> Any:
-    """The parameters of the same network with `lora_rank=0`: W + (α / r) · A B in W's place.
+    """The parameters of the same network without updates: W + (α / r) · A B in W's place.
 
     Args:
       params: a tree of dicts.
-      alpha: `lora_alpha` of its layers.
+      alpha: of its layers' updates.
     """
     if not isinstance(params, Mapping):
         return params
@@ -122,38 +137,40 @@ class Attention(nn.Module):
 
     Attributes:
       heads: of width C / heads each; the columns of `qkv` are [q | k | v], each head after head.
-      lora_rank, lora_alpha: of both projections, see `Linear`.
+      updates: of both projections.
       dtype: compute type.
     """
 
     heads: int
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
+    updates: LowRank = NO_UPDATES
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        lora = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha, "dtype": self.dtype}
-        qkv = Linear(3 * width, **lora, name="qkv")(x)
+        qkv = Linear(3 * width, updates=self.updates, dtype=self.dtype, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores * (width // self.heads) ** -0.5, axis=-1)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
-        return Linear(width, **lora, name="proj")(y.reshape(x.shape))
+        proj = Linear(width, updates=self.updates, dtype=self.dtype, name="proj")
+        return proj(y.reshape(x.shape))
 
 
 class Mlp(nn.Module):
-    """C ─► ratio·C ─► GELU, the exact one ─► C."""
+    """C ─► ratio·C ─► GELU, the exact one ─► C; with low-rank `updates` if they are `mlp`."""
 
     ratio: float = 4.0
+    updates: LowRank = NO_UPDATES
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width = x.shape[-1]
-        x = Linear(int(width * self.ratio), dtype=self.dtype, name="fc1")(x)
-        return Linear(width, dtype=self.dtype, name="fc2")(jax.nn.gelu(x, approximate=False))
+        width, inner = x.shape[-1], int(x.shape[-1] * self.ratio)
+        updates = self.updates if self.updates.mlp else NO_UPDATES
+        x = Linear(inner, updates=updates, dtype=self.dtype, name="fc1")(x)
+        x = jax.nn.gelu(x, approximate=False)
+        return Linear(width, updates=updates, dtype=self.dtype, name="fc2")(x)
 
 
 class LayerScale(nn.Module):
@@ -174,7 +191,7 @@ class Block(nn.Module):
       heads: of the attention.
       layer_scale: what γ starts at, after attention and MLP; None = no such factors.
       drop_path: see `DropPath`, of both branches.
-      lora_rank, lora_alpha: of the attention's projections, see `Linear`.
+      updates: low-rank ones.
       epsilon: of the layer norms.
       dtype: compute type.
     """
@@ -182,17 +199,15 @@ class Block(nn.Module):
     heads: int
     layer_scale: float | None = None
     drop_path: float = 0.0
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
+    updates: LowRank = NO_UPDATES
     epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        attention = Attention(
-            self.heads, self.lora_rank, self.lora_alpha, dtype=self.dtype, name="attn"
-        )
-        for index, branch in ((1, attention), (2, Mlp(dtype=self.dtype, name="mlp"))):
+        attention = Attention(self.heads, self.updates, dtype=self.dtype, name="attn")
+        mlp = Mlp(updates=self.updates, dtype=self.dtype, name="mlp")
+        for index, branch in ((1, attention), (2, mlp)):
             y = branch(LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{index}")(x))
             if self.layer_scale is not None:
                 y = LayerScale(self.layer_scale, name=f"ls{index}")(y)

@@ -1,5 +1,7 @@
 """Self-attention within windows of a map, as in Swin (Liu et al. 2021). Maps are [B, H, W, C]."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,7 @@ class WindowAttention(nn.Module):
       shifted: by w // 2 in both directions.
       policy: 'dense' shifts a map of a single window too, as segmentation code does; 'torchvision'
         does not, axis by axis. Where every map is larger they agree.
+      updates: low-rank ones of both projections.
       dtype: compute type.
     """
 
@@ -57,6 +60,7 @@ class WindowAttention(nn.Module):
     window: int
     shifted: bool
     policy: str = "dense"
+    updates: transformer.LowRank = transformer.NO_UPDATES
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -68,7 +72,10 @@ class WindowAttention(nn.Module):
         shift = tuple(0 if self.policy == "torchvision" and n <= w else amount for n in size)
         if any(shift):
             x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
-        qkv = transformer.Linear(3 * channels, dtype=self.dtype, name="qkv")(_cut(x, w))
+        linear = functools.partial(
+            transformer.Linear, updates=self.updates, dtype=self.dtype
+        )
+        qkv = linear(3 * channels, name="qkv")(_cut(x, w))
         q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:3], 3, self.heads, -1), 3, 0)
         scores = jnp.einsum("bnqhd,bnkhd->bnhqk", q, k, preferred_element_type=jnp.float32)
         scores = scores * (channels // self.heads) ** -0.5 + self._bias()
@@ -78,7 +85,7 @@ class WindowAttention(nn.Module):
             scores = scores + jnp.where(apart, _APART, 0.0)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(*qkv.shape[:3], channels)
-        y = transformer.Linear(channels, dtype=self.dtype, name="proj")(y)
+        y = linear(channels, name="proj")(y)
         y = _join(y, size, w)
         if any(shift):
             y = jnp.roll(y, shift, axis=(1, 2))

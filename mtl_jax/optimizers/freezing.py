@@ -139,7 +139,9 @@ def build(
         )
     norms = optimizers.modules_of(model, layers.BatchNorm) if config.freeze_batch_norm else ()
     is_still = not {ENCODER, optimizers.COMMON}.isdisjoint(parts)
-    adapted = any(getattr(part, "lora_rank", 0) for part in layers.parts(model))
+    adapted = any(
+        isinstance(part, transformer.LowRank) and part.rank for part in layers.parts(model)
+    )
     return Freezing(
         parts,
         config.freeze_batch_norm,

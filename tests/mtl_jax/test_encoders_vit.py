@@ -12,6 +12,7 @@ from flax import linen as nn
 from mtl_jax import encoders
 from mtl_jax.encoders import vit
 from mtl_jax.errors import ConfigError, UsageError
+from mtl_jax.layers import transformer
 
 TINY = vit.ViT(
     width=32, depth=4, heads=2, patch=4, table=(4, 4), rule="aa", taps=(0, 3), layer_scale=0.5
@@ -153,7 +154,7 @@ def test_low_rank_updates_begin_at_nothing():
         for model in (plain, lora)
     ]
     assert sizes[1] - sizes[0] == 221_184
-    model, x = dataclasses.replace(TINY, lora_rank=2), image(8, 8)
+    model, x = dataclasses.replace(TINY, updates=transformer.LowRank(2)), image(8, 8)
     variables = model.init(jax.random.key(0), x, train=False)
     kept = lambda path: path[-1].key not in ("lora_a", "lora_b")  # noqa: E731
     leaves = jax.tree_util.tree_leaves_with_path(variables)

@@ -183,21 +183,21 @@ def test_layers_of_a_task_without_labels_stay():
 class Transformer(nn.Module):
     """A layer with a low-rank update and a residual branch that may be dropped."""
 
-    lora_rank: int
+    updates: transformer.LowRank
     channels: tuple = ()
 
     @nn.compact
     def __call__(self, image, *, train):
-        y = Encoder(self.lora_rank, name="encoder")(image, train=train)
+        y = Encoder(self.updates, name="encoder")(image, train=train)
         return transformer.Linear(2, name="head")(y)
 
 
 class Encoder(nn.Module):
-    lora_rank: int
+    updates: transformer.LowRank
 
     @nn.compact
     def __call__(self, x, *, train):
-        y = transformer.Linear(3, lora_rank=self.lora_rank, name="qkv")(x)
+        y = transformer.Linear(3, updates=self.updates, name="qkv")(x)
         return x + transformer.DropPath(0.5, name="drop_path1")(y, train=train)
 
 
@@ -207,7 +207,7 @@ def test_of_a_frozen_encoder_low_rank_updates_are_trained_and_paths_are_dropped_
 ):
     config = common.base().train
     config.freeze = freeze
-    model, x = Transformer(rank), np.ones((64, 8, 8, 3), np.float32)
+    model, x = Transformer(transformer.LowRank(rank)), np.ones((64, 8, 8, 3), np.float32)
     variables = model.init(jax.random.key(0), x[:1], train=False)
     frozen = freezing.build(config, model, ())
     trained = {

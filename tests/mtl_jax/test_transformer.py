@@ -92,14 +92,14 @@ class TestDropPath:
 class TestLoRA:
     def test_begins_as_the_layer_without_it(self):
         x = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-        lora = transformer.Linear(4, lora_rank=2)
+        lora = transformer.Linear(4, updates=transformer.LowRank(2))
         params = lora.init(jax.random.key(1), x)
         plain = {"params": {k: params["params"][k] for k in ("kernel", "bias")}}
         np.testing.assert_array_equal(lora.apply(params, x), transformer.Linear(4).apply(plain, x))
 
     def test_adds_the_scaled_product(self):
         x = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-        lora = transformer.Linear(4, lora_rank=2, lora_alpha=8)
+        lora = transformer.Linear(4, updates=transformer.LowRank(2, 8.0))
         params = random_like(lora.init(jax.random.key(1), x)["params"])
         kernel = params["kernel"] + 8 / 2 * params["lora_a"] @ params["lora_b"]
         found = lora.apply({"params": params}, x)
@@ -107,7 +107,7 @@ class TestLoRA:
 
     def test_merges_into_the_layer(self):
         x = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-        lora = transformer.Linear(4, lora_rank=2, lora_alpha=8)
+        lora = transformer.Linear(4, updates=transformer.LowRank(2, 8.0))
         params = {"qkv": random_like(lora.init(jax.random.key(1), x)["params"]), "gamma": x}
         merged = transformer.merge_low_rank(params, 8)
         assert set(merged["qkv"]) == {"kernel", "bias"}

@@ -1,0 +1,63 @@
+"""Low-rank updates of every transformer: how many, nothing at the start, merged as they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax import encoders
+from mtl_jax.encoders import swin, vit
+from mtl_jax.layers import transformer
+
+NETWORKS = {
+    "swin": swin.Swin(width=32, depths=(1, 2, 1, 1), window=2, policy="dense"),
+    "vit": vit.ViT(16, 2, 2, patch=4, table=(3, 5), rule="aa", taps=(1,)),
+}
+
+
+def parameters(**options) -> int:
+    model = encoders.make(**options)
+    image = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # Rank 8 of C ─► 3C and C ─► C is 48 C; the blocks of Swin-T are 4416 channels wide together.
+        ({"name": "swin", "size": "T"}, 48 * 4416),
+        ({"name": "vit", "size": "S"}, 221_184),
+        # And of C ─► 4C ─► C 80 C.
+        ({"name": "swin", "size": "T", "lora_mlp": True}, 128 * 4416),
+        ({"name": "vit", "size": "S", "lora_mlp": True}, 128 * 12 * 384),
+    ],
+)
+def test_parameters(options, expected):
+    assert parameters(**options, lora_rank=8) - parameters(**options) == expected
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_merged_is_the_plain_network_with_the_same_features(name, mlp):
+    plain, random = NETWORKS[name], np.random.default_rng(0)
+    adapted = plain.clone(updates=transformer.LowRank(2, 6.0, mlp))
+    x = jnp.asarray(random.normal(size=(1, 12, 20, 3)), jnp.float32)
+    init = jax.eval_shape(lambda: adapted.init(jax.random.key(0), x, train=False))
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(random.normal(0, 0.2, leaf.shape), jnp.float32), init["params"]
+    )
+    merged = transformer.merge_low_rank(params, 6.0)
+    expected = jax.eval_shape(lambda: plain.init(jax.random.key(0), x, train=False))["params"]
+    assert jax.tree.map(jnp.shape, merged) == jax.tree.map(jnp.shape, expected)
+
+    @jax.jit
+    def features(params):
+        return adapted.apply({"params": params}, x, train=False).last
+
+    found = jax.jit(lambda params: plain.apply({"params": params}, x, train=False).last)(merged)
+    np.testing.assert_allclose(found, features(params), rtol=0, atol=2e-4)
+    nothing = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * (path[-1].key != "lora_b"), params
+    )
+    assert not np.allclose(found, features(nothing), atol=0.05)
