@@ -231,6 +231,7 @@ def build(config, label_specs: dict[str, dict]) -> System:
     all_tasks = tasks.build(chosen, label_specs)
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
+    check_ranges(config)
     model = architectures.build(config.model, channels)
     crop = tuple(config.data.augment.crop)
     if any(crop):
@@ -250,6 +251,20 @@ def build(config, label_specs: dict[str, dict]) -> System:
         loss_average=config.train.loss_average,
         remat=config.train.remat,
     )
+
+
+def check_ranges(config) -> None:
+    """Raises ConfigError if a decoder predicts metres, and its task takes them for something else.
+
+    `config.model.decoder.ranges` are in the task's own unit, so nothing is left to normalise.
+    """
+    ranges = config.model.get("decoder", {}).get("ranges", {})
+    for name in set(ranges) & set(config.tasks):
+        if (found := config.tasks[name].get("normalization", "none")) != "none":
+            raise ConfigError(
+                f"config.model.decoder.ranges has {name}, which is then predicted in its own unit. "
+                f"Expected config.tasks.{name}.normalization='none', found {found!r}."
+            )
 
 
 def check_penalties(model: nn.Module, weighting: weightings.Weighting) -> None:

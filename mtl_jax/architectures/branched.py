@@ -7,7 +7,12 @@ from mtl_jax import encoders, layers
 from mtl_jax.architectures import Predictions
 from mtl_jax.heads import branches
 
-OPTIONS = {"encoder": encoders.PART, **branches.OPTIONS, **branches.NECK}
+OPTIONS = {
+    "encoder": encoders.PART,
+    **branches.OPTIONS,
+    **branches.NECK,
+    **branches.PRETRAINED_HEADS,
+}
 
 
 def build(options, channels: dict[str, int]) -> nn.Module:

@@ -23,6 +23,7 @@ OPTIONS = {
     "encoder": encoders.PART,
     **branches.OPTIONS,
     **branches.NECK,
+    **branches.PRETRAINED_HEADS,
     "attention": {
         "sharing": Option(
             "shared",

@@ -22,6 +22,14 @@ from mtl_jax.heads import (
 )
 
 # A decoder `NEEDS` one of what encoders give: 'last', 'skip', 'strides' or 'tokens'.
+
+
+def _check_heads(value) -> str | None:
+    is_section = isinstance(value, Mapping)
+    fits = is_section and all(isinstance(source, str) and source for source in value.values())
+    return None if fits else "{task: path or name of a head's weights}"
+
+
 _MODULES = {
     "deeplabv3plus": deeplabv3plus,
     "deeplabv3": deeplabv3,
@@ -30,6 +38,8 @@ _MODULES = {
     "dpt": dpt,
     "linear": linear,
 }
+# Of which there are released heads.
+_RELEASED = ("dpt", "linear")
 NECKS = ("none", "simple_pyramid")
 _NEEDED = {
     "skip": "early features, at stride 4, beside the last",
@@ -41,6 +51,13 @@ NECK = {
         "none",
         "'simple_pyramid' makes strides 4 to 32 of an encoder's last features, for all tasks",
         _options.one_of(*NECKS),
+    ),
+}
+PRETRAINED_HEADS = {
+    "pretrained_heads": _options.Option(
+        {},
+        "{task: .pth file of one of DINOv2's heads, or its name}: weights of a task's decoder",
+        _check_heads,
     ),
 }
 # Of architectures that have a branch for each task; `aspp` is read by 'deeplabv3plus' and
@@ -93,7 +110,39 @@ def build(options, channels: Mapping[str, int]) -> Branch:
             f"config.model.decoder.ranges names {', '.join(unknown)}; expected some of the tasks "
             f"{', '.join(channels)}."
         )
+    _check_pretrained(options, channels)
     return _MODULES[options.decoder.name].branch(options)
+
+
+def released(options, task: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """What a released head's file calls the layers of a task's decoder, and which are transposed.
+
+    Args:
+      options: `config.model`, as `build` has checked it.
+      task: one of its `pretrained_heads`.
+    """
+    return _MODULES[options.decoder.name].released(options, task)
+
+
+def _check_pretrained(options, channels: Mapping[str, int]) -> None:
+    """Raises ConfigError if `pretrained_heads` cannot be what these tasks' decoders start from."""
+    for task, source in options.get("pretrained_heads", {}).items():
+        key = f"config.model.pretrained_heads.{task}={source!r}"
+        if task not in channels:
+            raise ConfigError(f"{key}: expected one of the tasks {', '.join(channels)}.")
+        if options.decoder.name not in _RELEASED:
+            raise ConfigError(
+                f"{key}: there are released heads for config.model.decoder.name="
+                f"{' and '.join(map(repr, _RELEASED))}, found {options.decoder.name!r}."
+            )
+        variant = options.encoder.get("variant", "")
+        if not variant.startswith("dinov2") or not options.pretrained:
+            raise ConfigError(
+                f"{key}: DINOv2's heads read the features of its own weights. Expected config."
+                "model.encoder.variant='dinov2' and its file or name in config.model.pretrained, "
+                f"found variant={variant!r} and pretrained={options.pretrained!r}."
+            )
+        _MODULES[options.decoder.name].check_released(options, task)
 
 
 def through_neck(neck: str, pyramid: encoders.Pyramid, dtype: DTypeLike) -> encoders.Pyramid:

@@ -32,6 +32,21 @@ OPTIONS = {
     ),
     "ranges": linear.RANGES,
 }
+# What DINOv2's files call the layers of the form 'depth', see `mtl_jax.weights.released`.
+_REASSEMBLE, _FUSION = "decode_head.reassemble_blocks", "decode_head.fusion_blocks"
+RELEASED = {
+    "reassemble_{n}/readout": f"{_REASSEMBLE}.readout_projects.{{n}}.0",
+    "reassemble_{n}/project": f"{_REASSEMBLE}.projects.{{n}}.conv",
+    "reassemble_{n}/resize": f"{_REASSEMBLE}.resize_layers.{{n}}",
+    "reassemble_{n}/conv": "decode_head.convs.{n}.conv",
+    "fusion_{n}/project": f"{_FUSION}.{{n}}.project.conv",
+    "fusion_{n}/res_conv_unit{m}/conv{b}": f"{_FUSION}.{{n}}.res_conv_unit{{m}}.conv{{b}}.conv",
+    "project": "decode_head.project.conv",
+    "head_0": "decode_head.conv_depth.head.0",
+    "head_1": "decode_head.conv_depth.head.2",
+    "head_2": "decode_head.conv_depth.head.4",
+}
+TRANSPOSED = ("reassemble_0/resize", "reassemble_1/resize")
 
 
 class Reassemble(nn.Module):
@@ -213,6 +228,23 @@ class Branch:
         x = nn.relu(x) + least
         # In training a value beyond the range keeps its gradient.
         return x if train else jnp.clip(x, least, greatest), features
+
+
+def check_released(options, task: str) -> None:
+    """Raises ConfigError if no released head can be the one of a task."""
+    if task not in options.decoder.ranges:
+        raise ConfigError(
+            f"config.model.pretrained_heads.{task}: DINOv2's DPT heads predict depths in metres. "
+            f"Expected a range for {task!r}, config.model.decoder.ranges={{'{task}': (0.001, "
+            "10.0)} for NYU's and (0.001, 80.0) for KITTI's."
+        )
+    linear.check_taps(options, task, "even")
+
+
+def released(options, task: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """(`RELEASED`, `TRANSPOSED`) of the decoder of a task."""
+    del options, task
+    return RELEASED, TRANSPOSED
 
 
 def branch(options) -> Branch:

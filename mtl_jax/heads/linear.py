@@ -135,6 +135,31 @@ def expect_one_output(task: str, outputs: int) -> None:
         )
 
 
+def check_released(options, task: str) -> None:
+    """Raises ConfigError if no released head can be the one of a task."""
+    if options.decoder.layers == "all":
+        check_taps(options, task, "even" if task in options.decoder.ranges else "last")
+    elif options.encoder.taps not in ("even", "last"):
+        check_taps(options, task, "even")
+
+
+def check_taps(options, task: str, expected: str) -> None:
+    """Raises ConfigError if the blocks that heads read are not those of DINOv2's."""
+    if options.encoder.taps != expected:
+        raise ConfigError(
+            f"config.model.pretrained_heads.{task}: this head of DINOv2's reads other blocks than "
+            f"config.model.encoder.taps={options.encoder.taps!r}; expected {expected!r}. Heads of "
+            "the last four blocks and of four evenly spaced ones need a run each."
+        )
+
+
+def released(options, task: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What DINOv2's files call the layers of the head of a task, of which none is transposed."""
+    if task in options.decoder.ranges:
+        return {"score": "decode_head.conv_depth"}, ()
+    return {"score": "decode_head.conv_seg", "bn": "decode_head.bn"}, ()
+
+
 def branch(options) -> Branch:
     """The branch of `options.decoder`, these `OPTIONS`, and `options.dtype`."""
     decoder = options.decoder

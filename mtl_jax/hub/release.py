@@ -91,8 +91,8 @@ def sha256(path: Path) -> str:
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """A config without the folders of the machine that it was used on.
 
-    A data set that is described by a file keeps that file's name, and a run that it started from
-    its directory's; neither is read to predict.
+    A data set that is described by a file keeps that file's name, and a run or file that it started
+    from its own; none is read to predict.
     """
     found: dict[str, Any] = {
         key: without_paths(value) if isinstance(value, dict) else value
@@ -104,6 +104,9 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     source = found.get("pretrained")
     if source and not published.is_name(source):
         found["pretrained"] = PurePath(source).name
+    for key in ("pretrained_heads", "single_task"):
+        if found.get(key):
+            found[key] = {task: PurePath(where).name for task, where in found[key].items()}
     dataset = found.get("dataset")
     if dataset and dataset.endswith((".yaml", ".yml")):
         found["dataset"] = f"{dataset.partition('/')[0]}/{PurePath(dataset).name}"

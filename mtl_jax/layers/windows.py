@@ -72,9 +72,7 @@ class WindowAttention(nn.Module):
         shift = tuple(0 if self.policy == "torchvision" and n <= w else amount for n in size)
         if any(shift):
             x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
-        linear = functools.partial(
-            transformer.Linear, updates=self.updates, dtype=self.dtype
-        )
+        linear = functools.partial(transformer.Linear, updates=self.updates, dtype=self.dtype)
         qkv = linear(3 * channels, name="qkv")(_cut(x, w))
         q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:3], 3, self.heads, -1), 3, 0)
         scores = jnp.einsum("bnqhd,bnkhd->bnhqk", q, k, preferred_element_type=jnp.float32)

@@ -21,9 +21,11 @@ def decide(tasks: Mapping[str, Task], label_specs: Mapping[str, dict], model: An
       tasks: {name: Task}.
       label_specs: {key: `LabelSpec.as_dict()`} of the data that it is trained on.
       model: `config.model`. With `pretrained_scope='all'` it starts from all weights of a run, so
-        what that one learned is learned here too, by the task's name.
+        what that one learned is learned here too, by the task's name. So is what starts from a
+        released head.
     """
     names = {name for name, task in tasks.items() if task.key in label_specs}
+    names |= tasks.keys() & model.get("pretrained_heads", {}).keys()
     if model.pretrained_scope == "all" and model.pretrained:
         parent = Workdir(model.pretrained)
         if parent.config.exists():

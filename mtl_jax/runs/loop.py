@@ -22,7 +22,7 @@ from mtl_jax.system import System
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import load as pretrained
-from mtl_jax.weights import single_task
+from mtl_jax.weights import heads, single_task
 
 
 class Stopped(InEveryProcess):
@@ -190,6 +190,8 @@ class Run:
                     tasks=self.system.tasks,
                     source_tasks=_tasks_of,
                 )
+            if files := self.config.model.get("pretrained_heads"):
+                state = heads.load(state, dict(files), self.config.model, report=progress.say)
             if runs := self.config.model.get("single_task"):
                 state = single_task.load(state, dict(runs), report=progress.say)
             progress.parameter_overview(state.variables, self.workdir.parameters)

@@ -18,7 +18,7 @@ import numpy as np
 from mtl_jax import encoders
 from mtl_jax.encoders import Source
 from mtl_jax.errors import UsageError
-from mtl_jax.weights import npz_files, safetensors_files, torch_checkpoints
+from mtl_jax.weights import npz_files, plain_files, safetensors_files, torch_checkpoints
 
 _ERRORS = (
     npz_files.NpzError,
@@ -26,6 +26,7 @@ _ERRORS = (
     torch_checkpoints.TorchCheckpointError,
 )
 _HUB_FILE = "model.safetensors"
+_TORCHVISION = "https://download.pytorch.org/models/"
 
 
 class PretrainedError(UsageError):
@@ -44,7 +45,7 @@ def is_name(source: str) -> bool:
 
 
 def fetch(name: str, report: Callable[[str], None]) -> Path:
-    """The file of a name: in an installed package, in the hub's cache, or from the hub into that.
+    """The file of a name: in an installed package, or from the hub or a plain address, once.
 
     A package is not imported, its file is found by the package's name, and no network is needed.
 
@@ -56,15 +57,17 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
       The path of the file, whose checksum is right.
 
     Raises:
-      PretrainedError: the package is not installed; the hub has none of that name, its own package
-        is not installed, there is no network and nothing cached; or the checksum is wrong.
+      UsageError: the package is not installed; the hub has none of that name, its own package is
+        not installed, there is no network and nothing cached; or the checksum is wrong.
     """
     by_repo = {source.repo: source for source in sources().values() if source.repo}
     source = sources().get(name) or by_repo.get(name) or Source(repo=name)
     if source.package:
         return _in_package(name, source)
     if not source.repo:
-        raise PretrainedError(f"The Hugging Face hub has no {name}. {_by_hand(source)}")
+        path = plain_files.fetch(_TORCHVISION + source.file, report)
+        _check(path, path.stem.rpartition("-")[2], "delete the file and fetch it again")
+        return path
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
@@ -95,7 +98,10 @@ def where(name: str) -> Path | None:
     if source.package:
         path = _packaged(source)
         return path if path and path.is_file() else None
-    if not source.repo or importlib.util.find_spec("huggingface_hub") is None:
+    if not source.repo:
+        path = plain_files.place(_TORCHVISION + source.file)
+        return path if path.is_file() else None
+    if importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
@@ -109,7 +115,7 @@ def how_to_get(name: str) -> str:
     if source.package:
         return f"pip install {source.package}"
     if not source.repo:
-        return f"https://download.pytorch.org/models/{source.file}, by hand"
+        return f"fetched from {_TORCHVISION}{source.file} on first use"
     return "fetched from the Hugging Face hub on first use (pip install 'mtl-jax[hub]')"
 
 
@@ -182,7 +188,7 @@ def _by_hand(source: Source) -> str:
     """What to do without the hub."""
     ways = []
     if source.file:
-        ways.append(f"https://download.pytorch.org/models/{source.file}")
+        ways.append(f"{_TORCHVISION}{source.file}")
     if source.url:
         ways.append(source.url)
     if source.repo:

@@ -1,13 +1,15 @@
-"""Whole multi-task networks from the files that their authors released.
+"""Whole multi-task networks, and heads, from the files that their authors released.
 
-The module of an architecture of which there are such files has `RELEASED`, {what we call layers:
+The module of an architecture or head of which there are such files has `RELEASED`, {our layers:
 what they are called there}. Both may have places for {task}, a task's name; {index}, its position
 among the tasks; numbers {n}, {m}, {b}; and the {rest} of a name. `TRANSPOSED` are the layers that
 are transposed convolutions.
 
-Files are the user's: none is fetched, as their licences are unclear or forbid commercial use.
+Files of whole networks are the user's: none is fetched, as their licences are unclear or forbid
+commercial use.
 """
 
+import dataclasses
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -48,9 +50,55 @@ def arrays(
     Raises:
       PretrainedError: an array is missing, of another shape, or in the file only.
     """
-    found = {name.removeprefix(PREFIX): array for name, array in found.items()}
-    table = _Table(architecture.RELEASED, tasks)
     transposed = getattr(architecture, "TRANSPOSED", ())
+    found = match(wanted, found, architecture.RELEASED, transposed, tasks)
+    if found.wrong:
+        raise PretrainedError(
+            "The file is not of the network that config.model describes, with the tasks "
+            f"{', '.join(tasks)}; {found.differences}"
+        )
+    if found.counters:
+        report(f"  {found.counters} of the file are not used, batch counters of BatchNorm")
+    return found.arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """What a file has for us.
+
+    Attributes:
+      arrays: {our name: array}.
+      wrong: a line for each array that is missing, of another shape, or in the file only.
+      counters: how many numbers of batches the file has, which nothing reads.
+    """
+
+    arrays: dict[str, np.ndarray]
+    wrong: list[str]
+    counters: int
+
+    @property
+    def differences(self) -> str:
+        """How many are wrong, and the first of them."""
+        more = f"\n  ... and {len(self.wrong) - 5} more" if len(self.wrong) > 5 else ""
+        return f"{len(self.wrong)} arrays differ:\n  " + "\n  ".join(self.wrong[:5]) + more
+
+
+def match(
+    wanted: Mapping[str, Any],
+    found: Mapping[str, np.ndarray],
+    names: Mapping[str, str],
+    transposed: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+) -> Match:
+    """Compares every array of ours with a file's, both ways.
+
+    Args:
+      wanted, found, tasks: as of `arrays`.
+      names: `RELEASED`.
+      transposed: `TRANSPOSED`.
+    """
+    found = {name.removeprefix(PREFIX): array for name, array in found.items()}
+    table = _Table(names, tasks)
     new, used, wrong = {}, set(), []
     for name, value in wanted.items():
         _, *layer, leaf = name.split("/")
@@ -69,15 +117,7 @@ def arrays(
     counters = [name for name in found if name.endswith(_COUNTER)]
     surplus = sorted(found.keys() - used - set(counters))
     wrong += [f"{name}: in the file only, {found[name].shape}" for name in surplus]
-    if wrong:
-        more = f"\n  ... and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise PretrainedError(
-            "The file is not of the network that config.model describes, with the tasks "
-            f"{', '.join(tasks)}; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5]) + more
-        )
-    if counters:
-        report(f"  {len(counters)} of the file are not used, batch counters of BatchNorm")
-    return new
+    return Match(new, wrong, len(counters))
 
 
 class _Table:

@@ -140,6 +140,41 @@ def dinov2(width: int, depth: int, *, registers: int = 0, rows: int = 1370, patc
     return shapes | ({"register_tokens": (1, registers, width)} if registers else {})
 
 
+def dinov2_linear_head(inputs: int, outputs: int, kind: str) -> dict[str, tuple[int, ...]]:
+    """{name: shape} of DINOv2's linear heads, of `kind` 'seg' for classes or 'depth' for bins."""
+    name = f"decode_head.conv_{kind}"
+    shapes = {f"{name}.weight": (outputs, inputs, 1, 1), f"{name}.bias": (outputs,)}
+    return shapes | (_norm("decode_head.bn", inputs) if kind == "seg" else {})
+
+
+def dinov2_dpt_head(width: int, channels: int = 256) -> dict[str, tuple[int, ...]]:
+    """{name: shape} of DINOv2's DPT head for depth."""
+    shapes = {}
+
+    def conv(name, outputs, inputs, size, *, bias=True):
+        shapes[f"decode_head.{name}.weight"] = (outputs, inputs, size, size)
+        if bias:
+            shapes[f"decode_head.{name}.bias"] = (outputs,)
+
+    for level in range(4):
+        inner, blocks = width >> (3 - level), "reassemble_blocks"
+        shapes |= _linear(f"decode_head.{blocks}.readout_projects.{level}.0", 2 * width, width)
+        conv(f"{blocks}.projects.{level}.conv", inner, width, 1)
+        if level != 2:
+            conv(f"{blocks}.resize_layers.{level}", inner, inner, {0: 4, 1: 2, 3: 3}[level])
+        conv(f"convs.{level}.conv", channels, inner, 3, bias=False)
+        conv(f"fusion_blocks.{level}.project.conv", channels, channels, 1)
+        for unit in (1, 2) if level else (2,):
+            for index in (1, 2):
+                name = f"fusion_blocks.{level}.res_conv_unit{unit}.conv{index}.conv"
+                conv(name, channels, channels, 3, bias=False)
+    conv("project.conv", channels, channels, 3)
+    conv("conv_depth.head.0", channels // 2, channels, 3)
+    conv("conv_depth.head.2", 32, channels // 2, 3)
+    conv("conv_depth.head.4", 1, 32, 1)
+    return shapes
+
+
 def google(found: dict[str, np.ndarray], heads: int) -> dict[str, np.ndarray]:
     """The arrays of a `vit` as Google's .npz files name and shape them."""
     names = {"norm1": "LayerNorm_0", "norm2": "LayerNorm_2"}

@@ -137,6 +137,9 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
     found = release.without_paths(config)
     assert found["data"]["dataset"] == "folder/rooms.yaml"
     assert found["pretrained"] == "resnet18"
+    model = {"pretrained_heads": {"depth": "/home/me/d.pth"}, "single_task": {"a": "/home/me/a"}}
+    expected = {"pretrained_heads": {"depth": "d.pth"}, "single_task": {"a": "a"}}
+    assert release.without_paths(model) == expected
 
 
 def test_the_card(written):

@@ -25,7 +25,7 @@ def parameters(**options) -> int:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        # Rank 8 of C ─► 3C and C ─► C is 48 C; the blocks of Swin-T are 4416 channels wide together.
+        # Rank 8 of C ─► 3C and C ─► C is 48 C; Swin-T's blocks are 4416 channels wide together.
         ({"name": "swin", "size": "T"}, 48 * 4416),
         ({"name": "vit", "size": "S"}, 221_184),
         # And of C ─► 4C ─► C 80 C.

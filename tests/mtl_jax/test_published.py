@@ -106,11 +106,6 @@ def test_says_that_the_hubs_package_is_missing(monkeypatch):
         published.fetch("resnet18", print)
 
 
-def test_alexnet_is_not_on_the_hub():
-    with pytest.raises(PretrainedError, match=r"no alexnet\. Put https.*alexnet-owt-7be5be79\.pth"):
-        published.fetch("alexnet", print)
-
-
 def test_an_existing_path_goes_before_a_name(tmp_path, monkeypatch, arrays):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "a.pth", arrays).rename(tmp_path / "resnet18")
