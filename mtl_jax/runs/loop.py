@@ -21,8 +21,8 @@ from mtl_jax.runs.workdir import Workdir, WorkdirError
 from mtl_jax.system import System
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
-from mtl_jax.weights import load as pretrained
 from mtl_jax.weights import heads, single_task
+from mtl_jax.weights import load as pretrained
 
 
 class Stopped(InEveryProcess):
