@@ -56,7 +56,8 @@ ALLOWED = {
     "mtl_jax.own_size": "tasks",
     "mtl_jax.evaluation": "metrics own_size parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
-    "mtl_jax.weights": "_discovery architectures checkpoints encoders optimizers tasks train_state",
+    "mtl_jax.weights": "_discovery architectures checkpoints encoders heads optimizers tasks"
+    " train_state",
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "_arguments metrics options runs tasks",
