@@ -1,4 +1,4 @@
-"""A whole network for each task, side by side, that exchange features after their stages."""
+"""Networks side by side, one of them for each task, that exchange features after their stages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +53,7 @@ class SideBySide(nn.Module):
     """Per task: stem ─► stages 1 to 4 ─► branch; `exchange` comes after the stem and every stage.
 
     Attributes:
-      encoder: {task: encoder}, which are the modules `encoder_<task>`.
+      encoder: {name: encoder}, one for each task and maybe more, the modules `encoder_<name>`.
       channels: {task: outputs}.
       branch: what each task has at its end.
     """
@@ -65,20 +65,23 @@ class SideBySide(nn.Module):
     def exchange(
         self, number: int, maps: dict[str, jax.Array], *, train: bool
     ) -> dict[str, jax.Array]:
-        """{task: [B, h, w, c]} after stage `number`, 0 for the stem ─► the same, mixed."""
+        """{name: [B, h, w, c]} after stage `number`, 0 for the stem ─► the same, mixed.
+
+        Of what is returned after the last stage only the tasks' maps are read.
+        """
         raise NotImplementedError
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
         """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
-        stems = {task: self.encoder[task].stem(image, train=train) for task in self.channels}
-        maps = {task: self.encoder[task].pooled(stem) for task, stem in stems.items()}
+        stems = {name: e.stem(image, train=train) for name, e in self.encoder.items()}
+        maps = {name: self.encoder[name].pooled(stem) for name, stem in stems.items()}
         maps = self.exchange(0, maps, train=train)
         stages = []
         for number in range(1, 1 + resnet.STAGES):
             maps = {
-                task: self.encoder[task].stage(number, x, train=train)[1]
-                for task, x in maps.items()
+                name: self.encoder[name].stage(number, x, train=train)[1]
+                for name, x in maps.items()
             }
             maps = self.exchange(number, maps, train=train)
             stages.append(maps)

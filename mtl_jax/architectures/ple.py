@@ -5,11 +5,10 @@ stage is given a mixture of its own and the shared features, and the shared one 
 after the last the tasks' mixtures go to their decoders. The gates are `mtl_jax.heads.gates.Gate`.
 """
 
-import jax
 from flax import linen as nn
 
-from mtl_jax import _options, encoders, layers
-from mtl_jax.architectures import Predictions
+from mtl_jax import _options, encoders
+from mtl_jax.architectures import _side_by_side
 from mtl_jax.encoders import resnet
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import branches, gates
@@ -39,42 +38,17 @@ def build(options, channels: dict[str, int]) -> nn.Module:
     return PLE(encoder, channels, branch)
 
 
-class PLE(nn.Module):
+class PLE(_side_by_side.SideBySide):
     """ResNets side by side whose next stages are given mixtures of what the last ones made.
 
-    Attributes:
-      encoder: {task, or 'shared': encoder}, which are the modules `encoder_<name>`.
-      channels: {task: outputs}.
-      branch: what each task has at its end.
+    Beside the tasks' encoders there is `encoder_shared`.
     """
 
-    encoder: dict[str, resnet.ResNet]
-    channels: dict[str, int]
-    branch: branches.Branch
-
-    @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
-        """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
-        stems = {name: e.stem(image, train=train) for name, e in self.encoder.items()}
-        maps = {name: self.encoder[name].pooled(stem) for name, stem in stems.items()}
-        stages = []
-        for number in range(1, 1 + resnet.STAGES):
-            maps = {
-                name: self.encoder[name].stage(number, x, train=train)[1]
-                for name, x in maps.items()
-            }
-            maps = self._mixed(number, maps)
-            stages.append(maps)
-        final = {}
-        for task, outputs in self.channels.items():
-            own = [of_stage[task] for of_stage in stages]
-            pyramid = self.encoder[task].pyramid(image, stems[task], own)
-            predictions, _ = self.branch(pyramid, outputs, task=task, train=train)
-            final[task] = layers.resize_bilinear(predictions, image.shape[1:3])
-        return Predictions(final=final)
-
-    def _mixed(self, number: int, maps: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def exchange(self, number, maps, *, train):
         """What the next stages are given; after the last there is no next shared one."""
+        del train
+        if number == 0:
+            return maps
         found = {}
         for task in self.channels:
             seen = [maps[task], maps[SHARED]]
