@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from mtl_jax import layers
 from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid
-from mtl_jax.layers.residual import ConvNorm, Residual
+from mtl_jax.layers.residual import Residual
 
 WIDTHS = (18, 36, 72, 144)
 MODULES = {2: 1, 3: 3, 4: 2}  # stage: how many
@@ -84,13 +84,13 @@ class Module(nn.Module):
         for source, x in enumerate(maps):
             name = f"fuse_layers_{target}_{source}"
             if source > target:
-                x = ConvNorm(
+                x = layers.ConvBNReLU(
                     WIDTHS[target], 1, linear=True, **_LIKE, dtype=self.dtype, name=f"{name}_0"
                 )(x, train=train)
                 x = layers.resize_bilinear(x, maps[target].shape[1:3])
             for step in range(target - source):
                 last = step == target - source - 1
-                x = ConvNorm(
+                x = layers.ConvBNReLU(
                     WIDTHS[target] if last else WIDTHS[source],
                     stride=2,
                     linear=last,
@@ -112,7 +112,7 @@ class HRNet(nn.Module):
         """[B, ⌈H/s⌉, ⌈W/s⌉, c] at strides s = 4, 8, 16, 32 with 18, 36, 72, 144 channels."""
         x = image
         for index in (1, 2):
-            x = ConvNorm(64, stride=2, **_LIKE, dtype=self.dtype, name=f"stem{index}")(
+            x = layers.ConvBNReLU(64, stride=2, **_LIKE, dtype=self.dtype, name=f"stem{index}")(
                 x, train=train
             )
         for index in (0, 1):
@@ -129,12 +129,12 @@ class HRNet(nn.Module):
     def _transition(self, maps, stage: int, train: bool) -> list[jax.Array]:
         """Adds a scale, made from the lowest; the first time the width of the other changes too."""
         name = f"transition{stage - 1}"
-        lowest = ConvNorm(
+        lowest = layers.ConvBNReLU(
             WIDTHS[stage - 1], stride=2, **_LIKE, dtype=self.dtype, name=f"{name}_{stage - 1}"
         )(maps[-1], train=train)
         if stage == 2:
             maps = [
-                ConvNorm(WIDTHS[0], **_LIKE, dtype=self.dtype, name=f"{name}_0")(
+                layers.ConvBNReLU(WIDTHS[0], **_LIKE, dtype=self.dtype, name=f"{name}_0")(
                     maps[0], train=train
                 )
             ]

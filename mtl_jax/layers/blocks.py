@@ -168,7 +168,13 @@ class BatchNorm(nn.Module):
 class ConvBNReLU(nn.Module):
     """Convolution ─► BatchNorm ─► ReLU, "CBR"; without bias, which the BatchNorm would cancel.
 
-    `use_bias` keeps one all the same where the published network counts it; it starts at 0.
+    Attributes:
+      features: output channels.
+      kernel_size, stride, dilation, kernel_init: of the convolution.
+      use_bias: keeps a bias all the same where the published network counts it; it starts at 0.
+      momentum: of the running statistics.
+      linear: leaves the ReLU out.
+      dtype: compute type.
     """
 
     features: int
@@ -176,6 +182,9 @@ class ConvBNReLU(nn.Module):
     dilation: int = 1
     kernel_init: str = "pytorch"
     use_bias: bool = False
+    stride: int = 1
+    momentum: float = BatchNorm.momentum
+    linear: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -183,6 +192,7 @@ class ConvBNReLU(nn.Module):
         x = Conv(
             self.features,
             self.kernel_size,
+            stride=self.stride,
             dilation=self.dilation,
             use_bias=self.use_bias,
             kernel_init=self.kernel_init,
@@ -190,7 +200,8 @@ class ConvBNReLU(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x)
-        return nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train=train))
+        x = BatchNorm(momentum=self.momentum, dtype=self.dtype, name="bn")(x, train=train)
+        return x if self.linear else nn.relu(x)
 
 
 class SqueezeExcitation(nn.Module):

@@ -5,32 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from mtl_jax.layers.blocks import BatchNorm, Conv
-
-
-class ConvNorm(nn.Module):
-    """Convolution without bias, BatchNorm, ReLU unless `linear`."""
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-    linear: bool = False
-    momentum: float = 0.9
-    kernel_init: str = "pytorch"
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = Conv(
-            self.features,
-            self.kernel_size,
-            stride=self.stride,
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        x = BatchNorm(momentum=self.momentum, dtype=self.dtype, name="bn")(x, train=train)
-        return x if self.linear else nn.relu(x)
+from mtl_jax.layers.blocks import ConvBNReLU
 
 
 class Residual(nn.Module):
@@ -49,7 +24,7 @@ class Residual(nn.Module):
         y = x
         for index, (features, size) in enumerate(plan, start=1):
             last = index == len(plan)
-            y = ConvNorm(
+            y = ConvBNReLU(
                 features,
                 size,
                 linear=last,
@@ -59,7 +34,7 @@ class Residual(nn.Module):
                 name=f"unit{index}",
             )(y, train=train)
         if x.shape[-1] != self.features:
-            x = ConvNorm(
+            x = ConvBNReLU(
                 self.features,
                 1,
                 linear=True,
