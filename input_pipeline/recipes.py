@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from input_pipeline import _values
 from input_pipeline.labels import LabelSpec
 
 Example = dict[str, np.ndarray]
@@ -100,20 +101,12 @@ def _zoomed(example: Mapping[str, np.ndarray], specs, scale: float) -> Example:
     found = {}
     for key, value in example.items():
         kind = cv2.INTER_LINEAR if specs[key].kind == "image" else cv2.INTER_NEAREST
-        found[key] = _scaled(_resized(value, size, kind), specs[key], scale)
+        found[key] = _values.zoomed(_resized(value, size, kind), specs[key], scale)
     return found
 
 
 def _resized(value: np.ndarray, size: tuple[int, int], kind: int) -> np.ndarray:
     return value if value.shape[:2] == size else cv2.resize(value, size[::-1], interpolation=kind)
-
-
-def _scaled(value: np.ndarray, spec: LabelSpec, zoom: float) -> np.ndarray:
-    """Depth that a zoom brings nearer, and its like."""
-    if not spec.zoom_power or zoom == 1:
-        return value
-    changed = value * value.dtype.type(zoom**spec.zoom_power)
-    return changed if spec.invalid is None else np.where(value == spec.invalid, value, changed)
 
 
 def _balanced_crop(
@@ -144,15 +137,7 @@ def _balanced_crop(
 
 
 def _mirrored(value: np.ndarray, spec: LabelSpec) -> np.ndarray:
-    value = np.ascontiguousarray(value[:, ::-1])
-    if spec.flip_swap:
-        table = np.arange(max(len(spec.class_names), (spec.ignore or 0) + 1), dtype=value.dtype)
-        for left, right in spec.flip_swap:
-            table[[left, right]] = right, left
-        value = table[value]
-    for channel in spec.flip_negate:
-        value[..., channel] *= -1
-    return value
+    return _values.mirrored(np.ascontiguousarray(value[:, ::-1]), spec)
 
 
 def distort(image: np.ndarray, augmentation: Any, draws: _Draws) -> np.ndarray:
@@ -235,15 +220,9 @@ def _turned(
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, zoom)
         moved = cv2.warpAffine(moved, matrix, (width, height), flags=kind)
     moved = _resized(moved, size, kind).astype(value.dtype)
-    moved = _scaled(moved, spec, zoom)
-    if spec.vector_xy and degrees:
-        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        x, y = (moved[..., channel].copy() for channel in spec.vector_xy)
-        moved[..., spec.vector_xy[0]] = cos * x + sin * y
-        moved[..., spec.vector_xy[1]] = cos * y - sin * x
+    moved = _values.turned(_values.zoomed(moved, spec, zoom), spec, math.radians(degrees))
     if spec.kind == "normals":
-        length = np.linalg.norm(moved, axis=-1, keepdims=True)
-        moved = np.divide(moved, length, out=np.zeros_like(moved), where=length > 0)
+        moved = _values.of_unit_length(moved)
     return np.ascontiguousarray(moved)
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from input_pipeline import recipes
+from input_pipeline import _values, recipes
 from input_pipeline.colours import recolour
 from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
@@ -368,27 +368,11 @@ def _each_plane(
 
 def _adapt_values(value: np.ndarray, spec: LabelSpec, geometry: Geometry) -> np.ndarray:
     """Changes what the pixels say, after they were moved."""
-    if spec.zoom_power and geometry.scaled != geometry.source:
-        zoomed = value * value.dtype.type(geometry.zoom**spec.zoom_power)
-        # Nothing times anything is nothing already.
-        value = np.where(value == spec.invalid, value, zoomed) if spec.invalid else zoomed
-    if spec.flip_swap and geometry.flip:
-        table = np.arange(max(len(spec.class_names), (spec.ignore or 0) + 1), dtype=value.dtype)
-        for left, right in spec.flip_swap:
-            table[[left, right]] = right, left
-        value = table[value]
-    if spec.flip_negate and geometry.flip:
-        signs = np.ones(spec.channels, value.dtype)
-        signs[list(spec.flip_negate)] = -1
-        value = value * signs
-    if spec.vector_xy and geometry.angle:
-        cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
-        x, y = (value[..., channel] for channel in spec.vector_xy)
-        turned = value.copy()
-        turned[..., spec.vector_xy[0]] = cos * x + sin * y
-        turned[..., spec.vector_xy[1]] = cos * y - sin * x
-        value = turned
+    if geometry.scaled != geometry.source:
+        value = _values.zoomed(value, spec, geometry.zoom)
+    if geometry.flip:
+        value = _values.mirrored(value, spec)
+    value = _values.turned(value, spec, geometry.angle)
     if spec.kind == "normals" and spec.interpolation == "bilinear":
-        length = np.linalg.norm(value, axis=-1, keepdims=True)
-        value = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
+        value = _values.of_unit_length(value)
     return value
