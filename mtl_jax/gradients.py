@@ -33,7 +33,13 @@ class Found(NamedTuple):
 
 
 def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -> Found:
-    """The gradient of a step, as the weighting makes it."""
+    """The gradient of a step, as the weighting makes it.
+
+    Args:
+      state: before the step.
+      parts: the batch.
+      weighting_key: of what is random in the weighting.
+    """
     weighting: Any = parts.system.weighting
     if not weighting.needs_gradients:
         return _of_total(state, parts, weighting_key)
@@ -271,7 +277,18 @@ def _joined(
 
 
 def linearised(parts: MicroBatches, state: TrainState, batch_stats, part, key):
-    """Losses of a part, their pullback to the model's parameters, new batch_stats."""
+    """The losses of a part as a function of the model's parameters, at those of `state`.
+
+    Args:
+      parts: whose system it is.
+      state: with the parameters.
+      batch_stats: before the part.
+      part: one of the batch's.
+      key: of what is random in the network.
+
+    Returns:
+      {task: loss}, their pullback {task: cotangent} ─► (gradient,), new batch_stats.
+    """
 
     def losses_of(model_params):
         losses, _, stats = task_losses(parts.system, model_params, batch_stats, part, key)

@@ -22,6 +22,12 @@ _OWN = object()  # stands for an array of a single task
 def task_losses(system: System, model_params, batch_stats, batch: Batch, key: jax.Array):
     """The unweighted training loss of every task on one batch.
 
+    Args:
+      system: model and tasks.
+      model_params, batch_stats: of the model.
+      batch: of training, `image` uint8 [B, H, W, 3].
+      key: of what is random in the network.
+
     Returns:
       {task: float32 scalar}, {task: whether anything of the task is labelled}, new batch_stats.
       The first has `system.penalties` too.
@@ -225,7 +231,16 @@ class Cut:
                 )
 
     def features(self, params, batch_stats, image, key):
-        """The list of all tensors that cross from shared to tasks' own modules; batch_stats."""
+        """What crosses from shared to tasks' own modules.
+
+        Args:
+          params, batch_stats: of the model.
+          image: normalised, [B, H, W, 3].
+          key: of what is random in the network.
+
+        Returns:
+          The list of all tensors, and the new batch_stats.
+        """
         found: dict[int, jax.Array] = {}
         places = iter(self._which)
 
@@ -240,12 +255,7 @@ class Cut:
 
     def losses(self, features, params, batch_stats, batch: Batch, key):
         """As `task_losses`, from features."""
-        places = iter(self._which)
-
-        def visit(leaf):
-            return leaf if (which := next(places)) is None else features[which]
-
-        with self._intercepting(visit):
+        with self._standing_in(features):
             return task_losses(self._system, params, batch_stats, batch, key)
 
     def stats(self, of_features: Any, of_losses: Any) -> Any:
@@ -254,13 +264,17 @@ class Cut:
         return dict(of_features) | own
 
     def _beyond(self, features, params, batch_stats, image, key):
+        with self._standing_in(features):
+            return _apply(self._system, params, batch_stats, image, key)
+
+    def _standing_in(self, features):
+        """Within it, tasks' own modules are given these features."""
         places = iter(self._which)
 
         def visit(leaf):
             return leaf if (which := next(places)) is None else features[which]
 
-        with self._intercepting(visit):
-            return _apply(self._system, params, batch_stats, image, key)
+        return self._intercepting(visit)
 
     def _intercepting(self, visit):
         """Within it, every array that a task's own module is called with goes through `visit`."""

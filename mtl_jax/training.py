@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax import held_out, parallel
-from mtl_jax.gradients import of_batch
+from mtl_jax.gradients import Found, of_batch
 from mtl_jax.micro_batches import MicroBatches
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.sharing import Batch, Split
@@ -29,7 +29,15 @@ def create_state(
     image_shape: tuple[int, int],
     mesh: Mesh,
 ) -> TrainState:
-    """The state before the first step, replicated over the mesh; a pure function of `seed`."""
+    """The state before the first step, replicated over the mesh; a pure function of `seed`.
+
+    Args:
+      system: model, tasks, weighting.
+      optimizer: from `mtl_jax.optimizers`.
+      seed: of the model's parameters and of what the weighting starts from.
+      image_shape: (H, W) of the training images.
+      mesh: from `parallel.make_mesh`.
+    """
     key = jax.random.key(seed)
     variables = system.init(key, image_shape)
     like = None
@@ -162,14 +170,8 @@ def step_function(
     mesh: Mesh,
     accumulate: int = 1,
 ) -> TrainStep:
-    """The update of `make_train_step`, to be compiled by itself or in a loop."""
+    """The update of `make_train_step`, not yet compiled. Arguments as of that."""
     weighting = system.weighting
-
-    def close_epoch(memory, epoch_losses):
-        labelled = {task: count > 0 for task, (_, count) in epoch_losses.items()}
-        means = weighting.stack(_means(epoch_losses))
-        memory = weighting.end_epoch(memory, means, weighting.stack(labelled))
-        return memory, jax.tree.map(jnp.zeros_like, epoch_losses)
 
     def step_fn(state: TrainState, batch: Batch):
         key, weighting_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
@@ -183,7 +185,6 @@ def step_function(
             rate = schedule(state.step)
             state = held_out.look_ahead(state, parts, there, rate, weighting_key)
         found = of_batch(state, parts, weighting_key)
-        losses, labelled = found.losses, found.labelled
         updates, opt_state = optimizer.update(
             found.gradient, state.opt_state, state.params, images=_images_per_group(system, batch)
         )
@@ -191,23 +192,18 @@ def step_function(
         after = None
         if weighting.needs_after:
             after = weighting.stack(parts.losses(params["model"], state.batch_stats))
-        memory = weighting.after_step(
-            found.weighting, weighting.stack(losses), after, weighting.stack(labelled)
-        )
+        losses, labelled = (weighting.stack(each) for each in (found.losses, found.labelled))
+        memory = weighting.after_step(found.weighting, losses, after, labelled)
         logs = found.logs | {
-            "losses": losses,
+            "losses": found.losses,
             "diagnostics": jax.tree.map(jnp.float32, weighting.diagnostics(memory)),
             "gradient_norm": optax.tree.norm(found.gradient["model"]),
             "learning_rate": schedule(state.step),
             "updates": asynchronous.updates_made(opt_state),
         }
         step = state.step + 1
-        epoch_losses = {
-            task: (total + losses[task] * labelled[task], count + labelled[task])
-            for task, (total, count) in state.epoch_losses.items()
-        }
-        memory, epoch_losses = jax.lax.cond(
-            step % steps_per_epoch == 0, close_epoch, lambda *same: same, memory, epoch_losses
+        memory, epoch_losses = _with_epoch(
+            system, memory, state.epoch_losses, found, is_last=step % steps_per_epoch == 0
         )
         new_state = TrainState(
             step=step,
@@ -249,6 +245,26 @@ def _images_per_group(system: System, batch: Batch) -> dict[str, jax.Array]:
         labelled = jax.vmap(is_labelled)(task.targets(batch), valid)
         counts[name] = jnp.sum(labelled, dtype=jnp.int32)
     return counts
+
+
+def _with_epoch(system: System, memory, epoch_losses, found: Found, *, is_last: jax.Array):
+    """The weighting's state and the losses of the epoch, after one more step of it.
+
+    After the last one the weighting's `end_epoch` has been called, and the losses begin anew.
+    """
+    weighting = system.weighting
+    epoch_losses = {
+        task: (total + found.losses[task] * found.labelled[task], count + found.labelled[task])
+        for task, (total, count) in epoch_losses.items()
+    }
+
+    def close(memory, epoch_losses):
+        labelled = {task: count > 0 for task, (_, count) in epoch_losses.items()}
+        means = weighting.stack(_means(epoch_losses))
+        memory = weighting.end_epoch(memory, means, weighting.stack(labelled))
+        return memory, jax.tree.map(jnp.zeros_like, epoch_losses)
+
+    return jax.lax.cond(is_last, close, lambda *same: same, memory, epoch_losses)
 
 
 def _zero_mean() -> tuple[jax.Array, jax.Array]:
