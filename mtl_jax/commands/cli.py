@@ -11,14 +11,6 @@ from typing import Any
 from mtl_jax.commands import flags, processes, setup
 from mtl_jax.errors import UsageError
 
-# Commands with flags of their own: the module that has their `main(arguments)`.
-_APART = {
-    "report": "mtl_jax.reporting.__main__",
-    "prepare": "input_pipeline.prepare",
-    "doctor": "mtl_jax.commands.doctor",
-    "demo": "mtl_jax.commands.demo",
-}
-
 
 def main(
     argv: Sequence[str] | None = None,
@@ -60,8 +52,8 @@ def use_huge_pages() -> None:
 
 
 def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
-    if argv and argv[0] in _APART:
-        return importlib.import_module(_APART[argv[0]]).main(argv[1:])
+    if argv and argv[0] in flags.APART:
+        return importlib.import_module(flags.APART[argv[0]]).main(argv[1:])
     arguments, changes = flags.split(argv)
     given = flags.parse(flags.parser(prog), arguments)
     name = flags.command(given)

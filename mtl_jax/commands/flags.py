@@ -24,6 +24,13 @@ COMMANDS = {
     "demo": "a page on this machine: drop a photograph, see what the networks make of it",
     "doctor": "what is installed, found and missing on this machine, and the command that gets it",
 }
+# Those with flags of their own: the module that has their `main(arguments)`.
+APART = {
+    "report": "mtl_jax.reporting.__main__",
+    "prepare": "input_pipeline.prepare",
+    "doctor": "mtl_jax.commands.doctor",
+    "demo": "mtl_jax.commands.demo",
+}
 _USE_JAX = ("train", "evaluate", "predict", "export", "release")
 # The commands that a flag is for, where it is not for all.
 _FOR = {
@@ -130,7 +137,7 @@ def command(given: argparse.Namespace) -> str:
         raise UsageError(f"Two commands, {' and '.join(said)}; expected one.")
     if said == ["sweep"] and not given.sweep:
         raise UsageError("sweep needs --sweep=<name>[:<protocol>], such as depth_loss:streets.")
-    if said and said[0] in ("report", "prepare", "doctor", "demo"):
+    if said and said[0] in APART:
         raise UsageError(f"{said[0]} comes first, before its own flags.")
     return said[0] if said else "train"
 
