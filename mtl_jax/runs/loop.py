@@ -127,10 +127,8 @@ class Run:
 
     def _check_frozen_parts(self) -> None:
         """Raises ConfigError if the network has no parameter of one of them."""
-        image = jax.ShapeDtypeStruct((1, *self.stream.shapes["image"]), np.float32)
-        init = functools.partial(self.system.model.init, train=False)
-        variables = jax.eval_shape(init, jax.random.key(0), image)
-        self.system.freezing.mask({"model": variables["params"]})
+        shapes = self.system.shapes(self.stream.shapes["image"][:2])
+        self.system.freezing.mask({"model": shapes["params"]})
 
     def train(self) -> dict[str, Any]:
         """Trains from the latest checkpoint, or from the start, to the end.
