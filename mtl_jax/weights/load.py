@@ -1,7 +1,6 @@
 """Starting from weights that exist already: of another run of ours, or published ones."""
 
 import contextlib
-import dataclasses
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from mtl_jax import _discovery, architectures, checkpoints, encoders, optimizers
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import published, released
+from mtl_jax.weights._replacing import with_arrays
 from mtl_jax.weights.published import PretrainedError
 
 SCOPES = ("encoder", "all")
@@ -56,8 +56,8 @@ def load(
             f"config.model.pretrained_scope={config.pretrained_scope!r}; expected one of "
             f"{', '.join(SCOPES)}."
         )
-    target = state.variables
-    wanted = {_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(target)}
+    leaves = jax.tree_util.tree_leaves_with_path(state.variables)
+    wanted = {_name(path): value for path, value in leaves}
     path = Path(config.pretrained).expanduser()
     module = _architecture_module(config)
     if path.is_file() and config.pretrained_scope == "all" and hasattr(module, "RELEASED"):
@@ -72,14 +72,7 @@ def load(
     for reason, names in kept.items():
         if names:
             report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
-    variables = jax.tree_util.tree_map_with_path(
-        lambda path, value: jax.device_put(new.get(_name(path), value), value.sharding), target
-    )
-    return dataclasses.replace(
-        state,
-        params={**state.params, "model": variables["params"]},
-        batch_stats=variables["batch_stats"],
-    )
+    return with_arrays(state, new, _name)
 
 
 def _from_workdir(

@@ -1,6 +1,5 @@
 """Networks side by side that start from runs of single tasks, each from its own."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from mtl_jax import checkpoints, optimizers
 from mtl_jax.train_state import TrainState
+from mtl_jax.weights._replacing import with_arrays
 from mtl_jax.weights.published import PretrainedError
 
 
@@ -34,8 +34,8 @@ def load(
       CheckpointError: a work directory has no whole checkpoint.
       PretrainedError: there is no such work directory, or its network is another one.
     """
-    target = state.variables
-    wanted = {_names(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(target)}
+    leaves = jax.tree_util.tree_leaves_with_path(state.variables)
+    wanted = {_names(path): leaf for path, leaf in leaves}
     new = {}
     for task, directory in runs.items():
         ours = {
@@ -47,14 +47,7 @@ def load(
         new |= _of_one(ours, task, Path(directory).expanduser(), report)
     kept = sorted({names[1] for names in wanted.keys() - new.keys()})
     report(f"  What they exchange by keeps its initial value: {', '.join(kept)}")
-    variables = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jax.device_put(new.get(_names(path), leaf), leaf.sharding), target
-    )
-    return dataclasses.replace(
-        state,
-        params={**state.params, "model": variables["params"]},
-        batch_stats=variables["batch_stats"],
-    )
+    return with_arrays(state, new, _names)
 
 
 def _of_one(
