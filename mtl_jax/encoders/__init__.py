@@ -9,11 +9,12 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, _options
-from mtl_jax.encoders._published import Published, Source
+from mtl_jax.encoders._published import PYTORCH_LEAVES, Published, Source
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 
 __all__ = [
     "PART",
+    "PYTORCH_LEAVES",
     "Published",
     "Pyramid",
     "Source",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Our leaf ─► PyTorch's.
-_LEAVES = {
+PYTORCH_LEAVES = {
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
@@ -96,5 +96,5 @@ class Published:
     def name(self, parameter: str) -> str | None:
         """'encoder/layer1_0/conv1/kernel' ─► 'layer1.0.conv1.weight'; None if files lack it."""
         layer, _, leaf = parameter.rpartition("/")
-        layer, leaf = self.layer(layer), (_LEAVES | dict(self.leaves)).get(leaf)
+        layer, leaf = self.layer(layer), (PYTORCH_LEAVES | dict(self.leaves)).get(leaf)
         return None if layer is None or leaf is None else f"{layer}.{leaf}".removeprefix(".")

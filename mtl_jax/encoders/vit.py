@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
-from mtl_jax import layers
+from mtl_jax import encoders, layers
 from mtl_jax._options import Option, each, one_of, rate, truth, whole
 from mtl_jax.encoders import _vit_files
 from mtl_jax.encoders._low_rank import LOW_RANK, low_rank
@@ -26,9 +26,6 @@ from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.layers import positions, transformer
 
 GIVES = frozenset(("tokens",))
-# Of pixels in [0, 1].
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 SIZES = {
     "T": (192, 12, 3),
     "S": (384, 12, 6),
@@ -147,7 +144,7 @@ def image_statistics(options: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
     """
     if options.get("variant", OPTIONS["variant"].default) == "augreg":
         return (0.5,) * 3, (0.5,) * 3
-    return IMAGENET_MEAN, IMAGENET_STD
+    return encoders.IMAGENET_MEAN, encoders.IMAGENET_STD
 
 
 def _adapt(name: str, array: np.ndarray, shape: tuple[int, ...], options) -> np.ndarray:

@@ -18,16 +18,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax import encoders
 from mtl_jax.weights.published import PretrainedError
 
 PREFIX = "module."  # what training on several GPUs puts before every name
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
 _COUNTER = ".num_batches_tracked"  # of BatchNorm; nothing reads it
 
 
@@ -103,7 +97,7 @@ def match(
     for name, value in wanted.items():
         _, *layer, leaf = name.split("/")
         layer = "/".join(layer)
-        their = f"{table.name(layer)}.{_LEAVES.get(leaf, leaf)}"
+        their = f"{table.name(layer)}.{encoders.PYTORCH_LEAVES.get(leaf, leaf)}"
         used.add(their)
         array = found.get(their)
         ours = None
