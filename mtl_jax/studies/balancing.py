@@ -127,7 +127,7 @@ def read_held_out(directory: Path, row: str, seed: int | None) -> dict[str, floa
 
 def _numbers(found: Mapping[str, float | None]) -> dict[str, float]:
     """Metrics as a file has them, where what is not finite is null."""
-    return {name: math.nan if value is None else value for name, value in found.items()}
+    return {name: files.or_nan(value) for name, value in found.items()}
 
 
 def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[str, float]:
@@ -159,8 +159,25 @@ def deltas(
     }
 
 
-def chosen(directory: Path, grid: Sequence[str], alone: Sequence[str], seeds, types) -> str:
-    """The row of a grid whose Δm on the held-out images is the best, over metrics and seeds."""
+def chosen(
+    directory: Path,
+    grid: Sequence[str],
+    alone: Sequence[str],
+    seeds: Sequence[int | None],
+    types: Mapping[str, str],
+) -> str:
+    """The row of a grid whose Δm on the held-out images is the best, over metrics and seeds.
+
+    Args:
+      directory: of the sweep.
+      grid: names of the rows to choose from.
+      alone: names of the single-task rows.
+      seeds: of the rows.
+      types: {task: its type}.
+
+    Raises:
+      SweepError: one of the rows has not been evaluated on them.
+    """
 
     def delta(row: str) -> float:
         found = []

@@ -41,7 +41,11 @@ _BY_NOTE = {
 
 
 def read(path: Path = FILE) -> dict[str, list[dict[str, str]]]:
-    """{id of a system's row: [{source, benchmark, system, encoder, metric, value, mark, ...}]}."""
+    """{id of a system's row: [{source, benchmark, system, encoder, metric, value, mark, ...}]}.
+
+    Args:
+      path: of this table, or of another one with a column `id`.
+    """
     found: dict[str, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):

@@ -9,7 +9,6 @@ A sweep is a Python file with
 `mtl_jax.studies.runner` runs it.
 """
 
-import csv
 import dataclasses
 import importlib.util
 import os
@@ -248,11 +247,7 @@ def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
 
 def read_published(path: Path = PUBLISHED) -> dict[str, list[dict[str, str]]]:
     """{id: [{kind, source, system, setting, metric, value}, ...]} of the published table."""
-    found: dict[str, list[dict[str, str]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            found.setdefault(line.pop("id"), []).append(line)
-    return found
+    return published.read(path)
 
 
 def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
