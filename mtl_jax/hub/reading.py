@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from mtl_jax import options, system
@@ -121,10 +122,7 @@ def _check_hashes(paths: Mapping[str, Path], expected: Mapping[str, str]) -> Non
 
 def _variables(path: Path, parts: system.System) -> dict[str, Any]:
     """The arrays of the file, compared with the shapes of the network before any is made."""
-    expected = {
-        jax.tree_util.keystr(where, simple=True, separator="/"): leaf
-        for where, leaf in jax.tree_util.tree_leaves_with_path(parts.shapes())
-    }
+    expected = traverse_util.flatten_dict(parts.shapes(), sep="/")
     found = safetensors_files.read(path)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found or name not in expected:
@@ -139,14 +137,8 @@ def _variables(path: Path, parts: system.System) -> dict[str, Any]:
                 f"{path}: {name} is {told[1]} {list(told[0])}, but {wanted[1]} {list(wanted[0])} "
                 "in the network of config.json."
             )
-    tree: dict[str, Any] = {"params": {}, "batch_stats": {}}
-    for name, array in found.items():
-        *parents, leaf = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = jax.device_put(np.array(array))
-    return tree
+    arrays = {name: jax.device_put(np.array(array)) for name, array in found.items()}
+    return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def _check_learned(names: list[str], parts: system.System, folder: Path) -> None:

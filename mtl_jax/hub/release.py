@@ -9,7 +9,7 @@ import mtl_jax
 from mtl_jax import checkpoints, export, system
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card
-from mtl_jax.runs import files, learned
+from mtl_jax.runs import baselines, files, learned
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.weights import published, safetensors_files
 
@@ -116,7 +116,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
 def _metrics(directory: Workdir, config: Mapping, kind: str, step: int) -> dict[str, Any]:
     """What metrics.json holds: of this checkpoint, of stored evaluations, and over seeds."""
     results = directory.read_results()
-    entry = results.get({"best": "best", "latest": "last"}[kind]) or {}
+    entry = results.get(baselines.ENTRY[kind]) or {}
     found: dict[str, Any] = {
         "split": results.get("split", config["eval"]["split"]),
         "seed": config["seed"],
@@ -133,7 +133,7 @@ def _metrics(directory: Workdir, config: Mapping, kind: str, step: int) -> dict[
     together = Workdir(directory.path.parent)
     if directory.path in [run.path for run in together.seeds().values()]:
         over = together.read_results()
-        report = over.get({"best": "best", "latest": "last"}[kind], {})
+        report = over.get(baselines.ENTRY[kind], {})
         if "std" in report:
             found["over_seeds"] = {
                 "seeds": over["seeds"],

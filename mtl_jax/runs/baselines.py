@@ -9,7 +9,7 @@ from mtl_jax.runs.rules import evaluated_with
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.tasks import Task
 
-_ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
+ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
 
 class BaselineError(UsageError):
@@ -54,7 +54,7 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
         )
     if summary == "mean_of_last_10":
         return results[summary]
-    return results[_ENTRY[summary]]["metrics"]
+    return results[ENTRY[summary]]["metrics"]
 
 
 def read(directories: Iterable[Workdir], like: Mapping[str, Any], summary: str) -> dict[str, float]:
