@@ -3,7 +3,7 @@
     torchenv/bin/python benchmarks/beside_pytorch/worker.py '{"network": "fcn32s_resnet18", ...}'
 
 Reads a line for each step that is asked for, prints a line of JSON for each that is made; the first
-one says how many parameters there are. It imports nothing of this project but its neighbour.
+one says how many parameters there are. It imports nothing of this project but its neighbours.
 """
 
 import json
