@@ -32,6 +32,8 @@ import sys
 import time
 from typing import Any
 
+from benchmarks import _tables
+
 # Shares of the minutes; what one part leaves over is the next ones'.
 PARTS = {"smoke": 4, "steps": 5, "feeding": 2, "use": 2, "weightings": 2, "study": 5}
 
@@ -128,18 +130,8 @@ def tables(found: dict[str, Any]) -> str:
     for name, part in found["parts"].items():
         problem = f" – {part['problem']}" if part["problem"] else ""
         lines += ["", f"## {name} ({part['seconds']:.0f} s){problem}", ""]
-        columns = list(dict.fromkeys(key for row in part["rows"] for key in row))
-        if columns:
-            lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        for row in part["rows"]:
-            lines.append(f"| {' | '.join(_cell(row.get(key)) for key in columns)} |")
+        lines += _tables.markdown(part["rows"])
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from input_pipeline import labels
-from mtl_jax import optimizers, parallel, system, training
+from mtl_jax import held_out, optimizers, parallel, system, training
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["4"], "Images per step; a row each.")
@@ -140,11 +140,20 @@ class Prepared(NamedTuple):
     mesh: Any
 
 
-def prepare(config, batch_size: int, size: tuple[int, int]) -> Prepared:
-    """The train step of a config on a made-up batch, not yet compiled."""
+def prepare(
+    config, batch_size: int, size: tuple[int, int], mesh: jax.sharding.Mesh | None = None
+) -> Prepared:
+    """The train step of a config on a made-up batch, not yet compiled.
+
+    Args:
+      config: complete.
+      batch_size: images in a step; so many again are beside them for a weighting that needs those.
+      size: (H, W) of the images.
+      mesh: of all devices by default.
+    """
     config = config.copy_and_resolve_references()
     config.train.batch_size = batch_size  # what asynchronous updates are checked against
-    mesh = parallel.make_mesh()
+    mesh = mesh or parallel.make_mesh()
     accumulate = config.train.accumulate
     parallel.check_batch_size(batch_size, mesh, key="--batch_sizes", accumulate=accumulate)
     specs = label_specs(config.tasks)
@@ -159,6 +168,8 @@ def prepare(config, batch_size: int, size: tuple[int, int]) -> Prepared:
     state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
     used = {"image", "valid", *(task.key for task in parts.tasks.values())}
     batch = made_up_batch({k: v for k, v in specs.items() if k in used}, batch_size, size)
+    if parts.weighting.needs_held_out:
+        batch = held_out.beside(batch, batch)
     batch = parallel.put_batch(mesh, batch)
     step = training.make_train_step(
         parts,

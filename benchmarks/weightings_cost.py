@@ -34,8 +34,8 @@ import jax.numpy as jnp
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks import train_step
-from mtl_jax import held_out, optimizers, options, parallel, system, training, weightings
+from benchmarks import _tables, train_step
+from mtl_jax import options, weightings
 from mtl_jax.configs import branched
 
 _NETWORKS = flags.DEFINE_list("networks", ["default", "resnet34"], "Which of the two.")
@@ -103,25 +103,7 @@ class Step:
 
     def __init__(self, config: ConfigDict, batch_size: int, size: tuple[int, int]):
         """Compiles, and makes two steps, which touch memory for the first time."""
-        specs = train_step.label_specs(config.tasks)
-        parts, mesh = system.build(config, specs), parallel.make_mesh()
-        optimizer, schedule = optimizers.build(
-            config,
-            steps_per_epoch=100,
-            total_steps=1000,
-            labelled_per_epoch=dict.fromkeys([optimizers.COMMON, *parts.tasks], 100 * batch_size),
-        )
-        self._state = training.create_state(parts, optimizer, seed=0, image_shape=size, mesh=mesh)
-        used = {"image", *(task.key for task in parts.tasks.values())}
-        batch = train_step.made_up_batch(
-            {k: specs[k] for k in specs if k in used}, batch_size, size
-        )
-        if parts.weighting.needs_held_out:
-            batch = held_out.beside(batch, batch)
-        self._batch = parallel.put_batch(mesh, batch)
-        step = training.make_train_step(
-            parts, optimizer, schedule, seed=0, steps_per_epoch=100, mesh=mesh
-        )
+        step, self._state, self._batch, _ = train_step.prepare(config, batch_size, size)
         self._compiled = step.lower(self._state, self._batch).compile()
         plan = self._compiled.memory_analysis()
         held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
@@ -221,17 +203,7 @@ class Rows:
 
     def table(self) -> str:
         """All rows as Markdown."""
-        rows = self.read()
-        columns = list(dict.fromkeys(key for row in rows for key in row if key not in self.same))
-        lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        lines += [f"| {' | '.join(_cell(row.get(name)) for name in columns)} |" for row in rows]
-        return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return "\n".join(_tables.markdown(self.read(), left_out=self.same))
 
 
 def measure_solvers(rows: Rows, counts: list[int]) -> None:

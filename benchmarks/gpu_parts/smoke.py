@@ -10,16 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import train_step
-from mtl_jax import (
-    _discovery,
-    architectures,
-    optimizers,
-    options,
-    parallel,
-    system,
-    training,
-    weightings,
-)
+from mtl_jax import _discovery, architectures, options, parallel, weightings
 from mtl_jax.commands import config as configuration
 
 TOLERANCES = {"float32": 2e-3, "bfloat16": 0.1}  # of the total loss, relative
@@ -89,25 +80,9 @@ def _step(kind: str, name: str, model: ConfigDict, dtype: str, devices: list) ->
             config.weighting = ConfigDict({"name": name})
     options.fill(config)
     mesh = parallel.make_mesh(devices)
-    specs = train_step.label_specs(config.tasks)
-    parts = system.build(config, specs)
-    epochs = {"steps_per_epoch": 10, "total_steps": 10}
-    examples = dict.fromkeys([optimizers.COMMON, *parts.tasks], 10 * _BATCH)
-    optimizer, schedule = optimizers.build(config, **epochs, labelled_per_epoch=examples)
     with jax.default_device(devices[0]):
-        state = training.create_state(parts, optimizer, seed=0, image_shape=_SIZE, mesh=mesh)
-        used = {"image", "valid", *(task.key for task in parts.tasks.values())}
-        batch = train_step.made_up_batch(
-            {k: v for k, v in specs.items() if k in used}, _BATCH, _SIZE
-        )
-        if parts.weighting.needs_held_out:
-            from mtl_jax import held_out
-
-            batch = held_out.beside(batch, batch)
-        step = training.make_train_step(
-            parts, optimizer, schedule, seed=0, steps_per_epoch=10, mesh=mesh
-        )
-        _, logs = step(state, parallel.put_batch(mesh, batch))
+        step, state, batch, _ = train_step.prepare(config, _BATCH, _SIZE, mesh)
+        _, logs = step(state, batch)
     return {key: float(logs[key]) for key in ("total", "gradient_norm")}
 
 
