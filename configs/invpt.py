@@ -1,8 +1,8 @@
 """InvPT (Ye and Xu 2022): a transformer decoder over all pixels of all tasks.
 
---config=configs/invpt.py                  a narrow one behind ViT-T on the embedded data set
---config=configs/invpt.py:pascal_context   as published, behind ViT-L
---config=configs/invpt.py:nyud             as published, behind ViT-L
+--config=configs/invpt.py                  a narrow one after ViT-T on the embedded data set
+--config=configs/invpt.py:pascal_context   as published, after ViT-L
+--config=configs/invpt.py:nyud             as published, after ViT-L
 """
 
 from ml_collections import ConfigDict

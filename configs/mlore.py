@@ -14,7 +14,7 @@ SIZE = (128, 256)  # whole images, as evaluation takes no others
 
 
 def streets(config: ConfigDict) -> None:
-    """MLoRE, narrow, behind ViT-T."""
+    """MLoRE, narrow, after ViT-T."""
     invpt.small_vit(config, SIZE)
     config.model.architecture = "mlore"
     config.model.encoder.class_token = False
@@ -25,7 +25,7 @@ def streets(config: ConfigDict) -> None:
 
 
 def streets_task_prompter(config: ConfigDict) -> None:
-    """TaskPrompter, narrow, behind ViT-T."""
+    """TaskPrompter, narrow, after ViT-T."""
     invpt.small_vit(config, SIZE)
     config.model.architecture = "task_prompter"
     config.model.encoder.class_token = False
@@ -35,19 +35,19 @@ def streets_task_prompter(config: ConfigDict) -> None:
 
 
 def pascal_context(config: ConfigDict) -> None:
-    """MLoRE behind ViT-L; the authors train on two GPUs with two images each."""
+    """MLoRE after ViT-L; the authors train on two GPUs with two images each."""
     _on_pascal(config, "L")
     _mlore(config, width=452, own_rank=72, positive=0.925, balance=3e-4)
 
 
 def pascal_context_b(config: ConfigDict) -> None:
-    """MLoRE behind ViT-B."""
+    """MLoRE after ViT-B."""
     _on_pascal(config, "B")
     _mlore(config, width=640, own_rank=64, positive=0.95, balance=1e-4)
 
 
 def nyud(config: ConfigDict) -> None:
-    """MLoRE behind ViT-L."""
+    """MLoRE after ViT-L."""
     _on_nyud(config)
     _mlore(config, width=768, own_rank=16, positive=0.88, balance=5e-4)
     config.model.ranks = tuple(range(16, 241, 16))
@@ -55,19 +55,19 @@ def nyud(config: ConfigDict) -> None:
 
 
 def pascal_context_task_prompter(config: ConfigDict) -> None:
-    """TaskPrompter behind ViT-L."""
+    """TaskPrompter after ViT-L."""
     _on_pascal(config, "L")
     _task_prompter(config, selected=300, width=350, windows=1, reweighting=True)
 
 
 def pascal_context_task_prompter_b(config: ConfigDict) -> None:
-    """TaskPrompter behind ViT-B."""
+    """TaskPrompter after ViT-B."""
     _on_pascal(config, "B")
     _task_prompter(config, selected=780, width=1024, windows=4, reweighting=True)
 
 
 def nyud_task_prompter(config: ConfigDict) -> None:
-    """TaskPrompter behind ViT-L, at half the rate."""
+    """TaskPrompter after ViT-L, at half the rate."""
     _on_nyud(config)
     _task_prompter(config, selected=768, width=768, windows=4, reweighting=False)
     config.schedule.learning_rate = 1e-5
