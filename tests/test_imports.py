@@ -61,7 +61,7 @@ ALLOWED = {
     "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "_arguments metrics options runs tasks",
-    "mtl_jax.hub": "checkpoints export options runs system weights",
+    "mtl_jax.hub": "checkpoints export metrics options runs system weights",
     "mtl_jax.prediction": "checkpoints hub layers options pictures runs system tasks views",
     "mtl_jax.demo": "pictures prediction",
     "mtl_jax.export": "runs system tasks views",

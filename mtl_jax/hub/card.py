@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mtl_jax.metrics.names import is_member, is_variant
 from mtl_jax.runs.words import plus_minus
 
 # {data set: (licence in words, the hub's name of it)}; a test compares them with the data sets.
@@ -30,7 +31,7 @@ _KINDS = {
     "instances": ("single objects", "image-segmentation"),
 }
 # Of the table: those of single classes and other ways to average are in metrics.json.
-_LEFT_OUT = ("/loss", "_per_image", "_thesis", "classes_averaged")
+_LEFT_OUT = ("/loss", "classes_averaged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _numbers(facts: Facts) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    return "iou/" not in name and not name.endswith(_LEFT_OUT) and name != "loss"
+    special = is_member(name) or is_variant(name)
+    return not special and not name.endswith(_LEFT_OUT) and name != "loss"
 
 
 def _data(facts: Facts) -> str:
