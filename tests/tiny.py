@@ -3,14 +3,16 @@
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from conftest import FAST_COMPILATION, TINY
 from ml_collections import ConfigDict
 
-from mtl_jax import system
+from mtl_jax import checkpoints, system
 from mtl_jax.commands import assembly
 from mtl_jax.configs import branched, common
 from mtl_jax.runs import loop, plan, results, selection, step_log, workdir
+from mtl_jax.train_state import TrainState
 
 
 def config(data_dir: str, **overrides):
@@ -97,6 +99,26 @@ def run(config, directory, *, devices: int = 1) -> loop.Run:
     chosen = jax.devices()[:devices] if jax.process_count() == 1 else None
     evaluated = assembly.eval_stream(builder, config, parts)
     return assembly.run(config, parts, builder, evaluated, where, Writer(), chosen)
+
+
+def save_best(directory: workdir.Workdir, variables, step: int = 7) -> None:
+    """A model's variables as the best checkpoint of a run; of what else a state has there is none.
+
+    Args:
+      directory: of the run.
+      variables: {'params': ..., 'batch_stats': ...}.
+      step: of the checkpoint.
+    """
+    state = TrainState(
+        step=jnp.int32(step),
+        params={"model": variables["params"], "weighting": {}},
+        batch_stats=variables["batch_stats"],
+        opt_state={},
+        weighting={},
+        epoch_losses={},
+    )
+    with checkpoints.Checkpoints(directory.checkpoints) as store:
+        store.save_best(state, {})
 
 
 def arguments(data_dir: str) -> list[str]:

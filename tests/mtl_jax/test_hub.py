@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import run_main
+import tiny
 import toy_network as toy
 import yaml
 
 import mtl_jax
-from mtl_jax import checkpoints, hub, system
+from mtl_jax import hub, system
 from mtl_jax.configs import branched
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
 from mtl_jax.runs import learned, workdir
-from mtl_jax.train_state import TrainState
 from mtl_jax.weights import safetensors_files
 
 toy_network = toy.in_every_run()
@@ -63,16 +63,7 @@ def run(tmp_path_factory):
     variables = jax.tree.map(
         lambda x: x + 0.3 * jnp.sin(jnp.arange(x.size).reshape(x.shape)), variables
     )
-    state = TrainState(
-        step=jnp.int32(7),
-        params={"model": variables["params"], "weighting": {}},
-        batch_stats=variables["batch_stats"],
-        opt_state={},
-        weighting={},
-        epoch_losses={},
-    )
-    with checkpoints.Checkpoints(directory.checkpoints) as store:
-        store.save_best(state, {})
+    tiny.save_best(directory, variables)
     entry = {"step": 7, "metrics": METRICS}
     results = {"finished": True, "split": "validation", "best": entry, "last": entry}
     results |= {"command": "python /home/me/main.py", "machine": "mine", "steps": 7}

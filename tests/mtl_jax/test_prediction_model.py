@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mixed_systems
 import numpy as np
 import pytest
+import tiny
 from flax import linen as nn
 from PIL import Image
 from test_export import ALL, NO_VIEWS, VIEWS, parts_of
@@ -16,7 +17,6 @@ from mtl_jax import architectures, checkpoints, export, prediction, system, task
 from mtl_jax.configs import branched
 from mtl_jax.prediction import Model, PredictionError, Settings
 from mtl_jax.runs import learned, workdir
-from mtl_jax.train_state import TrainState
 
 
 class FarSighted(nn.Module):
@@ -201,16 +201,7 @@ def run(folder, monkeypatch, **changes):
     specs = {key: spec.as_dict() for key, spec in mixed_systems.SPECS.items()}
     directory.claim_labels(specs)
     directory.claim_learned_tasks(learned.decide(parts.tasks, specs, config.model))
-    state = TrainState(
-        step=jnp.int32(7),
-        params={"model": variables["params"], "weighting": {}},
-        batch_stats=variables["batch_stats"],
-        opt_state={},
-        weighting={},
-        epoch_losses={},
-    )
-    with checkpoints.Checkpoints(directory.checkpoints) as store:
-        store.save_best(state, {})
+    tiny.save_best(directory, variables)
     return directory, parts, variables
 
 
