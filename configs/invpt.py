@@ -3,6 +3,7 @@
 --config=configs/invpt.py                  a narrow one after ViT-T on the embedded data set
 --config=configs/invpt.py:pascal_context   as published, after ViT-L
 --config=configs/invpt.py:nyud             as published, after ViT-L
+--config=configs/invpt.py:pascal_context_swin, :nyud_swin   after Swin-L, in a reading of our own
 """
 
 from ml_collections import ConfigDict
@@ -72,7 +73,25 @@ def _published(config: ConfigDict) -> None:
     config.train.deep_supervision_weights = (1.0, 1.0)
 
 
-PROTOCOLS = {f.__name__: f for f in (streets, pascal_context, nyud)}
+def pascal_context_swin(config: ConfigDict) -> None:
+    """The same behind Swin-L."""
+    pascal_context(config)
+    _swin(config)
+
+
+def nyud_swin(config: ConfigDict) -> None:
+    """The same behind Swin-L."""
+    nyud(config)
+    _swin(config)
+
+
+def _swin(config: ConfigDict) -> None:
+    config.model.encoder = ConfigDict(
+        {"name": "swin", "size": "L", "window": 12, "drop_path": 0.15}
+    )
+
+
+PROTOCOLS = {f.__name__: f for f in (streets, pascal_context, nyud, pascal_context_swin, nyud_swin)}
 
 
 def get_config(protocol: str = "streets") -> ConfigDict:

@@ -231,11 +231,7 @@ def build(config, label_specs: dict[str, dict]) -> System:
     all_tasks = tasks.build(chosen, label_specs)
     channels = {name: task.channels for name, task in all_tasks.items()}
     unlabelled = [name for name, task in all_tasks.items() if task.key not in label_specs]
-    check_ranges(config)
-    model = architectures.build(config.model, channels)
-    crop = tuple(config.data.augment.crop)
-    if any(crop):
-        layers.image_sizes(model).check(crop, where=f"config.data.augment.crop={crop}")
+    model = network(config, channels)
     mean, std = encoders.image_statistics(config.model)
     weighting = weightings.build(config.weighting, all_tasks)
     check_penalties(model, weighting)
@@ -251,6 +247,25 @@ def build(config, label_specs: dict[str, dict]) -> System:
         loss_average=config.train.loss_average,
         remat=config.train.remat,
     )
+
+
+def network(config, channels: Mapping[str, int] | None = None) -> nn.Module:
+    """The network of a run's config, which takes its training images; nothing is computed.
+
+    Args:
+      config: the whole config.
+      channels: {task: outputs}; by default one for each, which is enough to see whether the parts
+        fit each other, where no data set says how many classes there are.
+
+    Raises:
+      ConfigError: parts do not fit each other or the training images; the message says which do.
+    """
+    check_ranges(config)
+    model = architectures.build(config.model, channels or dict.fromkeys(config.tasks, 1))
+    crop = tuple(config.data.augment.crop)
+    if any(crop):
+        layers.image_sizes(model).check(crop, where=f"config.data.augment.crop={crop}")
+    return model
 
 
 def check_ranges(config) -> None:

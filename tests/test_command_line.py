@@ -154,6 +154,21 @@ def test_the_resolved_config_is_printed_as_overrides():
     assert again == output
 
 
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ("branched", "model.decoder.name=dpt", "'dpt' goes with vit"),
+        ("vit", "data.augment.crop=(100,192)", "multiples of 16; nearest"),
+        ("vit", "model.encoder.variant=dinov2", "multiples of 14; nearest"),
+        ("mlore", "data.augment.crop=(128,192)", "images of 128×256 pixels alone"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_an_error_of_config(config, change, message):
+    output = run_main.fails("config", f"--config={config}", f"--config.{change}")
+    assert "ConfigError" in output
+    assert message in output
+
+
 def test_every_option_is_listed_with_its_meaning():
     output = run_main.call("--config=branched", "--help_options", "--config.weighting.name=dwa")
     lines = {line.partition("  ")[0]: line for line in output.splitlines()}

@@ -76,6 +76,11 @@ def kind(leaf):
     return leaf.shape, leaf.dtype
 
 
+def test_that_parts_fit_is_seen_without_a_data_set():
+    for name, protocol in NAMES:
+        system.network(load(name, protocol))
+
+
 _SHAPES = {}
 
 

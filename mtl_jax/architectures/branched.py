@@ -17,7 +17,7 @@ OPTIONS = {
 
 def build(options, channels: dict[str, int]) -> nn.Module:
     """The branched network of these `OPTIONS`."""
-    branch = branches.build(options, channels)
+    branch = branches.build(options, channels, auxiliary=True)
     encoder = encoders.build(options.encoder, dtype=branch.dtype)
     return Branched(encoder=encoder, channels=channels, branch=branch, neck=options.neck)
 
@@ -32,11 +32,16 @@ class Branched(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Predictions:
-        """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32."""
+        """Normalised image [B, H, W, 3] ─► {task: [B, H, W, C]} float32.
+
+        Of decoders that predict earlier too, those predictions are `auxiliary`.
+        """
         pyramid = self.encoder(image, train=train)
         pyramid = branches.through_neck(self.neck, pyramid, self.branch.dtype)
-        final = {}
+        size, final, earlier = image.shape[1:3], {}, {}
         for task, outputs in self.channels.items():
-            predictions, _ = self.branch(pyramid, outputs, task=task, train=train)
-            final[task] = layers.resize_bilinear(predictions, image.shape[1:3])
-        return Predictions(final=final)
+            predictions, _, *first = self.branch(pyramid, outputs, task=task, train=train)
+            final[task] = layers.resize_bilinear(predictions, size)
+            if first:
+                earlier[task] = layers.resize_bilinear(first[0], size)
+        return Predictions(final=final, auxiliary=(earlier,) if earlier else ())

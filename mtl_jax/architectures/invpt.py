@@ -3,6 +3,11 @@
 Published beside a ViT-L whose table of positions has the training crop's grid, 32×32 patches on
 PASCAL-Context and 28×36 on NYUD, resampled by the rule 'plain', and whose taps are raw after blocks
 5, 11 and 17 (from 0) and normalised after the last.
+
+Its authors exchanged the encoder for Swin's too, which no public code defines. Of an encoder with
+features of several strides, Swin or another, those at strides 8, 16 and 32 are read here: the last
+are what stage 0 starts from as they are, and each of the others goes through a 3×3 convolution and
+is added to the stage of its own resolution. That reading is ours.
 """
 
 import jax
@@ -69,7 +74,7 @@ class InvPT(nn.Module):
     """Encoder ─► first predictions at 1/32 ─► three stages at 1/32, 1/16, 1/8 ─► sum at 1/4.
 
     Attributes:
-      encoder: that gives tokens of four layers at stride 16.
+      encoder: that gives tokens of four layers at stride 16, or features at strides 8, 16 and 32.
       channels: {task: outputs}.
       width: of the first predictions' features; 512 as published, beside a ViT-L.
       dtype: compute type.
@@ -83,7 +88,12 @@ class InvPT(nn.Module):
     @property
     def size_multiple(self) -> int:
         """Queries of the coarsest stage are made at a quarter of the patches' resolution."""
-        return 4 * getattr(self.encoder, "patch", 1)
+        return 4 * getattr(self.encoder, "patch", 16)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the encoder is a transformer whose features have one stride."""
+        return hasattr(self.encoder, "patch")
 
     @property
     def unread(self) -> dict[str, str]:
@@ -93,6 +103,8 @@ class InvPT(nn.Module):
             "stage0/attn/fuse": "the first stage is told no scores",
             "norm_unused": "every stage has a norm of its own",
         } | {f"reduce0_{task}": "the first stage has the width already" for task in self.channels}
+        if not self._is_plain:
+            del layers_of["skip_unused"]
         found = {f"{layer}/{leaf}": why for layer, why in layers_of.items() for leaf in _LEAVES}
         del found["norm_unused/kernel"]
         return found | {"norm_unused/scale": layers_of["norm_unused"]}
@@ -105,17 +117,14 @@ class InvPT(nn.Module):
           UsageError: another size.
         """
         size = image.shape[1:3]
-        pyramid = self.encoder(image, train=train)
-        tokens = pyramid.need_tokens(by="The architecture 'invpt'")
         if any(side % self.size_multiple for side in size):
             raise UsageError(
                 f"InvPT needs images whose sides are multiples of {self.size_multiple}, found "
                 f"{size[0]}×{size[1]}."
             )
-        *earlier, _ = tokens.maps(normed=False)
-        last = tokens.maps(normed=True)[-1]
+        last, skips = self._read(self.encoder(image, train=train))
         features, first = self._first(last, train)
-        total = self._stages(features, self._skips(earlier), train)
+        total = self._stages(features, skips, train)
         final = {}
         for task, outputs in self.channels.items():
             x = layers.Conv(
@@ -138,7 +147,6 @@ class InvPT(nn.Module):
 
     def _first(self, x: jax.Array, train: bool) -> tuple[list[jax.Array], dict[str, jax.Array]]:
         """Each task's features for the stages, and its first predictions, both at 1/32."""
-        x = layers.resize_bilinear(x, (x.shape[1] // 2, x.shape[2] // 2))
         features, first = [], {}
         for task, outputs in self.channels.items():
             y = x
@@ -151,15 +159,22 @@ class InvPT(nn.Module):
             features.append(self._conv(self._widths[0], 1, f"enter_{task}")(both))
         return features, first
 
-    def _skips(self, earlier: list[jax.Array]) -> list[jax.Array | None]:
-        """What the stages get of the encoder's earlier layers: nothing, stride 16, stride 8."""
-        first, second, third = earlier
+    def _read(self, pyramid: encoders.Pyramid) -> tuple[jax.Array, list[jax.Array | None]]:
+        """The last features, at 1/32, and what is added to the stages: nothing, 1/16, 1/8."""
         full, half, quarter = self._widths
+        if not self._is_plain:
+            fine, middle, last = pyramid.need((8, 16, 32), by="The architecture 'invpt'")
+            fine = self._conv(quarter, 3, "skip_8")(fine)
+            return last, [None, self._conv(half, 3, "skip_16")(middle), fine]
+        tokens = pyramid.need_tokens(by="The architecture 'invpt'")
+        first, second, third, _ = tokens.maps(normed=False)
         fine = transposed.ConvTranspose(quarter, dtype=self.dtype, name="skip_8")(first)
         middle = self._conv(half, 3, "skip_16")(second)
         if self.is_initializing():  # see `unread`
             self._conv(full, 3, "skip_unused")(third)
-        return [None, middle, fine]
+        last = tokens.maps(normed=True)[-1]
+        size = last.shape[1] // 2, last.shape[2] // 2
+        return layers.resize_bilinear(last, size), [None, middle, fine]
 
     def _stages(self, maps, skips, train: bool) -> dict[str, jax.Array]:
         """{task: [B, H/4, W/4, width]}: the sum of all stages' outputs."""

@@ -82,6 +82,10 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
         from mtl_jax.commands import config as configuration
 
         print(declared.describe(config) if given.help_options else configuration.show(config))
+        if name == "config":
+            from mtl_jax import system
+
+            system.network(config)  # what cannot be built is an error here already
         return 0
     options = {
         "train": {"chosen_seeds": seeds},

@@ -90,20 +90,28 @@ def declared(name: str) -> _options.Options:
     return _MODULES[name].OPTIONS
 
 
-def build(options, channels: Mapping[str, int]) -> Branch:
+def build(options, channels: Mapping[str, int], *, auxiliary: bool = False) -> Branch:
     """The branch of these `OPTIONS`, `options.encoder` and `options.dtype`.
 
     Args:
       options: of the architecture, which may or may not have `NECK`.
       channels: {task: outputs}.
+      auxiliary: whether the architecture has a use for earlier predictions.
 
     Returns:
       A callable (pyramid, outputs, *, task, train) ─► predictions [B, H, W, outputs] and features
-      [B, H, W, channels] at the finest stride that it reads.
+      [B, H, W, channels] at the finest stride that it reads; with `decoder.auxiliary` also earlier
+      predictions, of tasks that have some.
 
     Raises:
-      ConfigError: the encoder does not give what the decoder needs; or ranges of what is no task.
+      ConfigError: the encoder does not give what the decoder needs; ranges of what is no task; or
+        a released head or earlier predictions where there can be none.
     """
+    if options.decoder.get("auxiliary", False) and not auxiliary:
+        raise ConfigError(
+            "config.model.decoder.auxiliary=True adds predictions that this architecture has no "
+            "place for; expected config.model.architecture='branched', or auxiliary=False."
+        )
     _check_pair(options.encoder.name, options.get("neck", "none"), options.decoder.name)
     if unknown := [task for task in options.decoder.get("ranges", {}) if task not in channels]:
         raise ConfigError(

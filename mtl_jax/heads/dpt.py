@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import _options, encoders, layers
-from mtl_jax._options import Option, one_of, whole
+from mtl_jax._options import Option, one_of, truth, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import linear
 from mtl_jax.layers import transformer, transposed
@@ -29,6 +29,12 @@ OPTIONS = {
         "of tasks without a range: isl-org's 'segmentation' head with BatchNorms and dropout, or "
         "DINOv2's 'depth' head without",
         one_of(*FORMS),
+    ),
+    "auxiliary": Option(
+        False,
+        "isl-org's second segmentation head, on the second-finest map; its losses have the weights "
+        "config.train.deep_supervision_weights, (0.2, 1.0) in DPT",
+        truth,
     ),
     "ranges": linear.RANGES,
 }
@@ -132,18 +138,20 @@ class DPT(nn.Module):
       outputs: K.
       form: 'depth' (DINOv2) or 'segmentation' (isl-org).
       channels: of everything in between.
+      auxiliary: of the form 'segmentation', predict after the second-finest fusion too.
       dtype: compute type; the last layer is float32.
     """
 
     outputs: int
     form: str = "depth"
     channels: int = 256
+    auxiliary: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, patches: Sequence[jax.Array], class_tokens: Sequence[jax.Array], *, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, ...]:
         """Reads four layers, from the first to the last.
 
         Args:
@@ -153,7 +161,8 @@ class DPT(nn.Module):
 
         Returns:
           [B, H, W, K] float32, 16 times the grid of tokens (its sides rounded up to even ones), and
-          the features [B, H/2, W/2, channels].
+          the features [B, H/2, W/2, channels]; with `auxiliary` the earlier predictions, of half
+          the size, too.
         """
         norm = self.form == "segmentation"
         maps = [
@@ -161,13 +170,15 @@ class DPT(nn.Module):
             for level, (map_, token) in enumerate(zip(patches, class_tokens, strict=True))
         ]
         x = Fusion(norm, self.dtype, name="fusion_0")(maps[3], None, train=train)
+        earlier = ()
         for index, finer in enumerate(maps[2::-1], start=1):
             x = Fusion(norm, self.dtype, name=f"fusion_{index}")(x, finer, train=train)
-        tail = self._segmentation if norm else self._depth
-        return tail(x, train), x
+            if norm and self.auxiliary and index == 2:
+                earlier = (self._segmentation(x, train, "auxiliary"),)
+        found = self._segmentation(x, train, "head") if norm else self._depth(x)
+        return found, x, *earlier
 
-    def _depth(self, x: jax.Array, train: bool) -> jax.Array:
-        del train
+    def _depth(self, x: jax.Array) -> jax.Array:
         conv = functools.partial(layers.Conv, use_bias=True, dtype=self.dtype)
         x = nn.relu(conv(self.channels, name="project")(x))
         x = conv(self.channels // 2, name="head_0")(x)
@@ -175,11 +186,11 @@ class DPT(nn.Module):
         x = nn.relu(conv(32, name="head_1")(x)).astype(jnp.float32)
         return layers.Conv(self.outputs, 1, use_bias=True, name="head_2")(x)
 
-    def _segmentation(self, x: jax.Array, train: bool) -> jax.Array:
-        x = layers.Conv(self.channels, 3, dtype=self.dtype, name="head_0")(x)
-        x = nn.relu(layers.BatchNorm(dtype=self.dtype, name="head_bn")(x, train=train))
+    def _segmentation(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        x = layers.Conv(self.channels, 3, dtype=self.dtype, name=f"{name}_0")(x)
+        x = nn.relu(layers.BatchNorm(dtype=self.dtype, name=f"{name}_bn")(x, train=train))
         x = nn.Dropout(0.1, deterministic=not train)(x).astype(jnp.float32)
-        x = layers.Conv(self.outputs, 1, use_bias=True, name="head_1")(x)
+        x = layers.Conv(self.outputs, 1, use_bias=True, name=f"{name}_1")(x)
         return layers.resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
@@ -193,17 +204,19 @@ class Branch:
       ranges: {task: (least, greatest)}: depths of the form 'depth', ReLU(z) + least, in evaluation
         at most `greatest`.
       dtype: compute type.
+      auxiliary: see `DPT`.
     """
 
     channels: int
     form: str
     ranges: Mapping[str, tuple[float, float]]
     dtype: DTypeLike
+    auxiliary: bool = False
 
     def __call__(
         self, pyramid: encoders.Pyramid, outputs: int, *, task: str, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
-        """Tokens ─► [B, H, W, outputs], [B, H/2, W/2, channels].
+    ) -> tuple[jax.Array, ...]:
+        """Tokens ─► [B, H, W, outputs], [B, H/2, W/2, channels], and earlier predictions if any.
 
         To be called within a compact module, of which `decoder_<task>` becomes a part.
 
@@ -218,11 +231,12 @@ class Branch:
                 f"taps gives those after {len(tokens.raw)}. Set it to 'even' or to four blocks."
             )
         form = "depth" if task in self.ranges else self.form
-        head = DPT(outputs, form, self.channels, self.dtype, name=f"decoder_{task}")
+        name = f"decoder_{task}"
+        head = DPT(outputs, form, self.channels, self.auxiliary, self.dtype, name=name)
         maps, class_tokens = tokens.maps(normed=False), tokens.class_token(normed=False)
-        x, features = head(maps, class_tokens, train=train)
+        x, features, *earlier = head(maps, class_tokens, train=train)
         if task not in self.ranges:
-            return x, features
+            return x, features, *earlier
         linear.expect_one_output(task, outputs)
         least, greatest = self.ranges[task]
         x = nn.relu(x) + least
@@ -251,4 +265,10 @@ def branch(options) -> Branch:
     """The branch of `options.decoder`, these `OPTIONS`, and `options.dtype`."""
     ranges = {task: tuple(pair) for task, pair in options.decoder.ranges.items()}
     decoder = options.decoder
-    return Branch(decoder.channels, decoder.form, ranges, _options.dtype(options.dtype))
+    if decoder.auxiliary and decoder.form != "segmentation":
+        raise ConfigError(
+            "config.model.decoder.auxiliary=True is a second head of isl-org's; expected config."
+            f"model.decoder.form='segmentation', found {decoder.form!r}."
+        )
+    dtype = _options.dtype(options.dtype)
+    return Branch(decoder.channels, decoder.form, ranges, dtype, decoder.auxiliary)

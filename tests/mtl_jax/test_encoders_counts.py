@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import published_networks as networks
 import pytest
 
 from mtl_jax import encoders
@@ -19,7 +21,9 @@ def count(model, size=(64, 96)) -> int:
     [
         ("T", 7, 27_519_354, 1_344),
         ("S", 7, 48_837_258, 1_344),
+        pytest.param("B", 7, 86_743_224, 1_792, marks=pytest.mark.slow),
         ("B", 12, 86_878_584, 1_792),
+        pytest.param("L", 7, 194_995_476, 2_688, marks=pytest.mark.slow),
         ("L", 12, 195_198_516, 2_688),
     ],
 )
@@ -51,4 +55,26 @@ def test_vit(options, expected):
 
 
 def test_hrnet():
-    assert count(encoders.make("hrnet")) == 3_860_720
+    model = encoders.make("hrnet")
+    shapes = jax.eval_shape(
+        lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, 64, 64, 3))
+    )
+    found = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in shapes.items()}
+    assert found == {"params": 3_860_720, "batch_stats": 15_948}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        (networks.vit(768, 12, classes=21_843), 102_595_923),
+        (networks.vit(1024, 24, classes=21_843), 325_690_707),
+        (networks.swin(96, (2, 2, 18, 2), 7), 49_606_258),
+        (networks.swin(128, (2, 2, 18, 2), 7), 87_768_224),
+        (networks.swin(128, (2, 2, 18, 2), 12), 87_903_584),
+        (networks.swin(192, (2, 2, 18, 2), 7), 196_532_476),
+    ],
+)
+def test_published_files_with_their_classifier(shapes, expected):
+    """Those that test_published_transformers compares with ours are counted there."""
+    learned = [s for n, s in shapes.items() if not n.endswith("relative_position_index")]
+    assert sum(int(np.prod(shape)) for shape in learned) == expected

@@ -54,6 +54,30 @@ class TestDPT:
         assert count(variables) == depth + units + 9 * 256 * 256 + 2 * 256 + 21 * 257
         assert out.shape == (2, 32, 64, 21)
 
+    def test_the_auxiliary_segmentation_head(self):
+        """Of the same layers, after the third fusion of four; depths have none."""
+        given = (*taps(384, (2, 4)),)
+        (out, _, first), variables = shapes(
+            dpt.DPT(21, auxiliary=True, form="segmentation"), *given, train=False
+        )
+        _, plain = shapes(dpt.DPT(21, "segmentation"), *given, train=False)
+        assert count(variables) - count(plain) == 9 * 256 * 256 + 2 * 256 + 21 * 257
+        assert (out.shape, first.shape) == ((2, 32, 64, 21), (2, 16, 32, 21))
+        outputs, _ = shapes(dpt.DPT(1, "depth", auxiliary=True), *given, train=False)
+        assert len(outputs) == 2
+
+    def test_auxiliary_predictions_are_of_the_tasks_that_have_them(self):
+        options = {"auxiliary": True, "ranges": {"depth": (0.5, 9.0)}}
+        model = build({"name": "vit", "size": "T"}, "dpt", **options)
+        out, _ = shapes(model, (2, 48, 80, 3), train=False)
+        (first,) = out.auxiliary
+        assert {task: x.shape for task, x in first.items()} == {
+            task: (2, 48, 80, n) for task, n in CHANNELS.items() if task != "depth"
+        }
+        given = {"encoder": {"name": "vit"}, "decoder": {"name": "dpt", "auxiliary": True}}
+        with pytest.raises(ConfigError, match=r"expected config.model.architecture='branched'"):
+            architectures.make("distillation", CHANNELS, **given)
+
     def test_odd_grids(self):
         """Of 3×5 patches the coarsest map has 2×3, whose double is fitted by the finer ones."""
         (out, _), _ = shapes(dpt.DPT(3, "depth"), *taps(32, (3, 5)), train=False)
@@ -155,6 +179,7 @@ def test_a_wrong_pair_names_the_right_ones():
         ("linear", {"ranges": {"depht": (1, 2)}}, "ranges names depht; expected some of"),
         ("linear", {"ranges": {"depth": (2, 1)}}, "least < greatest"),
         ("dpt", {"form": "normals"}, "segmentation"),
+        ("dpt", {"form": "depth", "auxiliary": True}, "form='segmentation', found 'depth'"),
     ],
 )
 def test_impossible_options(decoder, options, message):

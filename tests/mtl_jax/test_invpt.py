@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 from test_architectures_golden import assert_as_recorded, program_of
 
-from mtl_jax import architectures
+from mtl_jax import architectures, layers
 from mtl_jax.architectures.invpt import InvPT
 from mtl_jax.encoders import Pyramid, Tokens
 from mtl_jax.errors import UsageError
@@ -89,6 +89,54 @@ def test_published_parameters(channels, table, parameters, statistics):
     found = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     assert count(found["params"]) == parameters
     assert count(found["batch_stats"]) == statistics
+
+
+class OfSeveralStrides(nn.Module):
+    """What the decoder makes of the same tokens, as features; at stride 8 other ones."""
+
+    def __call__(self, image, *, train):
+        tokens = Encoder()(image, train=train).tokens
+        _, middle, _, last = tokens.maps(normed=True)
+        size = GRID[0] // 2, GRID[1] // 2
+        fine = layers.resize_bilinear(middle, (2 * GRID[0], 2 * GRID[1]))
+        return Pyramid({8: fine, 16: middle, 32: layers.resize_bilinear(last, size)})
+
+
+def test_behind_features_of_several_strides():
+    """With nothing at stride 8 it is the network of the same tokens, as its weights are."""
+    plain, several = model(), model().clone(encoder=OfSeveralStrides())
+    given = jnp.float32(image())
+    outputs = {}
+    for name, network in (("plain", plain), ("several", several)):
+        shapes = jax.eval_shape(lambda n=network: n.init(jax.random.key(0), given, train=False))
+        variables = jax.tree.map(jnp.float32, golden.fill(shapes))
+        apply = jax.jit(functools.partial(network.apply, train=False))
+        outputs["with it", name] = apply(variables, given).final["semseg"]
+        skip = variables["params"]["skip_8"]
+        variables["params"]["skip_8"] = jax.tree.map(jnp.zeros_like, skip)
+        outputs["without", name] = apply(variables, given).final["semseg"]
+    assert "skip_unused" not in variables["params"]
+    assert not any(end.startswith("skip_unused") for end in several.unread)
+    scale = float(jnp.std(outputs["without", "plain"]))
+    np.testing.assert_allclose(
+        outputs["without", "several"], outputs["without", "plain"], rtol=0, atol=1e-4 * scale
+    )
+    moved = outputs["with it", "several"] - outputs["without", "several"]
+    assert float(jnp.abs(moved).max()) > 0.1 * scale
+
+
+@pytest.mark.slow
+def test_parameters_behind_swin_l():
+    """Those behind ViT-L but for the encoder and the layers that read it: a reading of our own."""
+    network = architectures.make("invpt", NYUD, encoder={"name": "swin", "size": "L", "window": 12})
+    assert network.size_multiple == 64
+    init = functools.partial(network.init, train=False)
+    found = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    vit = 303_301_632 + (28 * 36 - 14 * 14) * 1024
+    first = 9 * (1536**2 - 1024**2) + 2 * 512 + 9 * 512 * 512
+    skips = 9 * 144 * (1024 - 384) + 9 * 288 * (1024 - 768) + 9 * 1024 * 576 + 576
+    decoder = 402_092_888 - vit + 4 * first - skips
+    assert count(found["params"]) == 195_198_516 + 2_688 + decoder
 
 
 def test_sizes():
