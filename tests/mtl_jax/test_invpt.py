@@ -95,7 +95,7 @@ class OfSeveralStrides(nn.Module):
     """What the decoder makes of the same tokens, as features; at stride 8 other ones."""
 
     def __call__(self, image, *, train):
-        tokens = Encoder()(image, train=train).tokens
+        tokens = Encoder(parent=None)(image, train=train).tokens
         _, middle, _, last = tokens.maps(normed=True)
         size = GRID[0] // 2, GRID[1] // 2
         fine = layers.resize_bilinear(middle, (2 * GRID[0], 2 * GRID[1]))
