@@ -74,13 +74,13 @@ def _published(config: ConfigDict) -> None:
 
 
 def pascal_context_swin(config: ConfigDict) -> None:
-    """The same behind Swin-L."""
+    """The same after Swin-L."""
     pascal_context(config)
     _swin(config)
 
 
 def nyud_swin(config: ConfigDict) -> None:
-    """The same behind Swin-L."""
+    """The same after Swin-L."""
     nyud(config)
     _swin(config)
 

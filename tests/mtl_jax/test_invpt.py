@@ -102,7 +102,7 @@ class OfSeveralStrides(nn.Module):
         return Pyramid({8: fine, 16: middle, 32: layers.resize_bilinear(last, size)})
 
 
-def test_behind_features_of_several_strides():
+def test_after_features_of_several_strides():
     """With nothing at stride 8 it is the network of the same tokens, as its weights are."""
     plain, several = model(), model().clone(encoder=OfSeveralStrides())
     given = jnp.float32(image())
@@ -126,8 +126,8 @@ def test_behind_features_of_several_strides():
 
 
 @pytest.mark.slow
-def test_parameters_behind_swin_l():
-    """Those behind ViT-L but for the encoder and the layers that read it: a reading of our own."""
+def test_parameters_after_swin_l():
+    """Those after ViT-L but for the encoder and the layers that read it: a reading of our own."""
     network = architectures.make("invpt", NYUD, encoder={"name": "swin", "size": "L", "window": 12})
     assert network.size_multiple == 64
     init = functools.partial(network.init, train=False)

@@ -30,7 +30,7 @@ def paths(tree) -> dict:
 
 @functools.cache
 def dpt_shapes(width: int, channels: int = 256):
-    """{our name: shape} of a depth head of DPT behind features of a width."""
+    """{our name: shape} of a depth head of DPT after features of a width."""
     tokens = [jnp.zeros((1, 2, 2, width))] * 4, [jnp.zeros((1, width))] * 4
     init = functools.partial(dpt.DPT(1, "depth", channels).init, train=False)
     return paths(jax.eval_shape(init, jax.random.key(0), *tokens))
