@@ -166,6 +166,12 @@ def against_single_tasks(
     return rows
 
 
+def of_streets(chosen: Sequence[str]) -> list[Row]:
+    """A small network for some of the six tasks of Streets, and a row for each of these alone."""
+    base = small(branched.get_config("streets_six"))
+    return against_single_tasks(only(base, chosen), "branched")
+
+
 def on_hrnet18(recipe: Callable[[ConfigDict], None]) -> ConfigDict:
     """A benchmark's recipe with HRNet-18 and its heads."""
     config = common.base()

@@ -62,9 +62,7 @@ NETWORKS = {
 def get_rows(protocol: str) -> list[Row]:
     """Multi-task networks and each task alone; other networks."""
     if protocol == "streets":
-        base = _studies.small(branched.get_config("streets_six"))
-        chosen = ["semseg", "depth", "normals", "edge"]
-        return _studies.against_single_tasks(_studies.only(base, chosen), "branched")
+        return _studies.of_streets(["semseg", "depth", "normals", "edge"])
     bases = {
         "survey_resnet50": branched.get_config("nyud_survey"),
         "survey_hrnet18": hrnet.get_config("nyud"),

@@ -39,9 +39,7 @@ PARTIAL = {"full": "all", "onelabel": "one", "randomlabels": "random"}
 def get_rows(protocol: str) -> list[Row]:
     """Single tasks and balancing methods of both networks; SegNets of single tasks, few labels."""
     if protocol == "streets":
-        base = _studies.small(branched.get_config("streets_six"))
-        chosen = ["semseg", "depth", "normals"]
-        return _studies.against_single_tasks(_studies.only(base, chosen), "branched")
+        return _studies.of_streets(["semseg", "depth", "normals"])
     base = mtan.get_config("nyuv2")
     rows = _single(base, "_mtan", "nyuv2-13-3.single-task.segnet-mtan.constants")
     for printed, name in METHODS.items():

@@ -69,9 +69,7 @@ NETWORKS = {
 def get_rows(protocol: str) -> list[Row]:
     """Multi-task networks and each task alone; other networks."""
     if protocol == "streets":
-        base = _studies.small(branched.get_config("streets_six"))
-        chosen = ["semseg", "parts", "normals", "edge"]
-        return _studies.against_single_tasks(_studies.only(base, chosen), "branched")
+        return _studies.of_streets(["semseg", "parts", "normals", "edge"])
     bases = {
         "resnet18": branched.get_config("pascal_context_survey"),
         "survey_hrnet18": hrnet.get_config("pascal_context"),
