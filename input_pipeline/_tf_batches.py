@@ -69,13 +69,17 @@ def batches(
         try:
             batch = next(iterator)
         except tf.errors.OpError as error:
-            # Without the nodes of TensorFlow's graph and the traceback inside it.
-            message = re.sub(r"{{.*?}} ?|\s*\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
-            message = message.partition("\nTraceback")[0].strip()
-            if re.search("Cannot (add tensor to the|batch tensors)", message):
-                message += " Only images of one size form a batch: crop or pad them to one."
-            raise DatasetError(f"{describe(step)}: {message}") from error
+            raise DatasetError(f"{describe(step)}: {_message(error)}") from error
         yield batch
+
+
+def _message(error: tf.errors.OpError) -> str:
+    """What an error says, without the nodes of TensorFlow's graph and the traceback inside it."""
+    message = re.sub(r"{{.*?}} ?|\s*\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
+    message = message.partition("\nTraceback")[0].strip()
+    if re.search("Cannot (add tensor to the|batch tensors)", message):
+        message += " Only images of one size form a batch: crop or pad them to one."
+    return message
 
 
 def _in_numpy(

@@ -57,6 +57,24 @@ class Records:
                 f"{self.name}: asked for the keys {sorted(keys)}; expected 'image' and at least "
                 f"one label of the data set, which has {sorted(known)}."
             )
+        files = self._files(builder, split)
+        self._size = tuple(builder.info.features["image"].shape[:2])
+        self._source = array_record_data_source.ArrayRecordDataSource(files)
+        if part is not None:
+            self._source = Chosen(self._source, part.indices(len(self._source)))
+            self.name += part.words
+        self.num_examples = len(self._source)
+        self.labelled = dict.fromkeys(self.specs, self.num_examples)
+        features = builder.info.features
+        self.stored_dtypes = {key: features[key].np_dtype for key in self.specs}
+        keys = dict.fromkeys(["id", *self.specs], True)
+        decoding = tfds.decode.PartialDecoding(keys)
+        self._features = decoding.extract_features(builder.info.features)
+        ids = tfds.decode.PartialDecoding({"id": True})
+        self._id_features = ids.extract_features(builder.info.features)
+
+    def _files(self, builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
+        """Where the records of a split are, all of them there; see `__init__` for errors."""
         splits = builder.info.splits
         try:
             files = splits[split].file_instructions
@@ -76,20 +94,7 @@ class Records:
                 f"{self.name}: {missing[0]} is missing. Remove {builder.data_dir} and prepare the "
                 "data set again."
             )
-        self._size = tuple(builder.info.features["image"].shape[:2])
-        self._source = array_record_data_source.ArrayRecordDataSource(files)
-        if part is not None:
-            self._source = Chosen(self._source, part.indices(len(self._source)))
-            self.name += part.words
-        self.num_examples = len(self._source)
-        self.labelled = dict.fromkeys(self.specs, self.num_examples)
-        features = builder.info.features
-        self.stored_dtypes = {key: features[key].np_dtype for key in self.specs}
-        keys = dict.fromkeys(["id", *self.specs], True)
-        decoding = tfds.decode.PartialDecoding(keys)
-        self._features = decoding.extract_features(builder.info.features)
-        ids = tfds.decode.PartialDecoding({"id": True})
-        self._id_features = ids.extract_features(builder.info.features)
+        return files
 
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """int64 [num_examples], the indices of all examples as an epoch visits them."""

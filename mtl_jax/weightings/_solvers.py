@@ -171,9 +171,7 @@ def simplex(
         move, move_z, move_level = direction(centre - first * first_z)
         far = 0.99 * jnp.minimum(_longest(w, move, counts), _longest(z, move_z, counts))
         new = w + far * move, z + far * move_z, level + far * move_level
-        # Where rounding is all that is left, the next step may be no number: the last one stands.
-        good = jnp.isfinite(jnp.sum(new[0]) + jnp.sum(new[1]) + new[2])
-        w, z, level = (jnp.where(good, a, b) for a, b in zip(new, (w, z, level), strict=True))
+        (w, z, level), good = _if_finite(new, (w, z, level))
         relative = gap / jnp.sum(w * jnp.abs(gradient(w)))
         return w, z, level, step + 1, jnp.where(good, relative, 0.0)
 
@@ -181,23 +179,32 @@ def simplex(
         *_, step, gap = carry
         return (step < steps) & (gap > EPSILON / 4)
 
-    w = ones / lengths(gram)
+    start = *_within_simplex(gram, gradient), 0, jnp.float32(jnp.inf)
+    w, *_ = jax.lax.while_loop(goes_on, newton, start)
+    w = w + 0.0 * jnp.trace(gram)  # NaN, if that is
+    return w, _residual_on_simplex(w, gradient(w), hessian(w), counts)
+
+
+def _within_simplex(gram, gradient) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where `simplex` starts: w > 0, z > ∇f − λ and λ, the level of ∇f; as (w, z, λ)."""
+    counts = counted(gram)
+    w = counts / lengths(gram)
     w = w / jnp.maximum(jnp.sum(w), 1e-30)
     slopes = gradient(w)
     level = jnp.min(jnp.where(counts, slopes, jnp.inf))
     level = jnp.where(jnp.any(counts), level, 0.0)
     z = jnp.where(counts, slopes - level + jnp.mean(jnp.abs(slopes)) + EPSILON, 0.0)
-    start = w, z, level, 0, jnp.float32(jnp.inf)
-    w, *_ = jax.lax.while_loop(goes_on, newton, start)
-    w = w + 0.0 * jnp.trace(gram)  # NaN, if that is
-    slopes = gradient(w)
+    return w, z, level
+
+
+def _residual_on_simplex(w, slopes, curved, counts) -> jax.Array:
+    """See `simplex`, of a function whose ∇f and ∇²f at w are `slopes` and `curved`."""
     mean = jnp.sum(w * slopes)
     least = jnp.min(jnp.where(counts, slopes, jnp.inf))
     # Terms that cancel leave rounding errors of their own size.
-    size = jnp.maximum(jnp.abs(mean), jnp.sum(w * times(jnp.abs(hessian(w)), w)))
+    size = jnp.maximum(jnp.abs(mean), jnp.sum(w * times(jnp.abs(curved), w)))
     residual = (mean - least) / jnp.where(size != 0, size, 1.0)
-    residual = jnp.where(jnp.any(counts), jnp.maximum(residual, -jnp.min(w)), 0.0)
-    return w, residual
+    return jnp.where(jnp.any(counts), jnp.maximum(residual, -jnp.min(w)), 0.0)
 
 
 def cone(gram: jax.Array, least: jax.Array, steps: int = 20) -> tuple[jax.Array, jax.Array]:
@@ -240,9 +247,7 @@ def cone(gram: jax.Array, least: jax.Array, steps: int = 20) -> tuple[jax.Array,
         left = jnp.sum((s + far * first) * (z + far * first_z)) / count
         move, move_z = direction(jnp.power(left / gap, 3) * gap - first * first_z)
         far = 0.99 * jnp.minimum(_longest(s, move, counts), _longest(z, move_z, counts))
-        new = s + far * move, z + far * move_z
-        good = jnp.isfinite(jnp.sum(new[0]) + jnp.sum(new[1]))  # as in `simplex`
-        s, z = (jnp.where(good, a, b) for a, b in zip(new, (s, z), strict=True))
+        (s, z), good = _if_finite((s + far * move, z + far * move_z), (s, z))
         error = jnp.maximum(gap, jnp.max(jnp.abs(dual)))
         return s, z, step + 1, jnp.where(good, error, 0.0)
 
@@ -327,3 +332,12 @@ def _longest(x, move, counts):
     """The longest step in (0, 1] that keeps x ≥ 0."""
     shrinks = counts & (move < 0)
     return jnp.min(jnp.where(shrinks, -x / jnp.where(shrinks, move, -1.0), 1.0), initial=1.0)
+
+
+def _if_finite(new, old):
+    """`new`, or `old` if a number of `new` is not finite; and whether it is `new`.
+
+    Where rounding is all that is left, the next step may be no number: the last one stands.
+    """
+    good = jnp.isfinite(sum(jnp.sum(value) for value in new))
+    return [jnp.where(good, *both) for both in zip(new, old, strict=True)], good
