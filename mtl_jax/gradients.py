@@ -12,8 +12,8 @@ from mtl_jax.train_state import TrainState
 from mtl_jax.weightings import inner_products
 
 
-class Found(NamedTuple):
-    """What a step needs to know of its batch.
+class BatchGradient(NamedTuple):
+    """The gradient of a batch, and what else a step needs to know of it.
 
     Attributes:
       gradient: like `TrainState.params`.
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     logs: dict[str, Any]
 
 
-def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -> Found:
+def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -> BatchGradient:
     """The gradient of a step, as the weighting makes it.
 
     Args:
@@ -56,7 +56,7 @@ def of_batch(state: TrainState, parts: MicroBatches, weighting_key: jax.Array) -
     )
 
 
-def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
+def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> BatchGradient:
     """For a weighting of losses: the derivative of its total of the whole batch's losses."""
     weighting, learned = parts.system.weighting, state.params["weighting"]
     known = weighting.stack(parts.labelled)
@@ -81,7 +81,7 @@ def _of_total(state: TrainState, parts: MicroBatches, weighting_key) -> Found:
     total += sum(losses[name] for name in penalties)
     gradient = {"model": gradient, "weighting": learned_gradient}
     logs = {"total": total, "weights": weighting.by_task(weights), "learned": learned}
-    return Found(gradient, batch_stats, state.weighting, losses, parts.labelled, logs)
+    return BatchGradient(gradient, batch_stats, state.weighting, losses, parts.labelled, logs)
 
 
 def _losses_beforehand(state: TrainState, parts: MicroBatches) -> jax.Array | None:
@@ -92,7 +92,7 @@ def _losses_beforehand(state: TrainState, parts: MicroBatches) -> jax.Array | No
     return weighting.stack(parts.losses(state.params["model"], state.batch_stats))
 
 
-def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_key) -> Found:
+def _combined(state: TrainState, parts: MicroBatches, split: Split, weighting_key) -> BatchGradient:
     """For a weighting of gradients: it gets every task's own, of the whole batch."""
     weighting: Any = parts.system.weighting
 
@@ -207,7 +207,7 @@ def _combined_in_chunks(state: TrainState, parts: MicroBatches, split: Split, we
     return _joined(state, parts, split, combined, *rest)
 
 
-def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> Found:
+def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> BatchGradient:
     """Between two solutions: the last weights."""
     weighting: Any = parts.system.weighting
     known = weighting.stack(parts.labelled)
@@ -256,7 +256,7 @@ def _weighted(
 
 def _joined(
     state: TrainState, parts: MicroBatches, split: Split, combined, own, batch_stats, losses
-) -> Found:
+) -> BatchGradient:
     """The whole gradient, from that of the shared parameters and those of the tasks' own."""
     weighting: Any = parts.system.weighting
     gradient, weights, learned_gradient, memory = combined
@@ -273,7 +273,7 @@ def _joined(
         "weights": {} if weights is None else weighting.by_task(weights),
         "learned": learned,
     }
-    return Found(gradient, batch_stats, memory, losses, parts.labelled, logs)
+    return BatchGradient(gradient, batch_stats, memory, losses, parts.labelled, logs)
 
 
 def linearised(parts: MicroBatches, state: TrainState, batch_stats, part, key):

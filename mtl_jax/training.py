@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax import held_out, parallel
-from mtl_jax.gradients import Found, of_batch
+from mtl_jax.gradients import BatchGradient, of_batch
 from mtl_jax.micro_batches import MicroBatches
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.sharing import Batch, Split
@@ -247,7 +247,7 @@ def _images_per_group(system: System, batch: Batch) -> dict[str, jax.Array]:
     return counts
 
 
-def _with_epoch(system: System, memory, epoch_losses, found: Found, *, is_last: jax.Array):
+def _with_epoch(system: System, memory, epoch_losses, found: BatchGradient, *, is_last: jax.Array):
     """The weighting's state and the losses of the epoch, after one more step of it.
 
     After the last one the weighting's `end_epoch` has been called, and the losses begin anew.

@@ -15,7 +15,7 @@ NASH, FAMO = 11, 12  # rows of the two papers' tables, the latter's with FAMO
 def nyuv2() -> tuple[dict, dict]:
     """The published rows that the mean ranks of Nash-MTL's and FAMO's tables are over."""
     left_out = {"single task", "MoCo", "FairGrad"}
-    with balancing.PUBLISHED.open(newline="") as file:
+    with balancing.PUBLISHED_RESULTS.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["benchmark"] == "nyuv2_13_3"]
     lower = {"abs", "rel", "normals_mean", "normals_median"}
     higher = {"miou", "pixel_accuracy", "within_11.25", "within_22.5", "within_30"}

@@ -9,10 +9,10 @@ from test_sweeps import LOADED
 from mtl_jax import options, tasks
 from mtl_jax.configs import benchmarks as recipes
 from mtl_jax.configs import branched, common, hrnet
-from mtl_jax.studies import benchmarks, published, sweeps
+from mtl_jax.studies import benchmarks, published_benchmarks, sweeps
 from mtl_jax.studies.sweeps import SweepError
 
-TABLE = published.read()
+TABLE = published_benchmarks.read()
 # Systems that no config here trains, or benchmarks whose sweep has ids of another table.
 NO_CONFIG = (
     "astmt",
@@ -56,7 +56,7 @@ def test_the_table_is_whole():
     lines = [line for found in TABLE.values() for line in found]
     assert len(lines) == 659
     marks = [line["mark"] for line in lines]
-    assert {mark: marks.count(mark) for mark in published.MARKS} == {
+    assert {mark: marks.count(mark) for mark in published_benchmarks.MARKS} == {
         "read": 269,
         "second hand": 27,
         "counted": 14,
@@ -109,21 +109,21 @@ def test_a_number_can_be_compared(row_id):
             assert told["our_metric"] is None
         else:
             assert told["our_metric"].partition("/")[0] in trained, told
-    costs = [line for line in TABLE[row_id] if line["metric"] in published.COSTS]
+    costs = [line for line in TABLE[row_id] if line["metric"] in published_benchmarks.COSTS]
     assert len(sweeps.published_costs((row_id,))) == len(costs)
 
 
 def test_only_what_was_read_is_told_without_its_mark():
     for row_id, found in TABLE.items():
         for line in found:
-            source = published.described(row_id, line)["source"]
+            source = published_benchmarks.described(row_id, line)["source"]
             assert source.startswith(line["mark"]) or line["mark"] == "read", source
 
 
 def test_namesakes_are_compared_with_what_they_are():
     def ours(row_id, metric):
         (line,) = [line for line in TABLE[row_id] if line["metric"] == metric]
-        return published.ours(line)
+        return published_benchmarks.ours(line)
 
     start = "pascal-context-5"
     assert ours(f"{start}.invpt-paper.vit-l.readme", "saliency_maxF") == ("sal/maxF_invpt", 100.0)
@@ -140,7 +140,7 @@ def test_namesakes_are_compared_with_what_they_are():
 def test_the_printed_table_has_what_was_read_first():
     lines = benchmarks.published("nyud_40_4").splitlines()
     marks = [line.split(" | ")[-2] for line in lines[2:]]
-    assert marks == sorted(marks, key=published.MARKS.index)
+    assert marks == sorted(marks, key=published_benchmarks.MARKS.index)
     assert [line for line in lines if line.startswith("| InvPT (paper) | ViT-L | 53.56 |")]
     with pytest.raises(SweepError, match="'nyud'; expected one of cityscapes_7_2"):
         benchmarks.published("nyud")
@@ -303,7 +303,7 @@ def finished(tmp_path):
         "only_depth",
     )
     rows = [{"name": name} for name in names]
-    told = published.described("a", TABLE["nyud-40-4.demt.hrnet-18.readme"][0])
+    told = published_benchmarks.described("a", TABLE["nyud-40-4.demt.hrnet-18.readme"][0])
     rows[0]["published"] = [told]
     (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows}))
     values = {

@@ -11,7 +11,7 @@ from test_sweeps import LOADED
 
 from mtl_jax import encoders, losses, system
 from mtl_jax.configs import common
-from mtl_jax.studies import published, sweeps
+from mtl_jax.studies import published_benchmarks, sweeps
 
 PUBLISHED = sweeps.read_published()
 # Printed without a configuration that could be run.
@@ -39,7 +39,7 @@ def each_id(*kinds: str):
 def test_the_table_is_whole():
     assert sum(map(len, PUBLISHED.values())) == 382
     used = {i for sweep in LOADED.values() for row in sweep.rows for i in row.published}
-    assert used <= set(PUBLISHED) | set(published.read())
+    assert used <= set(PUBLISHED) | set(published_benchmarks.read())
     homeless = {i for i in PUBLISHED if i not in used and not i.startswith("data-")}
     assert homeless == NO_CONFIG
 

@@ -31,7 +31,7 @@ from mtl_jax.studies.sweeps import SweepError
 
 ALONE, FIXED, HELD_OUT = "only_", "fixed_", "held_out"
 SUMMARY = "mean_of_last_10"
-PUBLISHED = Path(__file__).resolve().parent / "published_balancing.csv"
+PUBLISHED_RESULTS = Path(__file__).resolve().parent / "published_balancing.csv"
 BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
 
 
@@ -252,7 +252,7 @@ def published(benchmark: str) -> str:
 
     Only the rows marked `read` were read at their source; the others are from memory.
     """
-    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+    with PUBLISHED_RESULTS.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.pop("benchmark") == benchmark]
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

@@ -19,7 +19,7 @@ from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import checks, files
 from mtl_jax.runs.workdir import Workdir
-from mtl_jax.studies.published import MARKS, METRICS, ours, read
+from mtl_jax.studies.published_benchmarks import MARKS, METRICS, ours, read
 from mtl_jax.studies.sweeps import SweepError
 
 ALONE = "only_"

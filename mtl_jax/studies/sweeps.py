@@ -22,9 +22,9 @@ from ml_collections import ConfigDict
 from mtl_jax import options
 from mtl_jax.errors import UsageError, did_you_mean
 from mtl_jax.runs import rules, workdir
-from mtl_jax.studies import published
+from mtl_jax.studies import published_benchmarks
 
-PUBLISHED = Path(__file__).resolve().parent / "published_results.csv"
+PUBLISHED_RESULTS = Path(__file__).resolve().parent / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 # Published metric: (our metric, what ours is multiplied by; None if the unit was not published).
@@ -245,9 +245,9 @@ def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
     return rules.what_differs({row: workdir.to_json(config) for row, config in configs.items()})
 
 
-def read_published(path: Path = PUBLISHED) -> dict[str, list[dict[str, str]]]:
+def read_published(path: Path = PUBLISHED_RESULTS) -> dict[str, list[dict[str, str]]]:
     """{id: [{kind, source, system, setting, metric, value}, ...]} of the published table."""
-    return published.read(path)
+    return published_benchmarks.read(path)
 
 
 def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -266,8 +266,8 @@ def published_results(ids: Sequence[str]) -> list[dict[str, Any]]:
         value = {"value": float(line["value"]), "our_metric": ours, "factor": factor}
         found.append(_described(published_id, line) | value)
     for published_id, line in _of_benchmarks(ids):
-        if line["metric"] not in published.COSTS:
-            found.append(published.described(published_id, line))
+        if line["metric"] not in published_benchmarks.COSTS:
+            found.append(published_benchmarks.described(published_id, line))
     return found
 
 
@@ -282,8 +282,8 @@ def published_costs(ids: Sequence[str]) -> list[dict[str, Any]]:
         for published_id, line in _published(ids, "cost")
     ]
     for published_id, line in _of_benchmarks(ids):
-        if line["metric"] in published.COSTS:
-            told = published.described(published_id, line)
+        if line["metric"] in published_benchmarks.COSTS:
+            told = published_benchmarks.described(published_id, line)
             kept = {key: told[key] for key in ("id", "source", "label", "metric")}
             found.append(kept | {"value": line["value"]})
     return found
@@ -292,7 +292,7 @@ def published_costs(ids: Sequence[str]) -> list[dict[str, Any]]:
 def _published(ids: Sequence[str], kind: str) -> Iterator[tuple[str, dict[str, str]]]:
     """(id, line of the published table) of all lines of a kind with these ids."""
     table = read_published() if ids else {}
-    others = published.read() if ids else {}
+    others = published_benchmarks.read() if ids else {}
     for published_id in ids:
         for line in () if published_id in others else table[published_id]:
             if line["kind"] == kind:
@@ -301,7 +301,7 @@ def _published(ids: Sequence[str], kind: str) -> Iterator[tuple[str, dict[str, s
 
 def _of_benchmarks(ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The same of the benchmarks' table."""
-    table = published.read() if ids else {}
+    table = published_benchmarks.read() if ids else {}
     for published_id in ids:
         for line in table.get(published_id, ()):
             yield published_id, line
