@@ -1,10 +1,12 @@
 """The lists of names that some releases come with: what is in which split, in what order."""
 
 import collections
+import os
 from collections.abc import Mapping, Sequence
 
 from input_pipeline import sources
 from input_pipeline.checks import Problems
+from input_pipeline.conversion import Item, Items
 from input_pipeline.errors import DatasetError
 from input_pipeline.sources import File
 
@@ -25,6 +27,49 @@ def read(file: File) -> list[str]:
     if times > 1:
         raise DatasetError(f"{file}: expected every name once, found {name!r} {times} times.")
     return names
+
+
+def read_all(
+    problems: Problems, tree: sources.Tree, paths: Mapping[str, str], *, root: str = ""
+) -> dict[str, list[str]]:
+    """{key: names} of several lists.
+
+    Args:
+      problems: a list that is missing is added to it.
+      tree: the release.
+      paths: {key: the list's path below `root`}.
+      root: a folder of the tree.
+
+    Raises:
+      DatasetError: as of `read`.
+    """
+    files = {key: tree.file(os.path.join(root, path)) for key, path in paths.items()}
+    problems.add("without the file", *(paths[key] for key, file in files.items() if file is None))
+    return {key: read(file) for key, file in files.items() if file is not None}
+
+
+def items(
+    problems: Problems,
+    lists: Mapping[str, Sequence[str]],
+    files: Mapping[str, Mapping[str, File]],
+    *,
+    partial: bool,
+) -> Items:
+    """{split: items} of lists whose examples are called as their files are.
+
+    Args:
+      problems, files, partial: as of `complete`.
+      lists: {split: names}.
+
+    Raises:
+      DatasetError: there were problems, or a listed example lacks a file.
+    """
+    found = {}
+    for split, names in lists.items():
+        kept = complete(problems, split, names, files, partial=partial)
+        found[split] = [Item(name, {key: files[key][name] for key in files}) for name in kept]
+    problems.raise_if_any()
+    return found
 
 
 def complete(

@@ -192,13 +192,7 @@ class Builder(release.ReleaseBuilder):
         tree = sources.Tree(manual_dir)
         root = next((r for r in _ROOTS if (tree.root / r / "gt_sets").is_dir()), _ROOTS[0])
         problems = checks.Problems(tree.root / root)
-        lists = {}
-        for split, name in _LISTS.items():
-            file = tree.file(os.path.join(root, name))
-            if file is None:
-                problems.add("without the file", name)
-            else:
-                lists[split] = _lists.read(file)
+        lists = _lists.read_all(problems, tree, _LISTS, root=root)
         problems.raise_if_any("Name the folder that has gt_sets/ and images/.")
         source = self.builder_config.source
         self._refuse_other_copy(tree, root, source)
@@ -206,11 +200,7 @@ class Builder(release.ReleaseBuilder):
             key: tree.stems(os.path.join(root, pattern)) for key, pattern in _FILES[source].items()
         }
         checks.counts(problems, lists, _OFFICIAL_COUNTS, partial=partial)
-        items = {}
-        for split, names in lists.items():
-            complete = _lists.complete(problems, split, names, files, partial=partial)
-            items[split] = [Item(n, {key: files[key][n] for key in files}) for n in complete]
-        problems.raise_if_any()
+        items = _lists.items(problems, lists, files, partial=partial)
         checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items

@@ -218,14 +218,8 @@ class Builder(release.ReleaseBuilder):
 def _read_lists(
     tree: sources.Tree, problems: checks.Problems, wanted: Sequence[str], *, partial: bool
 ) -> dict[str, list[str]]:
-    lists = {}
-    for name, path in _LISTS.items():
-        if name.split("/")[0] in wanted:
-            file = tree.file(path)
-            if file is None:
-                problems.add("without the file", path)
-            else:
-                lists[name] = _lists.read(file)
+    paths = {name: path for name, path in _LISTS.items() if name.split("/")[0] in wanted}
+    lists = _lists.read_all(problems, tree, paths)
     if not problems:
         official = {name: _OFFICIAL_COUNTS[name] for name in lists}
         checks.counts(problems, lists, official, partial=partial)

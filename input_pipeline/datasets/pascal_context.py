@@ -196,13 +196,7 @@ class Builder(release.ReleaseBuilder):
         tree = sources.Tree(manual_dir)
         root = next((r for r in _ROOTS if (tree.root / r / "ImageSets").is_dir()), _ROOTS[0])
         problems = checks.Problems(tree.root / root)
-        lists = {}
-        for split, name in _LISTS.items():
-            file = tree.file(os.path.join(root, name))
-            if file is None:
-                problems.add("without the file", name)
-            else:
-                lists[split] = _lists.read(file)
+        lists = _lists.read_all(problems, tree, _LISTS, root=root)
         problems.raise_if_any("Name the folder that has ImageSets/ and JPEGImages/.")
         checks.counts(problems, lists, _OFFICIAL_COUNTS, partial=partial)
         both = sorted(set(lists["train"]) & set(lists["validation"]))
@@ -210,11 +204,7 @@ class Builder(release.ReleaseBuilder):
         files = {key: tree.stems(os.path.join(root, name)) for key, name in _FILES.items()}
         first, second = (tree.stems(os.path.join(root, name)) for name in _SEMSEG)
         files["semseg"] = {**second, **first}
-        items = {}
-        for split, names in lists.items():
-            complete = _lists.complete(problems, split, names, files, partial=partial)
-            items[split] = [Item(n, {key: files[key][n] for key in files}) for n in complete]
-        problems.raise_if_any()
+        items = _lists.items(problems, lists, files, partial=partial)
         checks.counts(problems, items, _OFFICIAL_COUNTS, partial=partial)
         problems.raise_if_any()
         return items
