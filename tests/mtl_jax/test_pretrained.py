@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import published_networks as networks
 import pytest
@@ -14,7 +13,7 @@ import test_safetensors_files as safetensors
 import torch_files
 from flax import linen as nn
 
-from mtl_jax import architectures, checkpoints, encoders, layers, tasks
+from mtl_jax import architectures, encoders, layers
 from mtl_jax.configs import common
 from mtl_jax.configs import fcn as fcn_configs
 from mtl_jax.encoders import alexnet, efficientnet_lite, resnet, vgg
@@ -91,11 +90,12 @@ def fcn_config(encoder: str, *, hidden: int = 16):
     return config
 
 
-def fresh(config, **more_tasks: int) -> TrainState:
-    """A state whose every variable is 0.25."""
+def fresh(config, **tasks: int) -> TrainState:
+    """A state whose every variable is 0.25, of tasks and their outputs; semseg has 3."""
     config = config.copy_and_resolve_references()
     del config.pretrained, config.pretrained_scope
-    model = architectures.build(config, {"semseg": 3} | more_tasks)
+    channels = tasks if "semseg" in tasks else {"semseg": 3} | tasks  # the order counts
+    model = architectures.build(config, channels)
     init = functools.partial(model.init, train=False)
     size = layers.image_sizes(model).fitting((32, 32))
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
@@ -276,36 +276,6 @@ def test_says_what_can_be_started_from(source):
         load(joint_config(), source)
 
 
-@pytest.fixture
-def workdir(tmp_path) -> Path:
-    """A run whose best checkpoint is 0.5 everywhere, with the tasks semseg (3) and depth (1)."""
-    state = jax.tree.map(lambda leaf: leaf + 0.25, fresh(joint_config(), depth=1))
-    with checkpoints.Checkpoints(tmp_path / "run" / "checkpoints") as store:
-        store.save_best(state.replace(step=jnp.ones((), jnp.int32)), {})
-    return tmp_path / "run"
-
-
-def test_takes_the_encoder_of_a_run(workdir):
-    found, said = load(joint_config(), workdir)
-    for name, value in found.items():
-        assert (value == (0.5 if "/encoder/" in name else 0.25)).all(), name
-    assert "keep their initial value, being outside the encoder" in said
-
-
-def test_takes_all_of_a_run_but_what_has_other_outputs(workdir):
-    found, said = load(joint_config(), workdir, "all")
-    kept = [name for name, value in found.items() if (value == 0.25).all()]
-    assert kept == [name for name, value in found.items() if value.shape[-1] == 3]
-    assert len(kept) == 2
-    assert f"Loaded {len(found) - 2} of {len(found)} arrays" in said
-    assert "2 keep their initial value, because the number of outputs differs" in said
-
-
-def test_refuses_a_run_of_another_encoder(workdir):
-    with pytest.raises(PretrainedError, match=r"of another model: .* arrays have no counterpart"):
-        load(joint_config(width=4), workdir)
-
-
 def test_refuses_an_unknown_scope(tmp_path):
     with pytest.raises(PretrainedError, match="pretrained_scope='head'; expected one of encoder"):
         load(joint_config(), tmp_path, "head")
@@ -328,80 +298,6 @@ def test_a_damaged_file_is_named(tmp_path):
         (tmp_path / name).write_bytes(b"nonsense")
         with pytest.raises(PretrainedError, match=f"{name} cannot be read"):
             load(joint_config(), tmp_path / name)
-
-
-# What another run's outputs mean.
-
-CLASSES = {"kind": "classes", "palette": (), "ignore": 255, "flip_swap": ()}
-
-
-def made(**kinds: tuple[str, ...]):
-    """Tasks by name: those with class names, and metric depth where there are none."""
-    specs = {
-        name: CLASSES | {"class_names": names}
-        if names
-        else {"kind": "depth", "unit": "m", "valid_range": (1, 80), "mean": 9.0, "stddev": 3.0}
-        for name, names in kinds.items()
-    }
-    types = {name: {"type": "segmentation" if names else "depth"} for name, names in kinds.items()}
-    return tasks.build(types, specs)
-
-
-def loaded(ours, theirs, source_state, tmp_path, config):
-    """({name: array}, what was said) of a run with tasks `ours` that starts from `theirs`."""
-    with checkpoints.Checkpoints(tmp_path / "run" / "checkpoints") as store:
-        store.save_best(source_state.replace(step=jnp.ones((), jnp.int32)), {})
-    config.pretrained, config.pretrained_scope = str(tmp_path / "run"), "all"
-    said = []
-    state = pretrained.load(
-        of_tasks(config, ours),
-        config,
-        report=said.append,
-        tasks=ours,
-        source_tasks=lambda path: theirs,
-    )
-    leaves = jax.tree_util.tree_leaves_with_path(state.variables)
-    found = {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
-    return found, "\n".join(said)
-
-
-def of_tasks(config, chosen) -> TrainState:
-    """`fresh` of these tasks."""
-    channels = {name: task.channels for name, task in chosen.items()}
-    state = fresh(config, **{n: c for n, c in channels.items() if n != "semseg"})
-    model = architectures.build(config, channels)
-    init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.float32))
-    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
-    return state.replace(
-        params=state.params | {"model": variables["params"]},
-        batch_stats=variables.get("batch_stats", {}),
-    )
-
-
-def test_channels_that_several_tasks_share_are_found_by_their_tasks(tmp_path):
-    """Another order, and a task of a new name in the place of an old one of the same size."""
-    names = ("road", "sky")
-    theirs = made(depth=(), semseg=names, parts=("head", "leg"))
-    ours = made(semseg=names, people=("head", "leg"), depth=())
-    state = of_tasks(joint_config(), theirs)
-    bias = state.params["model"]["decoder"]["predict"]["bias"]
-    state.params["model"]["decoder"]["predict"]["bias"] = jnp.arange(1.0, 1 + bias.size)
-    found, _ = loaded(ours, theirs, state, tmp_path, joint_config())
-    assert found["params/decoder/predict/bias"].tolist() == [2, 3, 0.25, 0.25, 1]
-
-
-def test_outputs_of_other_classes_are_not_taken_for_ours(tmp_path):
-    config = common.base().model
-    config.update(architecture="stacked_unet", encoder=common.resnet(18, "FFF", width=8))
-    config.head = ml_collections.ConfigDict({"channels": 8})
-    theirs = made(semseg=("road", "sky"), depth=())
-    ours = made(semseg=("sky", "road"), depth=())
-    state = jax.tree.map(lambda leaf: leaf + 0.25, of_tasks(config, theirs))
-    found, said = loaded(ours, theirs, state, tmp_path, config)
-    kept = {name for name, value in found.items() if (value == 0.25).all()}
-    assert kept == {f"params/head_semseg/predict/{leaf}" for leaf in ("kernel", "bias")}
-    assert "2 keep their initial value, because the other run's task of that name has other" in said
 
 
 class TwoEncoders(nn.Module):
