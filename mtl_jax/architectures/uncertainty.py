@@ -1,6 +1,6 @@
 """One encoder and three convolutions for each task at half the image's size (report E).
 
-Kendall et al. 2018 weigh these tasks by learned uncertainties; that part is a weighting.
+Kendall et al. 2018 weight these tasks by learned uncertainties; that part is a weighting.
 
 Report E has a ResNet-101 at output stride 8, whose dilation rule 'torchvision' has its number of
 parameters, kernels that start with σ = 0.01, biases at 0, and TensorFlow 1's rule of bilinear

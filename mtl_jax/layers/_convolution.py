@@ -59,16 +59,16 @@ def _without_dead_taps(
     kernel: jax.Array, axis: int, size: int, stride: int, padding: Padding, dilation: int
 ) -> tuple[jax.Array, Padding]:
     """Cuts off what only ever meets padding: of rate 9 on 8 rows, the upper and the lower taps."""
-    before, behind = padding
+    before, after = padding
     first, last = 0, kernel.shape[axis]
-    span = size + before + behind - dilation * (last - 1) - 1
+    span = size + before + after - dilation * (last - 1) - 1
     # The first tap reads positions from −before to −before + ⌊span/stride⌋·stride, the last one
-    # those from size − 1 + behind − span. Cutting a tap off leaves `span` as it is.
+    # those from size − 1 + after − span. Cutting a tap off leaves `span` as it is.
     while last - first > 1 and before >= dilation and before > span // stride * stride:
         first, before = first + 1, before - dilation
-    while last - first > 1 and behind >= dilation and behind > span:
-        last, behind = last - 1, behind - dilation
-    return lax.slice_in_dim(kernel, first, last, axis=axis), (before, behind)
+    while last - first > 1 and after >= dilation and after > span:
+        last, after = last - 1, after - dilation
+    return lax.slice_in_dim(kernel, first, last, axis=axis), (before, after)
 
 
 @jax.custom_vjp

@@ -27,7 +27,7 @@ class Task:
       channels: C, the number of output channels.
       headline: (metric, 'max' or 'min'), by which a checkpoint of this task alone is chosen.
       classification: whether its loss is a cross-entropy, the negative log-likelihood of a class,
-        and not a regression; the weighting by Kendall et al. weighs the two differently.
+        and not a regression; the weighting by Kendall et al. treats the two differently.
       needs: the tasks without whose maps this one cannot be post-processed.
       class_names: of a map of classes; () of others.
       by_class: {metric: its title}, of which `metrics` has '<metric>/<class>' for each class. More

@@ -13,7 +13,7 @@ from mtl_jax.metrics import edge_scores, near_edges
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks._probability import IGNORED, UNKNOWN, Probability
 
-# What an edge pixel weighs in the loss of published code; any other pixel weighs 1 minus that.
+# The weight of an edge pixel in the loss of published code; that of any other is 1 minus it.
 WEIGHTS = {
     "invpt": 0.95,  # InvPT, TaskPrompter, MTMamba and the survey, on both benchmarks
     "atrc_nyud": 0.8,  # ATRC, DeMT and MTDP_Lib on NYUD; 0.95 on PASCAL-Context
@@ -32,7 +32,7 @@ def _weight(value: Any) -> str | None:
 
 OPTIONS = {
     "positive_weight": Option(
-        0.95, "what an edge pixel weighs in the loss, any other 1 minus that", _weight
+        0.95, "of an edge pixel in the loss; that of any other is 1 minus it", _weight
     ),
     "ignored": IGNORED,
     "max_distance": Option(

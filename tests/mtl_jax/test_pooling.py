@@ -37,7 +37,7 @@ class TestMaxPoolCeil:
             (64, 3, 2, 0, 32),
             (33, 2, 2, 0, 17),
             (1, 2, 2, 0, 1),
-            (3, 2, 2, 1, 2),  # a window that would begin in the padding behind does not count
+            (3, 2, 2, 1, 2),  # a window that would begin in the padding after does not count
         ],
     )
     def test_size(self, size, window, stride, padding, expected):
