@@ -17,17 +17,22 @@ and the scores after them, start at random.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from mtl_jax.weights import vgg16
+from mtl_jax.weights import onnx_files, published, vgg16
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="an .onnx file with layers block1_conv1 …")
     parser.add_argument("target", type=Path, help="the .safetensors file to write")
     flags = parser.parse_args()
-    changed = vgg16.from_onnx(flags.source, flags.target)
+    try:
+        changed = vgg16.from_onnx(flags.source, flags.target)
+    except (onnx_files.OnnxError, published.PretrainedError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     if changed:
         print(f"These are not the original's, but trained further: {', '.join(changed)}.")
     else:
@@ -36,7 +41,8 @@ def main() -> None:
     for key, values in (("image_mean", vgg16.IMAGE_MEAN), ("image_std", vgg16.IMAGE_STD)):
         print(f"  --config.model.{key}='({', '.join(f'{value:.7g}' for value in values)})'")
     print("fc6 and fc7 are not in it: they start at random.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,6 +23,7 @@ _DTYPES = {
     11: np.float64,
     16: jnp.bfloat16,
 }
+_MAX_RANK, _MAX_LENGTH = 32, 1 << 48  # what NumPy makes of any shape with these
 # Kinds of values on the wire.
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -46,12 +47,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
     content = memoryview(path.read_bytes())
     arrays = {}
     try:
-        graphs = [value for field, value in _fields(content) if field == _GRAPH]
+        graphs = [_content(value) for field, value in _fields(content) if field == _GRAPH]
         if len(graphs) != 1:
             raise OnnxError(f"it has {len(graphs)} graphs; expected one")
         for field, value in _fields(graphs[0]):
             if field == _INITIALIZER:
-                name, array = _tensor(value)
+                name, array = _tensor(_content(value))
                 if array is not None:
                     arrays[name] = array
     except (OnnxError, UnicodeDecodeError) as error:
@@ -65,20 +66,22 @@ def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
     for field, value in _fields(message):
         if field == _DIMS:
             dims += [value] if isinstance(value, int) else list(_varints(value))
-        elif field == _TYPE:
+        elif field == _TYPE and isinstance(value, int):
             kind = value
         elif field == _NAME:
-            name = bytes(value).decode()
+            name = bytes(_content(value)).decode()
         elif field == _RAW:
-            raw = value
+            raw = _content(value)
         elif field == _FLOATS:
-            floats.append(value)
+            floats.append(_content(value))
         elif field == _EXTERNAL:
             raise OnnxError("it keeps its numbers in another file; expected them within")
     if kind not in _DTYPES or (raw is None and kind != _FLOAT):
         return name, None
     dtype = np.dtype(_DTYPES[kind])
     numbers = raw if raw is not None else b"".join(floats)
+    if len(dims) > _MAX_RANK or max(dims, default=0) > _MAX_LENGTH:
+        raise OnnxError(f"its tensor {name[:80]!r} has no possible shape: {str(dims)[:80]}")
     if len(numbers) != math.prod(dims) * dtype.itemsize:
         raise OnnxError(
             f"its tensor {name[:80]!r} of shape {tuple(dims)} and type {dtype} has "
@@ -106,6 +109,13 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             if position > len(message):
                 raise OnnxError("it is cut off, or no ONNX model")
         yield tag >> 3, value
+
+
+def _content(value: int | memoryview) -> memoryview:
+    """The bytes of a field that has some. Raises OnnxError if it is a number."""
+    if isinstance(value, int):
+        raise OnnxError("it is no ONNX model, or damaged")
+    return value
 
 
 def _varints(message: memoryview) -> Iterator[int]:

@@ -1,5 +1,9 @@
 """VGG-16's convolutions from an ONNX model, written here field by field."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from test_pretrained import fcn_config, load
@@ -22,7 +26,7 @@ def field(number: int, content: bytes | int) -> bytes:
 
 
 def tensor(name: str, array: np.ndarray, *, raw: bool = True, packed: bool = True) -> bytes:
-    kinds = {"float32": 1, "int64": 7, "float16": 10}
+    kinds = {"float32": 1, "int64": 7, "float16": 10, "float64": 11}
     dims = b"".join(map(varint, array.shape))
     message = field(1, dims) if packed else b"".join(field(1, n) for n in array.shape)
     message += field(2, kinds[str(array.dtype)]) + field(8, name.encode())
@@ -76,10 +80,43 @@ def test_damaged_models(tmp_path):
         (whole + b"\xff" * 12, "no ONNX model"),
         (model(field(1, 5) + field(2, 1) + field(8, b"a") + field(9, b"1234")), "expected 20"),
         (model(field(8, b"a") + field(13, b"elsewhere")), "numbers in another file"),
+        # Numbers where bytes belong: `bytes` of one would be as long as it says.
+        (field(7, 1 << 62), "no ONNX model"),
+        (field(7, field(5, 1 << 62)), "no ONNX model"),
+        *((model(field(number, 1 << 62)), "no ONNX model") for number in (4, 8, 9)),
+        (model(field(1, varint(1 << 63) + b"\0") + field(2, 1) + field(9, b"")), "no possible"),
+        (model(field(1, b"\1" * 99) + field(2, 1) + field(9, b"1234")), "no possible shape"),
+        (model(field(8, b"\xff")), "utf-8"),
     ):
         path.write_bytes(content)
         with pytest.raises(onnx_files.OnnxError, match=f"a.onnx cannot be read: .*{message}"):
             onnx_files.read(path)
+
+
+def test_changed_bytes_are_one_message(tmp_path):
+    whole = model(tensor("a", np.ones((2, 3), np.float32)), tensor("b", np.ones(2), raw=False))
+    rng, path, refused = np.random.default_rng(0), tmp_path / "a.onnx", 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            onnx_files.read(path)
+        except onnx_files.OnnxError:
+            refused += 1
+    assert refused > 100
+
+
+def test_the_example_says_what_is_wrong_in_a_line(tmp_path):
+    example = Path(__file__).parents[2] / "examples/convert_vgg16_onnx.py"
+    (tmp_path / "a.onnx").write_bytes(b"\x0f")
+    for source in ("a.onnx", "none.onnx"):
+        command = [sys.executable, example, tmp_path / source, tmp_path / "b.safetensors"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=example.parents[1])
+        (line,) = done.stderr.strip().splitlines()
+        assert done.returncode == 1
+        assert str(tmp_path / source) in line
 
 
 def test_the_convolutions_are_torchvisions_for_red_green_and_blue(tmp_path):
