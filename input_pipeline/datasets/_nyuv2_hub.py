@@ -124,7 +124,7 @@ def _row_group(
     with _open(file) as opened:
         try:
             table = opened.read_row_group(group, columns=columns)
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        except Exception as error:  # of a damaged file pyarrow raises errors of many types
             raise DatasetError(
                 f"{file}, row group {group}: it cannot be read ({error}). Download it again."
             ) from error

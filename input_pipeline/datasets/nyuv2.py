@@ -231,7 +231,12 @@ def _check_release(file: File) -> int:
         for name, (shape, number) in _ARRAYS.items():
             if name not in stored:
                 raise DatasetError(f"{file}: expected {sorted(_ARRAYS)}, found {sorted(stored)}.")
-            found = stored[name]
+            found = _array(stored, name)
+            if found is None:
+                raise DatasetError(
+                    f"{file}, {name!r}: expected an array in this file, found a group, or a link "
+                    "to another file. Download it again."
+                )
             if found.shape[1:] != shape or not np.issubdtype(found.dtype, number):
                 raise DatasetError(
                     f"{file}, {name!r}: expected {number.__name__} values of shape "
@@ -242,6 +247,15 @@ def _check_release(file: File) -> int:
     if len(set(lengths.values())) > 1:
         raise DatasetError(f"{file}: expected one number of frames, found {lengths}.")
     return lengths["images"]
+
+
+def _array(stored: h5py.File, name: str) -> h5py.Dataset | None:
+    """An array whose numbers are in this file: HDF5 can also point to any other of the machine."""
+    link = stored.get(name, getlink=True)
+    found = stored[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        return None
+    return found
 
 
 def _read_frame(file: File, name: str, frame: int, *, key: str) -> np.ndarray:

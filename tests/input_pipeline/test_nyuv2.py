@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -5,8 +7,8 @@ import scipy.io
 import small_releases
 from small_releases import save_npy, truncate
 
-from input_pipeline import transforms
-from input_pipeline.datasets import DatasetError
+from input_pipeline import sources, transforms
+from input_pipeline.datasets import DatasetError, nyuv2
 from input_pipeline.datasets import _nyu_classes as nyu
 
 SIZE, MTAN_SIZE = (480, 640), (288, 384)
@@ -182,6 +184,23 @@ def test_a_wrong_official_release_is_refused(tmp_path, changes, message):
     root = write_official(tmp_path / "nyu", **changes)
     with pytest.raises(DatasetError, match=rf"{RELEASE}.*{message}"):
         small_releases.convert("nyuv2/40classes", root)
+
+
+def test_arrays_of_other_files_are_not_read(official, tmp_path):
+    other = tmp_path / "other.mat"
+    shutil.copy(official / RELEASE, other)
+    frame = frames()["images"].shape
+    (tmp_path / "raw").write_bytes(bytes(int(np.prod(frame))))
+    for make in (
+        lambda file: file.create_group("images"),
+        lambda file: file.__setitem__("images", h5py.ExternalLink(other, "images")),
+        lambda file: file.create_dataset("images", frame, "u1", external=str(tmp_path / "raw")),
+    ):
+        with h5py.File(official / RELEASE, "a") as file:
+            del file["images"]
+            make(file)
+        with pytest.raises(DatasetError, match=r"'images': expected an array in this file, found"):
+            nyuv2._check_release(sources.File(str(official / RELEASE)))
 
 
 @pytest.mark.parametrize(

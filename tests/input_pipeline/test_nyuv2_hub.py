@@ -1,5 +1,7 @@
 """`nyuv2/hub_288x384` on parquet files of a few rows of nested lists, as on the hub."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,12 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
     write(tmp_path / "b", drop=("normal",))
     with pytest.raises(DatasetError, match=r"expected the columns image.*normal, found image"):
         find(tmp_path / "b")
+    (item,) = find(tmp_path / "a")["train"]
+    error = pyarrow.lib.ArrowNotImplementedError("an encoding")  # neither OSError nor ValueError
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet.ParquetFile, "read_row_group", mock.Mock(side_effect=error))
+        with pytest.raises(DatasetError, match=r"row group 0: it cannot be read \(an encoding\)"):
+            _nyuv2_hub.Convert(SIZE)(item)
     file = tmp_path / "a/data/val-00000-of-00001.parquet"
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"val-00000.*expected a parquet file"):
