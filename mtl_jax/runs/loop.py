@@ -72,7 +72,8 @@ class Run:
         `needs_scores`.
 
     And, made from these: `plan`, what happens at which step; `optimizer` and `schedule`;
-    `selection`, which evaluation is the best.
+    `selection`, which evaluation is the best; `references`, the single-task runs' scores that the
+    weighting compares with.
     """
 
     config: Any
@@ -115,10 +116,10 @@ class Run:
         )
         if self.system.freezing.parts:
             self._check_frozen_parts()
-        self._references = {}
+        self.references = {}
         if self.system.weighting.needs_scores:
             directories = self.config.weighting.baselines
-            self._references = references(directories, self.config, tasks)
+            self.references = references(directories, self.config, tasks)
         known = evaluation.metric_names(
             tasks, [n for n, t in tasks.items() if t.key in (self.eval_keys or [t.key])]
         )
@@ -293,7 +294,7 @@ class Run:
             system=self.system,
             evaluator=self._evaluator,
             batches=self.held_out_batches,
-            references=self._references,
+            references=self.references,
             steps_per_epoch=self.plan.steps_per_epoch,
             mesh=self.mesh,
         )

@@ -1,8 +1,10 @@
 """Whose a work directory is while it is trained in: one run's, all of whose processes are alike."""
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -63,6 +65,26 @@ def claim_data(directory: Workdir, config: ConfigDict, specs: dict[str, dict], s
     if jax.process_count() > 1:
         check_alike(started_with(config, specs, stream))
     together(lambda: directory.claim_labels(specs))
+
+
+def claim_inputs(directory: Workdir, config: ConfigDict, scores: Mapping[str, float]) -> None:
+    """Makes a directory that `claim_config` has claimed that of what the config's files say, too.
+
+    Args:
+      directory: the work directory.
+      config: of the run.
+      scores: what was read of `config.weighting.baselines`, if the weighting compares with them.
+
+    Raises:
+      WorkdirError: it holds a run that began with something else; in every process.
+    """
+    found: dict[str, Any] = {}
+    if config.data.labels.kind == "file":
+        contents = Path(config.data.labels.file).expanduser().read_bytes()
+        found["config.data.labels.file"] = hashlib.sha256(contents).hexdigest()
+    if scores:
+        found["config.weighting.baselines"] = dict(scores)
+    together(lambda: directory.claim_inputs(found))
 
 
 def started_with(config: ConfigDict, specs: dict[str, dict], stream: Any) -> dict[str, dict]:

@@ -34,6 +34,7 @@ class Workdir:
 
     Attributes:
       config, label_specs: what is trained, on which labels (JSON).
+      inputs: what it was given besides, see `claim_inputs` (JSON).
       training, evaluations: what was logged and found so far, one object in each line.
       results: what reports are made of (JSON).
       best_evaluation: the single images of the best evaluation (JSON).
@@ -47,6 +48,7 @@ class Workdir:
         self.path = Path(os.path.expanduser(path)).absolute()
         self.config = self.path / "config.json"
         self.label_specs = self.path / "labels.json"
+        self.inputs = self.path / "inputs.json"
         self.learned_tasks = self.path / "learned_tasks.json"
         self.evaluations = self.path / "evaluation.jsonl"
         self.results = self.path / "results.json"
@@ -163,6 +165,26 @@ class Workdir:
                 f"{self.path} holds a run on data with other labels:\n" + "\n".join(lines) + "\n"
                 "Use another --workdir, or the same data."
             )
+
+    def claim_inputs(self, found: dict[str, Any]) -> None:
+        """Saves what is read of files that the config names, or checks that it is the same still.
+
+        Args:
+          found: {the config's key: what its files say, as JSON}.
+
+        Raises:
+          WorkdirError: it holds a run that began with something else; the message says what.
+        """
+        saved = self._read_if_there(self.inputs, checks.anything) if self.holds_a_run() else {}
+        now = files.as_json(found)
+        differing = [key for key in now if saved.get(key, now[key]) != now[key]]
+        if differing:
+            raise WorkdirError(
+                f"{self.path} holds a run that began with other contents of {differing[0]}: "
+                "its files have changed since. Restore them, or use another --workdir."
+            )
+        if now or self.inputs.exists():
+            write_json(self.inputs, now)
 
     def claim_learned_tasks(self, names: Iterable[str]) -> None:
         """Saves which tasks the run learns, which later starts cannot find out any more."""

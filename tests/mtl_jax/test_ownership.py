@@ -1,6 +1,7 @@
 """A work directory is one run's: claimed after its lock, by processes that are alike."""
 
 import copy
+import json
 import types
 
 import pytest
@@ -118,6 +119,48 @@ def test_what_goes_on_in_another_way_marks_what_was_found_before(tmp_path):
     assert entry["evaluated_with"]["split"] == "validation"
     where.go_on_with(config(eval__tta__flip=True))
     assert where.read_evaluations() == [entry]  # it was known already
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.resident", True),
+        ("data.held_out", 0.1),
+        ("data.edges", {"edge": "semseg"}),
+        ("data.labels.kind", "one"),
+        ("data.labels.seed", 7),
+        ("data.labels.among", ("depth",)),
+        ("train.steps_per_call", 7),
+        ("train.remat", True),
+        ("train.loss_average", "images"),
+        ("train.freeze", ("encoder",)),
+    ],
+)
+def test_newer_keys_that_change_numbers_may_not_either(tmp_path, key, value):
+    with pytest.raises(WorkdirError, match=rf"{key}.*: .* in the directory, "):
+        ownership.check_config(trained(tmp_path), config(**{key.replace(".", "__"): value}))
+
+
+def test_files_that_a_run_reads_may_not_change_either(tmp_path):
+    where, file = trained(tmp_path / "run"), tmp_path / "labels.json"
+    file.write_text('{"a": ["depth"]}')
+    partial = config(data__labels__kind="file", data__labels__file=str(file))
+    scores = {"depth/rmse": 0.5, "semseg/miou": float("nan")}
+    for _ in range(2):
+        ownership.claim_inputs(where, partial, scores)
+    with pytest.raises(WorkdirError, match=r"other contents of config\.weighting\.baselines"):
+        ownership.claim_inputs(where, partial, scores | {"depth/rmse": 0.25})
+    file.write_text('{"a": ["semseg"]}')
+    with pytest.raises(WorkdirError, match=r"other contents of config\.data\.labels\.file"):
+        ownership.claim_inputs(where, partial, scores)
+
+
+def test_what_was_refused_before_it_trained_leaves_no_inputs(tmp_path):
+    where = Workdir(tmp_path)
+    ownership.claim_inputs(where, config(), {"depth/rmse": 0.5})
+    ownership.claim_inputs(where, config(), {"depth/rmse": 0.25})
+    ownership.claim_inputs(where, config(), {})
+    assert json.loads(where.inputs.read_text()) == {}
 
 
 def test_what_differs_between_processes_is_named():
