@@ -4,6 +4,7 @@ import dataclasses
 import html
 import itertools
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -110,26 +111,42 @@ def write(blocks: Sequence[Block], folder: Path) -> list[Path]:
 
     Args:
       blocks: the document.
-      folder: created if need be; the files of an earlier report in it are removed.
+      folder: created if need be. The files of an earlier report in it are removed when all of
+        this one is written.
 
     Returns:
       The two files.
+
+    Raises:
+      OSError: they cannot be written; an earlier report is as it was.
     """
     files = folder / "report.md", folder / "report.html"
-    for name in ("", FIGURES, PICTURES):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for old in (folder / name).glob("[0-9]*_*") if name and files[0].exists() else ():
-            old.unlink()
-    blocks = _numbered(blocks)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report_", dir=folder) as name:
+        new = Path(name)
+        _write_files(_numbered(blocks), new)
+        for part in (FIGURES, PICTURES):
+            for old in (folder / part).glob("[0-9]*_*") if files[0].exists() else ():
+                old.unlink()
+        for part in (FIGURES, PICTURES, ""):
+            (folder / part).mkdir(exist_ok=True)
+            for file in (new / part).iterdir():
+                if file.is_file():
+                    file.replace(folder / part / file.name)
+    return list(files)
+
+
+def _write_files(blocks: Sequence[Block], folder: Path) -> None:
+    for part in (FIGURES, PICTURES):
+        (folder / part).mkdir()
     for block in blocks:
         if isinstance(block, Figure):
             svg = block.svg.replace(INK, "currentColor").replace("<style", _COLOURS + "<style", 1)
             write_text(folder / FIGURES / f"{block.name}.svg", svg)
         elif isinstance(block, Picture):
             _files.write(folder / PICTURES / f"{block.name}.jpg", block.jpeg)
-    for file, text in zip(files, (markdown(blocks), as_html(blocks)), strict=True):
-        write_text(file, text)
-    return list(files)
+    write_text(folder / "report.md", markdown(blocks))
+    write_text(folder / "report.html", as_html(blocks))
 
 
 def _numbered(blocks: Sequence[Block]) -> list[Block]:

@@ -28,10 +28,17 @@ def write(
       The two files.
 
     Raises:
-      ReportError: none of the paths holds a run.
+      ReportError: none of the paths holds a run, or the folder cannot be written.
     """
     studies, remarks = runs.collect(paths)
-    return document.write(blocks(studies, remarks, title, count), Path(folder))
+    written = blocks(studies, remarks, title, count)
+    try:
+        return document.write(written, Path(folder))
+    except OSError as error:
+        raise runs.ReportError(
+            f"--output={folder} cannot be written ({error.strerror}). Make room, or name another "
+            "folder; an earlier report there is as it was."
+        ) from error
 
 
 def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: int) -> list[Block]:

@@ -1,7 +1,9 @@
 """Reports say what the files of runs say, and are whole and readable documents."""
 
+import errno
 import html.parser
 import json
+import os
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -10,6 +12,7 @@ import finished_runs
 import numpy as np
 import pytest
 
+from mtl_jax import _files
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import costs, document, figures, report, runs, tables
 from mtl_jax.runs import rules, seeds, words, workdir
@@ -283,6 +286,25 @@ def test_two_reports_in_one_folder(tmp_path):
     report.write([tmp_path / "x"], folder)
     assert len(list(folder.rglob("*"))) - 5 == (before - 5) / 2
     assert (folder / "notes.txt").exists()
+
+
+def test_a_full_disk_leaves_the_earlier_report(three, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "report"
+    report.write(three[:1], folder)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    replacing, written = _files.replacing, []
+
+    def full(path, **options):
+        written.append(path)
+        if len(written) == 4:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(path))
+        return replacing(path, **options)
+
+    monkeypatch.setattr(_files, "replacing", full)
+    assert command.main([*map(str, three), f"--output={folder}", "--title=Other"]) == 1
+    assert f"--output={folder} cannot be written (Disk quota exceeded)" in capsys.readouterr().err
+    after = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert after == before
 
 
 @pytest.mark.parametrize(
