@@ -1,11 +1,13 @@
 """Files that are whole or not there, whatever ends the program while they are written."""
 
 import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or for this user
 _NUMBERS = itertools.count()  # of the files that this process has written
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mtl_jax import _files
 from mtl_jax.errors import ConfigError, InEveryProcess, UsageError
 from mtl_jax.train_state import TrainState
 
@@ -152,7 +154,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        if "No space left on device" not in str(error):
+        if not any(os.strerror(number) in str(error) for number in _files.FULL):
             raise
         raise DiskFullError(
             f"The disk is full, so no checkpoint could be saved in {manager.directory}. What was "

@@ -306,9 +306,10 @@ def test_output_that_nobody_reads_or_that_is_full(closed, trained):
     assert done.returncode == (141 if closed else 1)
 
 
-def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path, number):
     def fill(*_):
-        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+        raise OSError(number, os.strerror(number), "results.json")
 
     monkeypatch.setattr(files, "write_text", fill)
     output = fails("--config=branched", f"--workdir={tmp_path}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mtl_jax import _files
 from mtl_jax.commands import flags, processes, setup
 from mtl_jax.errors import UsageError
 
@@ -150,7 +151,7 @@ def reported(run: Callable[[], int]) -> int:
             if error.errno == errno.EPIPE:
                 return 141  # as a program that the closed pipe kills: | head has what it wanted
             return _say(f"Standard output cannot be written ({error.strerror}).")
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _files.FULL:
             raise
         where = f" ({error.filename})" if error.filename else ""
         return _say(f"The disk is full{where}. Free some space and start the same command again.")

@@ -1,12 +1,14 @@
 """A JSON file of a work directory that is damaged, in whichever way, is one message naming it."""
 
+import errno
 import json
 import os
+import types
 
 import finished_runs
 import pytest
 
-from mtl_jax import _files
+from mtl_jax import _files, checkpoints
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.reporting import runs as reported
@@ -220,6 +222,14 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
     _files.write(path, b"{}", durable=False)  # waits for no disk
     assert files.read_json(path) == {}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_for_a_checkpoint_is_said_so(number):
+    manager = types.SimpleNamespace(directory="checkpoints/latest")
+    full = pytest.raises(checkpoints.DiskFullError, match="saved in checkpoints/latest")
+    with full, checkpoints._writing(manager):
+        raise ValueError(f"RESOURCE_EXHAUSTED: {os.strerror(number)}")  # as the storage says it
 
 
 def test_files_with_the_longest_names_are_written_at_once(tmp_path):
