@@ -108,7 +108,7 @@ def directory(tmp_path):
 
 
 def test_table_of_finished_rows(directory):
-    lines = balancing.table(directory, [0, 1]).splitlines()
+    lines = balancing.table(balancing.compare(directory, [0, 1])).splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
     # Of the two the better one on held-out images, which the table must not show by its own Δm.
     assert list(rows) == ["mgda", "fixed, tuned: 0.09_0.91"]  # the best one first
@@ -121,6 +121,21 @@ def test_table_of_finished_rows(directory):
     assert f"+{mean:.2f} ± {error:.2f}" in rows["fixed, tuned: 0.09_0.91"]
     assert "Rows: 2" in lines[-1]
     assert "the process, compiler included" in lines[-1]
+
+
+def test_table_of_metrics(directory):
+    found = balancing.compare(directory, [0, 1])
+    lines = balancing.metrics_table(found).splitlines()
+    titles = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    assert titles[0] == "weighting"
+    assert "semseg/miou ↑" in titles
+    rows = {line.split("|")[1].strip(): line.strip("|").split("|") for line in lines[2:]}
+    assert list(rows) == ["single tasks", "mgda", "fixed, tuned: 0.09_0.91"]
+    for name, factors in {"mgda": (1.0, 2.0), "fixed, tuned: 0.09_0.91": (0.9, 1.9)}.items():
+        values = [METRICS["semseg/miou"] * factor for factor in factors]
+        error = abs(values[1] - values[0]) / 2
+        cell = rows[name][titles.index("semseg/miou ↑")].strip()
+        assert cell == f"{sum(values) / 2:.4f} ± {error:.4f}"
 
 
 def test_delta_of_all_protocols():
@@ -139,10 +154,10 @@ def test_delta_of_all_protocols():
 def test_an_unfinished_row_is_named(directory):
     (directory / "mgda" / "seed_1" / "results.json").unlink()
     with pytest.raises(SweepError, match=r"mgda/seed_1 is not finished"):
-        balancing.table(directory, [0, 1])
+        balancing.compare(directory, [0, 1])
     (directory / "held_out_depth" / "seed_0" / "evaluation_held_out_latest.json").unlink()
     with pytest.raises(SweepError, match=r"held_out_depth/seed_0 has not been evaluated"):
-        balancing.table(directory, [0, 1])
+        balancing.compare(directory, [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
     python -m mtl_jax.studies.balancing runs/sweeps/balancing_streets --seeds=0,1,2
 
-prints one Markdown table: Δm in three protocols with the standard error over seeds, the mean rank,
-seconds per step, peak memory, and how often a solver did not converge or a step led uphill for a
-task. Baselines are the rows `only_<task>` of the same seed, so that differences are paired. Of the
-rows `fixed_...` one is shown, which is chosen by what all of them are on held-out training images.
+prints two Markdown tables. One has Δm in three protocols with the standard error over seeds, the
+mean rank, seconds per step, peak memory, and how often a solver did not converge or a step led
+uphill for a task; the other has the metrics. Baselines are the rows `only_<task>` of the same seed,
+so that differences are paired. Of the rows `fixed_...` one is shown, which is chosen by what all of
+them are on held-out training images.
 
 The mean rank is over the metrics of the field's tables: for each metric the rows of *this* table
 are ranked, the best is 1, equal ones share the mean of their ranks, and single-task rows are not
@@ -14,6 +15,7 @@ ranked. It depends on which other rows are there.
 
 import argparse
 import csv
+import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -192,8 +194,48 @@ def chosen(
     return min(grid, key=delta)
 
 
-def table(directory: Path, seeds: Sequence[int | None]) -> str:
-    """The Markdown table of a sweep's directory.
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The rows of a finished sweep.
+
+    Attributes:
+      found: {row: what `read` gives of each seed}, of all methods and the one of the grid.
+      bases: {'<task>/<metric>': value} of the single tasks, of each seed.
+      types: {task: its type}.
+      tuned: the row of the grid, or ''.
+    """
+
+    found: Mapping[str, Sequence[Mapping[str, Any]]]
+    bases: Sequence[Mapping[str, float]]
+    types: Mapping[str, str]
+    tuned: str
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """{row: {metric: its mean over seeds}}."""
+        return {row: _means([run["metrics"] for run in runs]) for row, runs in self.found.items()}
+
+    def deltas(self) -> dict[str, list[dict[str, float]]]:
+        """{row: {protocol: Δm} of each seed, against the baselines of the same}, the best first."""
+        changes = {
+            row: [
+                deltas(run["metrics"], base, self.types)
+                for run, base in zip(runs, self.bases, strict=True)
+            ]
+            for row, runs in self.found.items()
+        }
+
+        def mean(row: str) -> float:
+            return float(np.mean([change["mean_over_metrics"] for change in changes[row]]))
+
+        return {row: changes[row] for row in sorted(changes, key=mean)}
+
+    def label(self, row: str) -> str:
+        """What a row is called."""
+        return f"fixed, tuned: {row.removeprefix(FIXED)}" if row == self.tuned else row
+
+
+def compare(directory: Path, seeds: Sequence[int | None]) -> Comparison:
+    """Reads a sweep's directory.
 
     Raises:
       SweepError: there is no sweep, or a row of it is not finished.
@@ -210,17 +252,19 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
     types: dict[str, str] = {}
     for name in alone:
         types |= read(directory, name, seeds[0])["types"]
-    if grid:
-        kept.append(chosen(directory, grid, alone, seeds, types))
-    found = {name: [read(directory, name, seed) for seed in seeds] for name in kept}
-    bases = [baselines(directory, alone, seed) for seed in seeds]
-    changes = {
-        name: [deltas(run["metrics"], base, types) for run, base in zip(runs, bases, strict=True)]
-        for name, runs in found.items()
-    }
-    over_all = {n: float(np.mean([c["mean_over_metrics"] for c in changes[n]])) for n in kept}
-    means = {n: _means([run["metrics"] for run in found[n]]) for n in kept}
-    common = tabled(means[kept[0]], types)
+    tuned = chosen(directory, grid, alone, seeds, types) if grid else ""
+    return Comparison(
+        found={n: [read(directory, n, s) for s in seeds] for n in (*kept, *filter(None, [tuned]))},
+        bases=[baselines(directory, alone, seed) for seed in seeds],
+        types=types,
+        tuned=tuned,
+    )
+
+
+def table(comparison: Comparison) -> str:
+    """The Markdown table of what each method gains over single tasks, and at which cost."""
+    changes, means = comparison.deltas(), comparison.means()
+    common = tabled(next(iter(means.values())), comparison.types)
     ranks = mean_ranks(means, common)
     lines = [
         "| weighting | "
@@ -228,23 +272,43 @@ def table(directory: Path, seeds: Sequence[int | None]) -> str:
         + " | mean rank | s/step | peak GiB | bad residual % | ascents % |",
         "|---" * (len(DELTA_PROTOCOLS) + 6) + "|",
     ]
-    for name in sorted(kept, key=over_all.__getitem__):
-        cells = [_with_error([c[p] for c in changes[name]]) for p in DELTA_PROTOCOLS]
-        seconds = np.median([run["seconds_per_step"] for run in found[name]])
-        peak = max(run["peak_memory"] for run in found[name]) / 2**30
+    for name, change in changes.items():
+        runs = comparison.found[name]
+        cells = [_with_error([c[p] for c in change]) for p in DELTA_PROTOCOLS]
+        seconds = np.median([run["seconds_per_step"] for run in runs])
+        peak = max(run["peak_memory"] for run in runs) / 2**30
         cells += [f"{ranks[name]:.2f}", f"{seconds:.3f}", f"{peak:.2f}"]
-        cells += [_share([run[kind] for run in found[name]]) for kind in ("unconverged", "ascents")]
-        label = f"fixed, tuned: {name.removeprefix(FIXED)}" if name in grid else name
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    memory = "a device" if found[kept[0]][0]["on_device"] else "the process, compiler included"
+        cells += [_share([run[kind] for run in runs]) for kind in ("unconverged", "ascents")]
+        lines.append(f"| {comparison.label(name)} | {' | '.join(cells)} |")
+    first = next(iter(comparison.found.values()))[0]
+    memory = "a device" if first["on_device"] else "the process, compiler included"
     note = (
         "\n\nOf mean_over_metrics less is better, of the other two more. "
-        f"Rows: {len(kept)}; ranks are over {len(common)} metrics and depend on which rows there "
-        "are; single-task rows are not ranked. Metrics: mean of the last evaluations, at most 10. "
-        f"± is the standard error over {len(seeds)} seeds, each against its own baselines. Memory "
-        f"is that of {memory}. The tuned weights were chosen on held-out training images."
+        f"Rows: {len(changes)}; ranks are over {len(common)} metrics and depend on which rows "
+        "there are; single-task rows are not ranked. Metrics: mean of the last evaluations, at "
+        f"most 10. ± is the standard error over {len(comparison.bases)} seeds, each against its "
+        f"own baselines. Memory is that of {memory}. The tuned weights were chosen on held-out "
+        "training images."
     )
     return "\n".join(lines) + note
+
+
+def metrics_table(comparison: Comparison) -> str:
+    """The Markdown table of the metrics themselves, means and standard errors over seeds."""
+    means = comparison.means()
+    names = tabled(next(iter(means.values())), comparison.types)
+    arrows = {"max": "↑", "min": "↓"}
+    lines = [
+        f"| weighting | {' | '.join(f'{name} {arrows[way]}' for name, way in names.items())} |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    rows = {"single tasks": comparison.bases}
+    for row in comparison.deltas():
+        rows[comparison.label(row)] = [run["metrics"] for run in comparison.found[row]]
+    for row, runs in rows.items():
+        cells = [_with_error([run[name] for run in runs], "{:.4f}") for name in names]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def published(benchmark: str) -> str:
@@ -264,10 +328,12 @@ def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
 
 
-def _with_error(values: Sequence[float]) -> str:
+def _with_error(values: Sequence[float], form: str = "{:+.2f}") -> str:
+    mean = form.format(np.mean(values) + 0.0)
     if len(values) == 1:
-        return f"{values[0] + 0.0:+.2f}"
-    return f"{np.mean(values) + 0.0:+.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f}"
+        return mean
+    error = np.std(values, ddof=1) / math.sqrt(len(values))
+    return f"{mean} ± {form.replace('+', '').format(error)}"
 
 
 def _share(values: Sequence[float | None]) -> str:
@@ -290,7 +356,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [seed for seed in args.seeds.split(",") if seed]
         if not all(word.isdecimal() for word in words):
             raise UsageError(f"--seeds={args.seeds}: expected numbers with commas, such as 0,1,2.")
-        print(table(args.directory, [int(word) for word in words] or [None]))
+        found = compare(args.directory, [int(word) for word in words] or [None])
+        print(f"{table(found)}\n\n{metrics_table(found)}")
     except UsageError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
