@@ -19,7 +19,8 @@ import pytest
 import run_main
 import tiny
 
-from mtl_jax.runs import workdir
+from mtl_jax.configs import from_sweep
+from mtl_jax.runs import rules, workdir
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.studies import sweeps
 
@@ -44,48 +45,62 @@ def get_rows(protocol):
     return [{}]
 """
 
-# What the processes of the rows do.
+# What the processes of the rows do. They import nothing of ours, which takes seconds.
 STAND_IN = """
 import json, os, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, {root!r})
-from mtl_jax.configs import from_sweep
-from mtl_jax.runs import workdir
 
 flags = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
-config = from_sweep.get_config(flags["config"].partition(":")[2])
-config.model.pretrained = flags.get("config.model.pretrained", "")
-name = flags["config"].rpartition(":")[2]
-where = workdir.Workdir(flags["workdir"])
+_, study, _, name = flags["config"].split(":")
+row = json.loads(Path(study).with_suffix(".json").read_text())[name]
+config, path = row["config"], Path(flags["workdir"])
+config["model"]["pretrained"] = flags.get("config.model.pretrained", "")
+saved, model = path / "config.json", path / "checkpoints" / "model"
 print("hello from", name, flush=True)
 if flags.get("mode") == "evaluate":
-    from mtl_jax.runs import rules
-    where.check_config(config, may_differ=rules.RESUME)
-    assert (where.checkpoints / "model").read_text() == "trained"
-    found = {{"step": 1, "metrics": {{}}}}
-    found["evaluated_with"] = rules.evaluated_with(workdir.to_json(config))
-    workdir.write_json(where.evaluation("validation", "best"), found)
+    trained = json.loads(saved.read_text())
+    assert trained | {"name": config["name"]} == config
+    assert model.read_text() == "trained"
+    found = {"step": 1, "metrics": {}, "evaluated_with": row["evaluated_with"]}
+    (path / row["evaluation"]).write_text(json.dumps(found))
     sys.exit()
-where.claim(config)
-with (where.path / "starts").open("a") as file:
+if model.exists() and json.loads(saved.read_text()) != config:
+    sys.exit("there is another run")
+saved.write_text(json.dumps(config))
+with (path / "starts").open("a") as file:
     file.write("x")
 if "bad" in name:
     sys.exit("SomeError: it cannot be done")
 if "killed" in name:
     os.kill(os.getpid(), signal.SIGKILL)
-if "slow" in name and (where.path / "starts").read_text() == "x":
-    while not (where.path / "go").exists():
+if "slow" in name and (path / "starts").read_text() == "x":
+    while not (path / "go").exists():
         time.sleep(0.02)
 if "lazy" in name:
     sys.exit()
-where.checkpoints.mkdir()
-(where.checkpoints / "model").write_text("trained")
-workdir.write_json(where.label_specs, {{}})
-found = {{"finished": True, "images_per_second": 10.0}}
+model.parent.mkdir()
+model.write_text("trained")
+(path / row["label_specs"]).write_text("{}")
+found = {"finished": True, "images_per_second": 10.0}
 if "seeds" in flags:
     found["seeds"] = [int(seed) for seed in flags["seeds"].split(",")]
-workdir.write_json(where.results, found)
+(path / "results.json").write_text(json.dumps(found))
 """
+
+
+def write_rows(sweep) -> None:
+    """Beside a study: what the stand-in has to know of its rows."""
+    names = workdir.Workdir("any")
+    rows = {}
+    for row in sweep.rows:
+        config = workdir.to_json(row.config)
+        rows[row.name] = {
+            "config": config,
+            "evaluated_with": rules.evaluated_with(config),
+            "evaluation": names.evaluation("validation", "best").name,
+            "label_specs": names.label_specs.name,
+        }
+    Path(sweep.path).with_suffix(".json").write_text(json.dumps(rows))
 
 
 @pytest.fixture
@@ -94,10 +109,12 @@ def make(tmp_path):
 
     def make(rows: str, **options):
         (tmp_path / "study.py").write_text(SWEEP.format(rows))
-        (tmp_path / "main.py").write_text(STAND_IN.format(root=str(ROOT)))
+        (tmp_path / "main.py").write_text(STAND_IN)
         said = []
+        sweep = sweeps.load(tmp_path / "study.py")
+        write_rows(sweep)
         runner = sweep_runner.Runner(
-            sweep=sweeps.load(tmp_path / "study.py"),
+            sweep=sweep,
             directory=tmp_path / "runs",
             command=(sys.executable, str(tmp_path / "main.py")),
             say=said.append,
@@ -199,6 +216,12 @@ def test_results_of_another_config_are_not_taken_for_the_rows(make):
     assert "schedule.learning_rate: 0.01 in the directory" in listed(changed)["good"]["error"]
 
 
+def test_a_rows_process_finds_its_config(make):
+    runner, _ = make("row('a'), row('b', rate=0.5)")
+    path, second = runner.sweep.path, runner.sweep.rows[1]
+    assert from_sweep.get_config(f"{path}:one:b") == second.config
+
+
 def test_another_sweep_in_the_directory(make):
     runner, _ = make("row('good')")
     runner.run(runner.sweep.rows)
@@ -224,9 +247,9 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
         )
     )
     second, said = make("row('good')")
-    second = dataclasses.replace(
-        second, sweep=sweeps.load(tmp_path / "second.py"), directory=tmp_path / "runs_2"
-    )
+    sweep = sweeps.load(tmp_path / "second.py")
+    write_rows(sweep)
+    second = dataclasses.replace(second, sweep=sweep, directory=tmp_path / "runs_2")
     (runner.directory / "other" / workdir.LOCK).touch()  # as training leaves it
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sweep.json").write_text('{"rows": 3}')  # of another program
