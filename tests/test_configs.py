@@ -9,6 +9,8 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+import tiny
+from test_conformance_models import LONG
 
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
 from mtl_jax.commands import config as configuration
@@ -128,14 +130,26 @@ def test_report_e_is_also_evaluated_without_void():
     assert task.evaluated_ids == ids
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in NAMES}))
-def test_every_config_takes_a_step(name):
+def first_protocols():
+    """[(file, protocol)], the first of each file; those of large networks are slow."""
+    found = []
+    for name, protocol in dict(reversed(NAMES)).items():
+        model = load(name, protocol).model
+        large = model.architecture in LONG or model.get("encoder", {}).get("name") == "hrnet"
+        marks = pytest.mark.slow if large else ()
+        found.append(pytest.param(name, protocol, marks=marks, id=name))
+    return found
+
+
+@pytest.mark.parametrize(("name", "protocol"), first_protocols())
+def test_every_config_takes_a_step(name, protocol):
     """As shapes, which is all that a config decides: the state after a step is like that before.
 
-    What a step computes is tested on small networks, and in test_architectures_train on all.
+    Of few layers: all of them are looked at above. What a step computes is tested on small
+    networks, and in test_architectures_train on all.
     """
-    protocol = next(protocol for other, protocol in NAMES if other == name)
     config = load(name, protocol)
+    tiny.narrow(config.model)
     parts = system.build(config, specs_of(config))
     mesh = parallel.make_mesh(jax.devices()[:1])
     schedule = optimizers.make_schedule(config.schedule, steps_per_epoch=10, total_steps=100)

@@ -149,28 +149,34 @@ def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CH
     return predictions, stats, gradients
 
 
+@functools.cache
+def traced(name: str, dtype: str, size: tuple[int, int]):
+    """(image, predictions, variables) as shapes."""
+    config = config_of("architecture", name).copy_and_resolve_references()
+    config.dtype = dtype
+    model = architectures.build(config, CHANNELS)
+    image = jax.eval_shape(functools.partial(images, model, size))
+    init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
+    return image, *jax.eval_shape(init, image)
+
+
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 class TestArchitectures:
     def test_predictions_are_float32_at_the_inputs_resolution(self, name):
-        for dtype in ("float32", "bfloat16"):
-            model, variables = initialised(name, dtype)
-            for size in (SIZE, ODD):
-                image = images(model, size)
-                out = jax.eval_shape(
-                    lambda v, x, m=model: m.apply(v, x, train=False), variables, image
-                )
-                for predictions in (out.final, *out.auxiliary):
-                    assert set(predictions) <= set(CHANNELS)
-                    for task, prediction in predictions.items():
-                        assert prediction.shape == (*image.shape[:3], CHANNELS[task])
-                        assert prediction.dtype == jnp.float32
-                assert set(out.final) == set(CHANNELS)
+        for dtype, size in (("float32", ODD), ("bfloat16", SIZE)):
+            image, out, _ = traced(name, dtype, size)
+            for predictions in (out.final, *out.auxiliary):
+                assert set(predictions) <= set(CHANNELS)
+                for task, prediction in predictions.items():
+                    assert prediction.shape == (*image.shape[:3], CHANNELS[task])
+                    assert prediction.dtype == jnp.float32
+            assert set(out.final) == set(CHANNELS)
 
-    def test_variables_are_float32(self, name):
-        for dtype in ("float32", "bfloat16"):
-            _, variables = initialised(name, dtype)
-            assert set(variables) <= {"params", "batch_stats"}
-            assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    def test_variables_are_float32_and_those_of_any_size(self, name):
+        variables, others = traced(name, "float32", ODD)[2], traced(name, "bfloat16", SIZE)[2]
+        assert set(variables) <= {"params", "batch_stats"}
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+        assert variables == others
 
     def test_any_number_of_tasks(self, name):
         config = config_of("architecture", name)
@@ -178,14 +184,18 @@ class TestArchitectures:
             model = architectures.build(config, channels)
             out, _ = jax.eval_shape(
                 lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False),
-                images(model),
+                jax.eval_shape(functools.partial(images, model)),
             )
             assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in _discovery.names(architectures) if name not in LONG]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.weekly if "mtan" in name else pytest.mark.slow)
+        for name in _discovery.names(architectures)
+        if name not in LONG
+    ],
 )
 def test_bfloat16_is_close_to_float32(name):
     exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
@@ -231,11 +241,10 @@ def test_every_running_statistic_moves(name):
 
 @pytest.mark.parametrize("name", _discovery.names(encoders))
 class TestEncoders:
-    @pytest.mark.parametrize("size", [SIZE, ODD])
-    def test_strides(self, name, size):
-        for dtype in (jnp.float32, jnp.bfloat16):
+    def test_strides(self, name):
+        for dtype, size in ((jnp.float32, ODD), (jnp.bfloat16, SIZE)):
             model = encoders.build(config_of("encoder", name), dtype=dtype)
-            image = images(model, size)
+            image = jax.eval_shape(functools.partial(images, model, size))
             size = image.shape[1:3]
             pyramid, _ = jax.eval_shape(
                 lambda x, m=model: m.init_with_output(jax.random.key(0), x, train=False), image
@@ -257,7 +266,7 @@ class TestEncoders:
     def test_a_batch_of_a_size_that_is_not_known(self, name):
         """As exported networks have it; an architecture's own is tested with them."""
         model = encoders.build(config_of("encoder", name), dtype=jnp.float32)
-        image = images(model, SIZE)
+        image = jax.eval_shape(functools.partial(images, model))
         init = functools.partial(model.init, train=False)
         variables = jax.eval_shape(init, jax.random.key(0), image)
         shape = jax_export.symbolic_shape(f"batch, {image.shape[1]}, {image.shape[2]}, 3")
