@@ -14,6 +14,8 @@ from mtl_jax.runs.workdir import WorkdirError
 
 RUNS = Path(__file__).parent / "data" / "runs_0.2.0"
 NAMES = sorted(path.name.removesuffix(".tar.xz") for path in RUNS.iterdir())
+# Whose networks take long to compile.
+MARKS = {"branched_uncertainty": pytest.mark.slow, "mtan_dwa": pytest.mark.weekly}
 
 
 def unpacked(name, where):
@@ -35,7 +37,7 @@ def test_there_are_some():
 
 @pytest.mark.parametrize(
     "name",
-    ["joint_pcgrad", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n[0] != "j")],
+    ["joint_pcgrad", *(pytest.param(n, marks=MARKS[n]) for n in NAMES if n in MARKS)],
 )
 def test_a_run_of_an_older_version_can_be_used(name, streets_dir, tmp_path):
     path = unpacked(name, tmp_path)
@@ -54,9 +56,7 @@ def test_a_run_of_an_older_version_can_be_used(name, streets_dir, tmp_path):
     assert (tmp_path / "exported" / "metadata.json").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["branched_uncertainty", pytest.param("mtan_dwa", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in MARKS.items()])
 def test_a_run_of_an_older_version_goes_on(name, streets_dir, tmp_path):
     path = unpacked(name, tmp_path)
     before = (path / "evaluation.jsonl").read_text()

@@ -105,21 +105,22 @@ def assert_summary(found, expected, which: str) -> None:
     np.testing.assert_allclose(found, recorded, rtol=0, atol=atol, err_msg=which)
 
 
-def slow_where_it_says_so():
-    """The names of all golden networks; those that take long are marked slow."""
+def marked_as_they_say():
+    """The names of all golden networks; those that take long have their mark, slow or weekly."""
+    marks = {name: golden.load(name).get("mark") for name in golden.names()}
     return [
-        pytest.param(name, marks=pytest.mark.slow if golden.load(name).get("slow") else ())
-        for name in golden.names()
+        pytest.param(name, marks=getattr(pytest.mark, mark) if mark else ())
+        for name, mark in marks.items()
     ]
 
 
-@pytest.mark.parametrize("name", slow_where_it_says_so())
+@pytest.mark.parametrize("name", marked_as_they_say())
 def test_golden(name):
     compute, variables, image = program(name)
     assert_as_recorded(golden.load(name), *compute(variables, image))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", ["mtan", "mtan_resnet", "stacked_unet_8"])
 def test_rounding_moves_nothing(name):
     """Not even a million times what float64 rounds, in parameters, statistics and image.

@@ -145,6 +145,8 @@ def keep_gradient() -> optax.GradientTransformation:
 
 # The embedded default's, whose encoder is made of depthwise and 1×1 convolutions.
 DEFAULT = "default"
+# Together they have every layer with a gradient of its own: depthwise, unpooled, transposed.
+OFTEN_TRAINED = (DEFAULT, "segnet", "fcn")
 
 
 @functools.cache
@@ -159,10 +161,13 @@ def streets_config(architecture: str):
     pytest.fail(f"No protocol in configs/ trains {architecture!r} on Streets; add one.")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
-    [DEFAULT, *(name for name in _discovery.names(architectures) if name not in LONG)],
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in OFTEN_TRAINED else pytest.mark.weekly)
+        for name in (DEFAULT, *_discovery.names(architectures))
+        if name not in LONG
+    ],
 )
 def test_train_step(architecture):
     """At the size of the embedded defaults: 8 images of 96×192.

@@ -52,8 +52,13 @@ def image() -> np.ndarray:
     return 1.7 * golden.uniform("image", (2, 64, 96, 3))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlore", "task_prompter"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("mlore", marks=pytest.mark.weekly),
+        pytest.param("task_prompter", marks=pytest.mark.slow),
+    ],
+)
 def test_training(name):
     recorded = reference(name)
     compute, variables, given = program_of(model(name), image(), recorded["training"]["shape"])

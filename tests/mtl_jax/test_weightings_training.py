@@ -144,12 +144,24 @@ def family(name: str) -> str:
     return "gradients" if method.needs_gradients else "losses"
 
 
+def mechanism(name: str) -> tuple:
+    """What a train step does for the method: its family, and the hooks that it has of its own."""
+    method = weightings.kind(name)
+    hooks = ("init", "total", "combine", "head_weights", "after_step", "end_epoch")
+    return family(name), method.linear, *(hook in vars(method) for hook in hooks)
+
+
 def one_of_each_family() -> list:
-    """All methods; those after the first of their family are slow tests."""
+    """All methods; the first of its family is not marked, others are slow or weekly tests.
+
+    They are slow if they are the first by which a train step does something else.
+    """
     seen, found = set(), []
     for name in NAMES:
-        marks = [pytest.mark.slow] if family(name) in seen else []
-        seen.add(family(name))
+        marks = [pytest.mark.weekly] if mechanism(name) in seen else [pytest.mark.slow]
+        if family(name) not in seen:
+            marks = []
+        seen |= {family(name), mechanism(name)}
         found.append(pytest.param(name, marks=marks))
     return found
 
