@@ -88,12 +88,18 @@ def test_unlabelled_gives_no_loss_no_gradient_and_no_metric(task, how):
     if how == "batch all padding":
         batch, valid = BATCH, ~ALL_VALID
     targets, prediction = task.targets(batch), _prediction(task)
-    loss, gradient = jax.jit(jax.value_and_grad(task.loss))(prediction, targets, valid)
+
+    @jax.jit
+    def everything(prediction, targets, valid):
+        found = jax.value_and_grad(task.loss)(prediction, targets, valid)
+        return found, task.labelled(targets, valid), task.metric_sums(prediction, targets, valid)
+
+    (loss, gradient), labelled, sums = everything(prediction, targets, valid)
     assert loss == 0
     np.testing.assert_array_equal(gradient, 0.0)
-    assert not task.labelled(targets, valid)
-    assert task.labelled(task.targets(BATCH), ALL_VALID)
-    metrics = task.metrics(jax.tree.map(np.asarray, task.metric_sums(prediction, targets, valid)))
+    assert not labelled
+    assert jax.jit(task.labelled)(task.targets(BATCH), ALL_VALID)
+    metrics = task.metrics(jax.tree.map(np.asarray, sums))
     assert np.isnan(metrics[task.headline[0]])
 
 
@@ -153,10 +159,11 @@ def test_the_losses_of_all_tasks_are_one_total():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_metric_sums_add_up_over_batches(task):
-    prediction, targets = _prediction(task), task.targets(BATCH)
-    whole = task.metric_sums(prediction, targets, ALL_VALID)
+    prediction, targets = np.asarray(_prediction(task)), task.targets(BATCH)
+    metric_sums = jax.jit(task.metric_sums)
+    whole = metric_sums(prediction, targets, ALL_VALID)
     parts = [
-        task.metric_sums(prediction[i], _split(targets, i), ALL_VALID[i])
+        metric_sums(prediction[i], _split(targets, i), ALL_VALID[i])
         for i in (slice(0, 1), slice(1, 3))
     ]
     added = jax.tree.map(lambda a, b: np.float64(a) + np.float64(b), *parts)

@@ -143,25 +143,48 @@ def config(streets_dir, **overrides):
 
 
 @pytest.fixture(scope="module")
-def finished(streets_dir, tmp_path_factory):
+def calls():
+    """The steps of every call of the finished run."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(streets_dir, tmp_path_factory, calls):
     """Six steps, as 2 + 1 to the log, 2 to the checkpoint at step 5, 1 to the end."""
+    call = feeds.Calls.__call__
+
+    def counted(self, state, most):
+        found = call(self, state, most)
+        calls.append(found[2])
+        return found
+
     run = tiny.run(config(streets_dir), tmp_path_factory.mktemp("resident"))
-    run.train()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feeds.Calls, "__call__", counted)
+        run.train()
     return run
 
 
-def test_losses_are_those_of_the_host_and_of_single_steps(finished, streets_dir, tmp_path):
-    losses = {}
-    for name, resident_data, steps in (("host", False, 1), ("host", False, 3), ("here", True, 1)):
-        chosen = {"data__resident": resident_data, "train__steps_per_call": steps}
-        run = tiny.run(config(streets_dir, **chosen), tmp_path / f"{name}{steps}")
-        run.train()
-        losses[name, steps] = run.writer.scalars
-    for scalars in losses.values():
-        assert scalars.keys() == finished.writer.scalars.keys() == {3, 5, 6}
-        for step in (3, 5, 6):
-            ours, theirs = finished.writer.scalars[step], scalars[step]
-            np.testing.assert_allclose(ours["train/loss"], theirs["train/loss"], rtol=2e-3)
+@pytest.mark.parametrize(
+    ("here", "steps"),
+    [
+        pytest.param(False, 1, id="host"),
+        # Which of the two it is, should they not agree.
+        pytest.param(False, 3, id="host_three_steps", marks=pytest.mark.slow),
+        pytest.param(True, 1, id="here", marks=pytest.mark.slow),
+    ],
+)
+def test_losses_are_those_of_the_host_and_of_single_steps(
+    finished, streets_dir, tmp_path, here, steps
+):
+    chosen = {"data__resident": here, "train__steps_per_call": steps}
+    run = tiny.run(config(streets_dir, **chosen), tmp_path)
+    run.train()
+    ours, theirs = finished.writer.scalars, run.writer.scalars
+    assert theirs.keys() == ours.keys() == {3, 5, 6}
+    for step in (3, 5, 6):
+        expected = theirs[step]["train/loss"]
+        np.testing.assert_allclose(ours[step]["train/loss"], expected, rtol=2e-3)
 
 
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
@@ -184,18 +207,9 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_pa
     assert [row["loss/depth"] for row in rows[0]] == [row["loss/depth"] for row in rows[1]]
 
 
-def test_calls_end_where_something_is_done(finished, streets_dir, tmp_path, monkeypatch):
-    made = []
-    call = feeds.Calls.__call__
-
-    def counted(self, state, most):
-        found = call(self, state, most)
-        made.append(found[2])
-        return found
-
-    monkeypatch.setattr(feeds.Calls, "__call__", counted)
-    tiny.run(config(streets_dir), tmp_path).train()
-    assert made == [2, 1, 2, 1]
+def test_calls_end_where_something_is_done(finished, calls):
+    assert finished.plan.total_steps == 6
+    assert calls == [2, 1, 2, 1]
 
 
 def test_the_loop_does_not_wait_for_the_devices(streets_dir, tmp_path, monkeypatch):
