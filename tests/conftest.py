@@ -10,7 +10,8 @@ import pytest
 
 # Before JAX and TensorFlow are imported.
 # Tests run small programs a few times, so compiling them fast matters more than running them fast;
-# many tests compile the same step, so one compilation is kept for all.
+# many tests compile the same step, and all of them the same small operations, so one compilation
+# is kept for all: also for the next run of the tests, which reads what this one has compiled.
 FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # `compiler_options` that undo it: a program that is tested for what the compiler makes of it.
 TRAINING_COMPILATION = {
@@ -24,28 +25,53 @@ _DEVICES = "--xla_force_host_platform_device_count=8"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES} {FAST_COMPILATION}"
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_GCE_CHECK", "true")
 
 TINY = "streets/64x128_tiny"
+# Compiled programs that a process keeps: about a gigabyte. Neighbouring modules share them.
+KEPT_PROGRAMS = 1000
 
 
 def pytest_collection_finish():
     """Garbage collection looks at none of what has been imported, and seldom at the rest."""
+    if "flax" in sys.modules:
+        _read_parameters_at_once()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
+def _read_parameters_at_once():
+    """Flax traces a parameter's initialiser whenever it is read, to compare the shapes.
+
+    That is a fifth of the time of a network's tracing, and what an initialiser is given is a shape.
+    """
+    scope = sys.modules["flax"].core.scope.Scope
+    param = scope.param
+
+    def read(self, name, initialiser, *given, **options):
+        if self.has_variable("params", name) and given and isinstance(given[0], tuple):
+            value = self.get_variable("params", name)
+            if getattr(value, "shape", None) == given[0]:
+                self.reserve(name, "params")
+                return value
+        return param(self, name, initialiser, *given, **options)
+
+    scope.param = read
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs_are_kept_for_a_module():
+def programs_are_kept_for_some_modules():
     """Those of all modules take gigabytes, and make each garbage collection take a second."""
     yield
     if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
-    gc.collect()
+        jax = sys.modules["jax"]
+        if len(jax.devices()[0].client.live_executables()) > KEPT_PROGRAMS:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
