@@ -14,7 +14,10 @@ from mtl_jax.errors import ConfigError, nearest
 
 PREFIX = "--config."
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-OPEN = ("tasks", "data.mixture", "data.edges", "optimizer.images_per_update", "weighting.weights")
+OPEN = (
+    *("tasks", "data.mixture", "data.edges", "optimizer.images_per_update", "weighting.weights"),
+    *("model.single_task", "model.pretrained_heads", "model.decoder.ranges"),
+)
 
 
 def apply(config: ConfigDict, overrides: Sequence[str]) -> None:

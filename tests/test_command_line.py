@@ -85,6 +85,21 @@ def test_an_open_section_takes_several_names():
     assert config.weighting.weights.to_dict() == {"semseg": 1, "depth": 3}
 
 
+@pytest.mark.parametrize(
+    ("config", "key", "value"),
+    [
+        ("cross_stitch", "single_task.depth", "runs/depth"),
+        ("vit:nyuv2_dpt", "pretrained_heads.depth", "dinov2_vits14_nyu_dpt_head"),
+        ("vit:streets_dinov2", "decoder.ranges.depth", (0.001, 10.0)),
+    ],
+)
+def test_a_network_has_keys_that_are_names_of_tasks(config, key, value):
+    found = configuration.load(config, [f"--config.model.{key}={value}"]).model
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
+
+
 def test_a_task_by_flag_is_one_of_the_system(streets_dir):
     changes = ["--config.tasks.parts.type=segmentation"]
     changes += [f"--config.data.dataset={tiny.TINY}", f"--config.data.data_dir={streets_dir}"]

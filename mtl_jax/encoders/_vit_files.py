@@ -64,6 +64,11 @@ def translate(arrays: Arrays) -> dict[str, np.ndarray]:
 
 def describe(arrays: Arrays) -> str:
     """Which options of the encoder a file fits, as far as its arrays tell; '' if they do not."""
+    if any(name.startswith("decode_head.") for name in arrays):
+        return (
+            "The file is of a head, config.model.pretrained_heads.<task>; the encoder's own file "
+            "is config.model.pretrained."
+        )
     norm, table = arrays.get("norm.weight"), arrays.get("pos_embed")
     size = _WIDTHS.get(len(norm)) if norm is not None and norm.ndim == 1 else None
     if size is None or table is None or table.ndim != 3:

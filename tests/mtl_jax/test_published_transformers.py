@@ -177,6 +177,11 @@ def test_what_does_not_fit_is_said_with_what_would(tmp_path):
         load(config_of(name="vit", size="T", variant="dinov2"), path)
 
 
+def test_a_file_of_a_head_is_told_from_one_of_an_encoder():
+    head = networks.arrays(networks.dinov2_linear_head(384, 5, "seg"))
+    assert "config.model.pretrained_heads.<task>" in _vit_files.describe(head)
+
+
 SMALL = {"width": 6, "depth": 2, "rows": 5, "patch": 2}
 
 
