@@ -115,7 +115,39 @@ def read(directory: str | os.PathLike) -> dict[str, Any] | None:
     """
     if not os.path.exists(os.path.join(directory, FILE)):
         return None
-    return integrity.read_json(directory, FILE)
+    found = integrity.read_json(directory, FILE)
+    for split, of_split in found.items():
+        if not _is_split(of_split):
+            raise integrity.damaged(directory, f"{FILE} has no counts of the split {split[:80]!r}")
+    return found
+
+
+def _is_split(found: Any) -> bool:
+    """Whether a JSON value is what `describe` gives."""
+    return (
+        isinstance(found, dict)
+        and type(found.get("examples")) is int
+        and all(_is_label(of_key) for key, of_key in found.items() if key != "examples")
+    )
+
+
+def _is_label(found: Any) -> bool:
+    if not isinstance(found, dict) or type(found.get("examples")) is not int:
+        return False
+    kinds = ({"frequency", "ignored"}, {"per_example"}, {"valid"})
+    whole = any(kind <= found.keys() for kind in kinds) and (
+        "mean" not in found or {"stddev", "least", "greatest"} <= found.keys()
+    )
+    frequencies = found.get("frequency", {})
+    rest = [value for name, value in found.items() if name != "frequency"]
+    return (
+        whole
+        and isinstance(frequencies, dict)
+        and all(
+            isinstance(value, int | float) and math.isfinite(value)
+            for value in (*rest, *frequencies.values())
+        )
+    )
 
 
 def text(summary: Mapping[str, Any], specs: Mapping[str, LabelSpec]) -> str:

@@ -10,6 +10,7 @@ are there without them; they are imported where a builder is made.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import importlib
@@ -100,7 +101,7 @@ def prepare(
         if not _builder(name, data_dir, manual_dir)[1].is_prepared():
             _remove_left_overs(builder)
             say(f"Preparing {builder.info.full_name}{where}.")
-            with _quiet_tfds():
+            with _quiet_tfds(), _writing(root):
                 prepare_records(file_format=_FORMAT)
             say(f"Records are in {builder.data_dir}.")
             for line in getattr(builder, "notes", list)():
@@ -110,6 +111,20 @@ def prepare(
     if not builder.is_prepared():
         raise DatasetError(f"{name}: files changed while they were read; prepare it again.")
     return _checked(builder, manual_dir)
+
+
+@contextlib.contextmanager
+def _writing(folder: str | os.PathLike) -> Iterator[None]:
+    """Says what a full disk means, which the writers of records report in several ways."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not any(os.strerror(n) in str(error) for n in (errno.ENOSPC, errno.EDQUOT)):
+            raise
+        raise DatasetError(
+            f"The disk is full, so the records could not be written to {folder}. Make room, or "
+            "name another folder by --data_dir; what was converted before is kept."
+        ) from error
 
 
 def fingerprint(builder: "tfds.core.DatasetBuilder") -> str:

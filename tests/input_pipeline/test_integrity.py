@@ -1,8 +1,11 @@
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 import folder_files
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import toy_release
 import toy_release_builder
 
-from input_pipeline import datasets, integrity, provenance, summary
+from input_pipeline import datasets, integrity, provenance, release, summary
 from input_pipeline.datasets import DatasetError
 
 
@@ -35,6 +38,14 @@ def prepared(tmp_path_factory):
         (integrity.INFO, lambda text: text.replace(b'"2"', b'"1", "1"'), "00002 is missing"),
         (integrity.INFO, lambda text: text.replace(b"1.0.0", b"7.0.0"), "cannot be understood"),
         (summary.FILE, lambda text: text[:30], "summary.json cannot be read"),
+        (summary.FILE, lambda text: b'{"train": []}', "no counts of the split 'train'"),
+        (summary.FILE, lambda text: text.replace(b'"examples"', b'"x"'), "no counts of the split"),
+        (summary.FILE, lambda text: text.replace(b'"ignored"', b'"x"'), "no counts of the split"),
+        (
+            summary.FILE,
+            lambda text: re.sub(rb'"ignored": [\d.]+', b'"ignored": NaN', text),
+            "no counts of the split",
+        ),
         (provenance.FILE, lambda text: b'{"splits": [1]}', "does not list the examples"),
     ],
 )
@@ -69,6 +80,22 @@ def test_what_a_killed_preparation_left_is_removed(tmp_path, monkeypatch):
     folder_files.prepare(yaml)
     assert [path.name for path in config.iterdir()] == ["1.0.0"]
     assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("write() failed: No space left on device; writing x.array_record"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "x.array_record"),
+    ],
+)
+def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch, error):
+    yaml = folder_files.write(tmp_path / "data")
+    shutil.rmtree(folder_files.prepare(yaml).data_path)
+    full = mock.Mock(side_effect=error)
+    monkeypatch.setattr(release.ReleaseBuilder, "download_and_prepare", full)
+    with pytest.raises(DatasetError, match=r"The disk is full.* --data_dir; .* is kept"):
+        folder_files.prepare(yaml)
 
 
 def test_what_is_said_is_what_is_done(tmp_path):
