@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from toy_dataset import COUNTS
 
 from input_pipeline import (
+    arrays,
     class_edges,
     labelling,
     labels,
@@ -281,6 +282,16 @@ class TestPartialLabels:
         for key, used in found["records"].items():
             np.testing.assert_array_equal(found["arrays"][key], used)
             np.testing.assert_array_equal(found["mixture"][key], used)
+        # An image without a label of a kind is not chosen for it.
+        file = tmp_path / "arrays" / "train" / "depth.npy"
+        stored = np.load(file)
+        stored[:10] = labelling.unknown(toy_dataset.SPECS["depth"])
+        np.save(file, stored)
+        data = labelling.Relabelled(
+            arrays.Arrays(tmp_path / "arrays"), edges={}, partial=partial("one")
+        )
+        few = pipeline.TrainStream(data, keys=["image", "semseg", "depth"], batch_size=11, seed=3)
+        assert not few._records.used["depth"][:10].any()
 
     def test_a_label_that_there_is_not_is_refused(self, builder):
         few = partial("one", among=("semseg", "parts"))
