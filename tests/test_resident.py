@@ -158,10 +158,30 @@ def finished(streets_dir, tmp_path_factory, calls):
         calls.append(found[2])
         return found
 
-    run = tiny.run(config(streets_dir), tmp_path_factory.mktemp("resident"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feeds.Calls, "__call__", counted)
-        run.train()
+        return guarded(config(streets_dir), tmp_path_factory.mktemp("resident"))
+
+
+def guarded(config, directory):
+    """A finished run of which no step waited for the devices.
+
+    Nothing came back to the host, and nothing went there but what was put there, in a step.
+    """
+    run = tiny.run(config, directory)
+    steps = run._steps
+
+    def of_step(step):
+        advance = steps(step)
+
+        def alone(state, most):
+            with jax.transfer_guard("disallow"):
+                return advance(state, most)
+
+        return alone
+
+    run._steps = of_step
+    run.train()
     return run
 
 
@@ -178,8 +198,7 @@ def test_losses_are_those_of_the_host_and_of_single_steps(
     finished, streets_dir, tmp_path, here, steps
 ):
     chosen = {"data__resident": here, "train__steps_per_call": steps}
-    run = tiny.run(config(streets_dir, **chosen), tmp_path)
-    run.train()
+    run = guarded(config(streets_dir, **chosen), tmp_path)
     ours, theirs = finished.writer.scalars, run.writer.scalars
     assert theirs.keys() == ours.keys() == {3, 5, 6}
     for step in (3, 5, 6):
@@ -210,27 +229,6 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_pa
 def test_calls_end_where_something_is_done(finished, calls):
     assert finished.plan.total_steps == 6
     assert calls == [2, 1, 2, 1]
-
-
-def test_the_loop_does_not_wait_for_the_devices(streets_dir, tmp_path, monkeypatch):
-    """Nothing comes back to the host, and nothing goes there but what is put there, in a step."""
-    for name, overrides in (
-        ("host", {"data__resident": False, "train__steps_per_call": 1}),
-        ("resident", {}),
-    ):
-        run = tiny.run(config(streets_dir, **overrides), tmp_path / name)
-        advance = run._steps
-
-        def guarded(step, advance=advance):
-            return functools.partial(_guarded, advance(step))
-
-        monkeypatch.setattr(run, "_steps", guarded)
-        run.train()
-
-
-def _guarded(advance, state, most):
-    with jax.transfer_guard("disallow"):
-        return advance(state, most)
 
 
 def test_images_travel_between_devices_as_they_are():
