@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or for this user
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or for this user
 _NUMBERS = itertools.count()  # of the files that this process has written
 
 
@@ -39,6 +39,16 @@ def write(path: Path, contents: bytes, *, durable: bool = True) -> Path:
     with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(contents)
     return path
+
+
+def is_full(error: Exception) -> bool:
+    """Whether it says that there is no room on the disk; other libraries have errors of their own.
+
+    Orbax has a ValueError, TensorFlow one of its own, the writer of records a RuntimeError.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(os.strerror(number) in str(error) for number in _FULL)
 
 
 def make_folder(path: Path) -> None:

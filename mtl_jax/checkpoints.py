@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -154,7 +153,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        if not any(os.strerror(number) in str(error) for number in _files.FULL):
+        if not _files.is_full(error):
             raise
         raise DiskFullError(
             f"The disk is full, so no checkpoint could be saved in {manager.directory}. What was "

@@ -306,14 +306,21 @@ def test_output_that_nobody_reads_or_that_is_full(closed, trained):
     assert done.returncode == (141 if closed else 1)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path, number):
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results.json"), "results.json"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "results.json"), "results.json"),
+        (RuntimeError("a.pb; No space left on device"), "a.pb; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path, error, what):
     def fill(*_):
-        raise OSError(number, os.strerror(number), "results.json")
+        raise error
 
     monkeypatch.setattr(files, "write_text", fill)
     output = fails("--config=branched", f"--workdir={tmp_path}")
-    assert output.strip().startswith("The disk is full (results.json).")
+    assert output.strip().startswith(f"The disk is full ({what}).")
 
 
 def test_a_finished_run_says_so_before_anything_is_loaded(trained):

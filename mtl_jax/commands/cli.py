@@ -151,10 +151,9 @@ def reported(run: Callable[[], int]) -> int:
             if error.errno == errno.EPIPE:
                 return 141  # as a program that the closed pipe kills: | head has what it wanted
             return _say(f"Standard output cannot be written ({error.strerror}).")
-        if error.errno not in _files.FULL:
+        if not _files.is_full(error):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _say(f"The disk is full{where}. Free some space and start the same command again.")
+        return _full(f" ({error.filename})" if error.filename else "")
     except Exception as error:
         stopped = _loaded("mtl_jax.runs.loop", "Stopped")
         if isinstance(error, stopped):
@@ -169,6 +168,9 @@ def reported(run: Callable[[], int]) -> int:
             *_loaded("mtl_jax.runs.step_log", "NonFiniteLoss"),
         )
         if not isinstance(error, theirs):
+            if _files.is_full(error):
+                processes.leave(_full(f" ({' '.join(str(error).split())[:200]})"))
+                return 1
             if message := processes.lost(error):
                 status = _say(message)
                 processes.leave(status)
@@ -179,6 +181,10 @@ def reported(run: Callable[[], int]) -> int:
             os._exit(status)  # an orderly exit would wait for threads that still try to write
         processes.leave(status)
         return status
+
+
+def _full(where: str) -> int:
+    return _say(f"The disk is full{where}. Free some space and start the same command again.")
 
 
 def _say(message: str) -> int:
