@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 
 from input_pipeline.errors import DatasetError
@@ -46,11 +45,12 @@ class File:
         Raises:
           DatasetError: the file is missing, or its archive is damaged.
         """
+        archive = _archive(self.path) if self.member else None
         try:
-            if not self.member:
+            if archive is None:
                 return pathlib.Path(self.path).read_bytes()
-            return _archive(self.path).read(self.member)
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            return archive.read(self.member)
+        except Exception as error:  # changed bytes of an archive end in errors of ten types
             raise DatasetError(
                 f"{self}: the file cannot be read ({type(error).__name__}: {error}). "
                 "Copy it again from the release."
@@ -202,7 +202,7 @@ def _archive(path: str) -> zipfile.ZipFile:
     """The archive, which stays open: reading its directory takes longer than most members."""
     try:
         return _open_archive(path, os.stat(path).st_mtime_ns)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as above
         raise DatasetError(
             f"{path} is not a zip archive that can be read ({error}). Download it again."
         ) from error

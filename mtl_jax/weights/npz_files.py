@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+# Weights hardly shrink: what unpacks to more than this was made to fill the memory.
+_MOST_TIMES, _ANYHOW = 64, 64 << 20  # the file's size; bytes
+
 
 class NpzError(ValueError):
     """An `.npz` file cannot be read; the message says which and why."""
@@ -23,6 +26,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
             raise NpzError(f"{path} cannot be read: it is no zip file of arrays, or cut off.")
         file.seek(0)
         try:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > max(_MOST_TIMES * path.stat().st_size, _ANYHOW):
+                raise ValueError(f"it unpacks to {unpacked / 2**30:.3g} GiB")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in archive.files}
         # Changed bytes end in what zipfile, zlib, NumPy and Python's own parser raise, a size that

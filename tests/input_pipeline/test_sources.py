@@ -92,6 +92,27 @@ def test_what_cannot_be_read_is_named(tree):
         sources.Tree(tree.root / "gone")
 
 
+def test_any_change_of_an_archive_is_one_message(tmp_path):
+    file, rng, refused = tmp_path / "all.zip", np.random.default_rng(0), 0
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(file, "w", method) as archive:
+            for name in ("a/1.txt", "a/ä.txt"):
+                archive.writestr(name, b"packed " * 9)
+        whole = file.read_bytes()
+        for attempt in range(300):
+            changed = bytearray(whole)
+            for place in rng.integers(0, len(whole), 2):
+                changed[place] = rng.integers(256)
+            file.write_bytes(changed)
+            os.utime(file, (attempt, attempt))
+            try:
+                for found in sources.Tree(tmp_path, ["all.zip"]).glob("a/*.txt").values():
+                    found.read()
+            except DatasetError:
+                refused += 1
+    assert refused > 300
+
+
 def png(array, **options):
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, format="png", **options)

@@ -77,6 +77,14 @@ def test_what_is_no_array_is_one_message(tmp_path, name, contents):
         npz_files.read(tmp_path / "x.npz")
 
 
+def test_what_would_fill_the_memory_is_not_unpacked(tmp_path):
+    zeros = header_of((10 << 20,)) + bytes(80 << 20)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("a.npy", zeros)
+    with pytest.raises(NpzError, match=r"it unpacks to 0\.0781 GiB"):
+        npz_files.read(tmp_path / "x.npz")
+
+
 def test_nothing_is_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NpzError, match=r"x\.npz cannot be read"):
