@@ -29,7 +29,7 @@ _SIZES = ((128, 256), (512, 512))
 _COUNT = 64
 
 
-class _Drawn(tfds.core.GeneratorBasedBuilder):
+class Drawn(tfds.core.GeneratorBasedBuilder):
     """Image, classes and depth that compress about as well as photographs do."""
 
     name = "drawn"
@@ -177,10 +177,10 @@ def main(argv):
     else:
         tfds.display_progress_bar(False)
         with tempfile.TemporaryDirectory() as directory:
-            for config in _Drawn.BUILDER_CONFIGS:
+            for config in Drawn.BUILDER_CONFIGS:
                 options = {"config": config.name, "data_dir": directory}
-                _Drawn(**options).download_and_prepare(file_format="array_record")
-                results |= measure(_Drawn(**options))
+                Drawn(**options).download_and_prepare(file_format="array_record")
+                results |= measure(Drawn(**options))
     cores = _cores.available()
     print(
         "\nImages per second (milliseconds of processor time per image); "

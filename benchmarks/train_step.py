@@ -53,7 +53,7 @@ def label_specs(tasks) -> dict[str, dict]:
         """As many as a task of that key says, otherwise `count`; the evaluated ones first."""
         names: list[str] = []
         for name, task in tasks.items():
-            if task.get("key", name) == key:
+            if (task.get("key") or name) == key:
                 count = task.get("num_classes") or count
                 names = list(task.get("evaluated_classes") or ())
         names += [f"class {i}" for i in range(len(names), count)]

@@ -8,22 +8,27 @@ PyTorch runs in a process and an environment of its own (requirements.txt). Each
 every side, waited for, in an order that is reversed from round to round, so that a machine that is
 busy for a while is busy for all. Both sides have one loss, Adam, float32, and networks with equal
 numbers of parameters, which is checked. `processor` is the time of all cores that a step took: what
-can still be compared where other programs run as well.
+can still be compared where other programs run as well. `peak` is the most memory that a process had
+while it made its steps, so without what compiling needed before. Both sides have the huge pages
+that `mtl` asks glibc for.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import platform
-import resource
 import statistics
 import subprocess
+import sys
 import time
 from typing import Any, NamedTuple
 
 import jax
 
 from benchmarks import train_step
+from benchmarks.beside_pytorch import memory
+from mtl_jax.commands import cli
 from mtl_jax.commands import config as configuration
 
 _WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -79,6 +84,10 @@ class Torch:
         self._process.stdin.flush()
         return self._read()
 
+    def forget_peak(self) -> None:
+        """What was used until now does not count."""
+        self._process.stdin.write("forget the peak\n")
+
     def close(self) -> None:
         """Ends it."""
         self._process.stdin.close()
@@ -112,8 +121,11 @@ class Ours:
         self._state, _ = self._step(self._state, self._batch)
         jax.block_until_ready(self._state)
         took = time.perf_counter() - start, time.process_time() - processor
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"wall": took[0], "processor": took[1], "peak": peak}
+        return {"wall": took[0], "processor": took[1], "peak": memory.peak()}
+
+    def forget_peak(self) -> None:
+        """What was used until now does not count."""
+        memory.forget_peak()
 
     def close(self) -> None:
         """Lets go of the memory."""
@@ -134,11 +146,13 @@ def measure(network: str, flags: argparse.Namespace) -> list[dict[str, Any]]:
     if len(set(counts.values())) > 1:
         raise RuntimeError(f"{network}: the sides differ in their numbers of parameters: {counts}.")
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    for number in range(flags.rounds + 2):
+    for number in range(flags.rounds + flags.warm_up):
+        if number == flags.warm_up:  # the first steps touch memory for the first time
+            found = {name: [] for name in sides}
+            for side in sides.values():
+                side.forget_peak()
         for name in list(sides)[:: (-1) ** number]:
-            taken = sides[name].step()
-            if number >= 2:  # the first ones touch memory for the first time
-                found[name].append(taken)
+            found[name].append(sides[name].step())
     for side in sides.values():
         side.close()
     rows = []
@@ -157,24 +171,28 @@ def measure(network: str, flags: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Prints one Markdown table."""
+    """Prints one Markdown table; each network has processes of its own, as memory is theirs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch_python", required=True, help="the interpreter that has PyTorch")
     parser.add_argument("--networks", default=",".join(CASES))
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--warm_up", type=int, default=2, help="steps before these")
     parser.add_argument("--json", default="", help="a file to write all numbers to")
     parser.add_argument("--tiny", action="store_true", help="2 images of 32×64: is all in order?")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args()
-    jax.config.update("jax_enable_compilation_cache", False)
+    if flags.one:
+        print(json.dumps(measure(flags.networks, flags)))
+        return
     rows = []
-    print(f"{platform.machine()}, {platform.processor()}, JAX {jax.__version__}\n")
+    print(f"{os.cpu_count()} cores, {platform.machine()}, JAX {jax.__version__}\n")
     print(
         "| network | side | wall s best / median | processor s best / median | peak GiB | ratio |"
     )
     print("|---|---|---|---|---|---|", flush=True)
     for network in flags.networks.split(","):
-        for row in measure(network, flags):
-            rows.append(row)
+        rows += _in_a_process(network)
+        for row in rows[-3:]:
             print(
                 f"| {row['network']} | {row['side']} | {row['wall best s']:.3f} / "
                 f"{row['wall median s']:.3f} | {row['processor best s']:.3f} / "
@@ -187,5 +205,14 @@ def main() -> None:
         pathlib.Path(flags.json).write_text(json.dumps(rows, indent=1))
 
 
+def _in_a_process(network: str) -> list[dict[str, Any]]:
+    """The rows of one network."""
+    command = [sys.executable, "-m", "benchmarks.beside_pytorch", *sys.argv[1:]]
+    command += [f"--networks={network}", "--one"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 if __name__ == "__main__":
+    cli.use_huge_pages()
     main()

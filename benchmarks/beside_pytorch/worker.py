@@ -3,14 +3,15 @@
     torchenv/bin/python benchmarks/beside_pytorch/worker.py '{"network": "fcn32s_resnet18", ...}'
 
 Reads a line for each step that is asked for, prints a line of JSON for each that is made; the first
-one says how many parameters there are. It imports nothing of this project but its neighbours.
+one says how many parameters there are. The line `forget the peak` is no step. It imports nothing of
+this project but its neighbours.
 """
 
 import json
-import resource
 import sys
 import time
 
+import memory
 import torch
 import torch.nn.functional as F
 from networks import NETWORKS
@@ -55,14 +56,17 @@ def main() -> None:
     parameters = sum(p.numel() for p in network.parameters())
     about = {"parameters": parameters, "torch": torch.__version__, "device": device.type}
     print(json.dumps(about), flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "forget the peak":
+            memory.forget_peak()
+            continue
         start, processor = time.perf_counter(), time.process_time()
         loss = step().item()  # waits for the device
         took = time.perf_counter() - start, time.process_time() - processor
         if cuda:
             peak = torch.cuda.max_memory_allocated()
         else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            peak = memory.peak()
         found = {"wall": took[0], "processor": took[1], "loss": loss, "peak": peak}
         print(json.dumps(found), flush=True)
 

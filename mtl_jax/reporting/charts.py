@@ -33,6 +33,7 @@ COLOURS = (
 _DASHES = ("-", "--", ":", "-.")
 _METADATA = ("Creator", "Date", "Format", "Type")
 _WIDTH, _HEIGHT = 4.4, 2.6  # inches: about the width of a phone
+_DPI = 72  # of an SVG: a unit is a point
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -183,7 +184,8 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
         axes.imshow(picture, interpolation="none")
         for i, j in np.argwhere(shares >= 0.005):  # what does not round to 0
             text = f"{shares[i, j]:.2f}".removeprefix("0")
-            axes.text(j, i, text, ha="center", va="center", fontsize=6)
+            # It lies within its cell, so the layout need not ask how large it is.
+            axes.text(j, i, text, ha="center", va="center", fontsize=6, in_layout=False)
         place = np.arange(len(names))
         axes.set_xticks(place, names, rotation=90, parse_math=False)
         shown = [
@@ -242,7 +244,11 @@ def _shortened(name: str, most: int = 34) -> str:
 def _svg(fig) -> str:
     buffer = io.StringIO()
     # Ticks follow from the layout and the layout from their labels: the second time it is right.
-    fig.draw_without_rendering()
+    # Saving would lay it out once more, and draw it for that.
+    engine, fig.dpi = fig.get_layout_engine(), _DPI
+    for _ in range(2):
+        engine.execute(fig)
+    fig.set_layout_engine("none")
     # Without metadata and with a fixed salt the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))

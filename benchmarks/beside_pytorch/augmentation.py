@@ -1,0 +1,156 @@
+"""The training stream beside albumentations in a PyTorch DataLoader, in turn in one run.
+
+    python -m benchmarks.beside_pytorch.augmentation --torch_python=torchenv/bin/python
+
+Both sides read the same compressed images, classes and depth, change them as report D does (scale
+from 0.5 to 2, crop, flip, rotation by up to 10 degrees) and make batches of 8; the DataLoader has
+as many workers as there are cores. albumentations makes the changes one after the other, as its
+users write them, or all at once by its `Affine`. `processor` is the time of all threads and
+workers for an image.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import input_pipeline as drawn
+from input_pipeline import _cores, pipeline, records, transforms
+from input_pipeline._tensorflow import tf, tfds
+
+_LOADER = Path(__file__).with_name("loader.py")
+_BATCH = 8
+
+
+class Ours:
+    """This project's training stream."""
+
+    def __init__(self, builder: Any, size: tuple[int, int]):
+        """Opens it, and fills its buffers."""
+        augmentation = transforms.Augmentation(crop=size, scale=(0.5, 2.0), flip=0.5, rotate=10.0)
+        stream = pipeline.TrainStream(
+            builder,
+            keys=tuple(builder.label_specs),
+            batch_size=_BATCH,
+            seed=0,
+            augmentation=augmentation,
+        )
+        self._batches = stream.batches()
+        for _ in range(4):
+            next(self._batches)
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Images per second, and milliseconds of processor time for one."""
+        start, processor, images = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - start < seconds:
+            next(self._batches)
+            images += _BATCH
+        wall, processor = time.perf_counter() - start, time.process_time() - processor
+        return {"images/s": images / wall, "ms": 1e3 * processor / images}
+
+    def close(self) -> None:
+        """Lets go of the threads."""
+        self._batches.close()
+
+
+class Loader:
+    """albumentations in a DataLoader, in a process of its own."""
+
+    def __init__(self, python: str, folder: Path, size: tuple[int, int], form: str):
+        """Starts it."""
+        given = {"folder": str(folder), "size": size, "batch": _BATCH, "form": form}
+        given["workers"] = _cores.available()
+        self._process = subprocess.Popen(
+            [python, str(_LOADER), json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.about = self._read()
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Images per second, and milliseconds of processor time for one."""
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The DataLoader's process ended with {self._process.wait()}.")
+        return json.loads(line)
+
+
+def write_files(builder: Any, folder: Path) -> None:
+    """The compressed bytes of the records as <number>.image, .semseg and .depth."""
+    keys = tuple(builder.label_specs)
+    stored = records.Records(builder, "train", keys)
+    for number in range(stored.num_examples):
+        (record,) = stored.read(np.array([number]))
+        features = tf.train.Example.FromString(record).features.feature
+        for key in keys:
+            (folder / f"{number}.{key}").write_bytes(features[key].bytes_list.value[0])
+
+
+def measure(config: Any, flags: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
+    """A row for each side."""
+    options = {"config": config.name, "data_dir": str(directory)}
+    drawn.Drawn(**options).download_and_prepare(file_format="array_record")
+    builder = drawn.Drawn(**options)
+    size = tuple(int(side) for side in config.name.split("x"))
+    folder = directory / f"files_{config.name}"
+    folder.mkdir()
+    write_files(builder, folder)
+    sides: dict[str, Any] = {"ours": Ours(builder, size)}
+    for form in ("one after the other", "Affine"):
+        sides[f"albumentations, {form}"] = Loader(flags.torch_python, folder, size, form)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    for number in range(flags.rounds):
+        for name in list(sides)[:: (-1) ** number]:
+            found[name].append(sides[name].measure(flags.seconds))
+    rows = []
+    for name, side in sides.items():
+        side.close()
+        median = {key: statistics.median(row[key] for row in found[name]) for key in found[name][0]}
+        rows.append({"size": config.name.replace("x", "×"), "side": name} | median)
+    return rows
+
+
+def main() -> None:
+    """Prints one Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--torch_python", required=True, help="has PyTorch and albumentations")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each number")
+    parser.add_argument("--json", default="", help="a file to write all numbers to")
+    flags = parser.parse_args()
+    tfds.display_progress_bar(False)
+    print(f"{_cores.available()} cores, {platform.machine()}, TensorFlow {tf.__version__}\n")
+    print("| size | side | images/s | processor ms |\n|---|---|---:|---:|", flush=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for config in drawn.Drawn.BUILDER_CONFIGS:
+            for row in measure(config, flags, Path(directory)):
+                rows.append(row)
+                print(
+                    f"| {row['size']} | {row['side']} | {row['images/s']:,.0f} | {row['ms']:.2f} |",
+                    flush=True,
+                )
+    if flags.json:
+        Path(flags.json).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
