@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from input_pipeline import _values, recipes
+from input_pipeline import _philox, _values, recipes
 from input_pipeline.colours import recolour
 from input_pipeline.errors import OptionError
 from input_pipeline.labels import LabelSpec
@@ -191,8 +191,8 @@ def draw(
 def _uniform(seed: tuple[int, int], count: int) -> np.ndarray:
     """Numbers from [0, 1), float64 [count]."""
     # A counter of its own, because the order of examples comes from keys of the same form.
-    philox = np.random.Philox(key=np.array(seed, np.uint64), counter=1 << 192)
-    return (philox.random_raw(count) >> np.uint64(11)) * 2.0**-53
+    raw = _philox.raw(seed, 1 << 192, count)
+    return np.array([number >> 11 for number in raw]) * 2.0**-53
 
 
 def draw_geometry(

@@ -1,5 +1,6 @@
 """The most memory that this process had at once, and how to begin anew; for either side."""
 
+import ctypes
 import resource
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def peak() -> int:
 
 
 def forget_peak() -> None:
-    """What was used until now does not count; only Linux can do that."""
+    """What was used until now does not count, nor what glibc keeps of it; on Linux alone."""
     if _REFERENCES.exists():
+        ctypes.CDLL(None).malloc_trim(0)
         _REFERENCES.write_text("5")

@@ -248,7 +248,7 @@ def _svg(fig) -> str:
     engine, fig.dpi = fig.get_layout_engine(), _DPI
     for _ in range(2):
         engine.execute(fig)
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)
     # Without metadata and with a fixed salt the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
