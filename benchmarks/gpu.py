@@ -36,6 +36,7 @@ from benchmarks import _tables
 
 # Shares of the minutes; what one part leaves over is the next ones'.
 PARTS = {"smoke": 4, "steps": 5, "feeding": 2, "use": 2, "weightings": 2, "study": 5}
+_COMPILED_QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def main() -> None:
@@ -78,8 +79,7 @@ def _run(name: str, seconds: float, flags: argparse.Namespace) -> dict[str, Any]
     command = [sys.executable, "-m", "benchmarks.gpu", f"--one={name}", f"--seconds={seconds}"]
     command += [f"--output={flags.output}", f"--torch_python={flags.torch_python}"]
     command += [f"--work={flags.work}"] + ["--tiny"] * flags.tiny
-    # PyTorch works beside JAX on the same device: neither takes all of its memory.
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | os.environ
+    environment = _environment(flags)
     started, rows, problem = time.monotonic(), [], ""
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         timer = _Timer(process, 1.2 * seconds)
@@ -94,6 +94,20 @@ def _run(name: str, seconds: float, flags: argparse.Namespace) -> dict[str, Any]
     if status:
         problem = "ran out of time" if timer.fired else f"ended with status {status}"
     return {"rows": rows, "seconds": time.monotonic() - started, "problem": problem}
+
+
+def _environment(flags: argparse.Namespace) -> dict[str, str]:
+    """Of the processes of all parts."""
+    compiled = pathlib.Path(flags.work, "compiled").absolute()
+    found = {
+        # PyTorch works beside JAX on the same device: neither takes all of its memory.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        # What one part compiles, the trial of a study for one, another need not.
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+    } | os.environ
+    if flags.tiny:  # nothing is measured, so programs need not be fast
+        found["XLA_FLAGS"] = f"{found.get('XLA_FLAGS', '')} {_COMPILED_QUICKLY}".strip()
+    return found
 
 
 class _Timer:

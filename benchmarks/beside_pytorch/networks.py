@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from encoders import BasicBlock, Bottleneck, EfficientNetLite0, ResNet, cbr, resized
 from torch import nn
+from vit_dpt import ViTDPT
 
 
 class ASPP(nn.Module):
@@ -261,4 +262,6 @@ NETWORKS = {
     "fcn32s_resnet18": FCN,
     "mtan_segnet": MTAN,
     "streets_default": TopDown,
+    "vit_s_dpt": lambda outputs: ViTDPT(outputs, "S"),
+    "vit_l_dpt": lambda outputs: ViTDPT(outputs, "L"),
 }

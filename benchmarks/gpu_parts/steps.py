@@ -12,6 +12,11 @@ from benchmarks import train_step
 from benchmarks.beside_pytorch import __main__ as beside
 from mtl_jax.commands import config as configuration
 
+_DPT = (
+    "--config.model.neck=none",
+    "--config.model.decoder.name=dpt",
+    "--config.model.decoder.channels=256",
+)
 # name in beside_pytorch/networks.py ('' = has none there), config, changes, channels, size
 _NETWORKS: tuple[tuple[str, str, tuple[str, ...], tuple[int, ...]], ...] = (
     ("branched_resnet34", "branched:miniscapes", (), (19, 1)),
@@ -23,6 +28,8 @@ _NETWORKS: tuple[tuple[str, str, tuple[str, ...], tuple[int, ...]], ...] = (
     ),
     ("mtan_segnet", "mtan:cityscapes", (), (7, 1)),
     ("stacked_unet", "stacked_unet:pascal", (), (21,)),
+    ("vit_s_dpt", "vit", (*_DPT, "--config.model.encoder.size=S"), (19, 1)),
+    ("vit_l_dpt", "vit", (*_DPT, "--config.model.encoder.size=L"), (19, 1)),
     ("streets_default", "branched", (), (19, 1)),
 )
 

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import finished_runs
 import numpy as np
+from matplotlib import figure
 
 from mtl_jax.reporting import charts, document, figures, runs
 from mtl_jax.runs import workdir
@@ -88,3 +89,17 @@ def test_charts_are_the_same_twice_and_in_the_colour_of_the_text():
     assert "published" in bars
     many = [charts.Line(f"run {i}", [0, 1], [i, i]) for i in range(25)]
     ET.fromstring(charts.lines(many, x_label="epoch"))
+
+
+def test_a_chart_is_drawn_once(monkeypatch):
+    """To lay it out takes the sizes of its texts, and not a drawing each time."""
+    drawn, draw = [], figure.Figure.draw
+
+    def counted(self, renderer):
+        drawn.append(self)
+        draw(self, renderer)
+
+    monkeypatch.setattr(figure.Figure, "draw", counted)
+    charts.lines([charts.Line("a", [1, 2], [3.0, 4.0])], x_label="epoch")
+    charts.confusion(np.eye(2), ["a", "b"])
+    assert len(drawn) == 2
