@@ -17,7 +17,6 @@ from input_pipeline.transforms import FRACTION_BITS, fixed_point
 cv2.setNumThreads(0)
 
 LARGEST_SIDE = 32766  # OpenCV keeps positions in 16 bits
-_BAND = 32  # rows that are worked out at once: sums of so many stay in the cache
 # Numbers of channels that OpenCV interpolates in float32; others in steps of 1/32 of a pixel.
 _CHANNELS = (4, 3, 1)
 
@@ -47,16 +46,13 @@ class Warp:
         for axis, (rows, columns) in enumerate(zip(*fixed_point(matrix, size))):
             least, greatest = rows.min() + columns.min(), rows.max() + columns.max()
             self._covers &= bool(least >= 0 and greatest >> FRACTION_BITS < source[1 - axis])
-            fits = least >= -(2**31) and greatest < 2**31  # the pixels, then, fit into 16 bits
-            if fits:
-                rows, columns = rows.astype(np.int32), columns.astype(np.int32)
-            for start in range(0, size[0], _BAND):
-                band = slice(start, start + _BAND)
-                pixels = np.add.outer(rows[band], columns)
+            if least >= -(2**31) and greatest < 2**31:  # the pixels, then, fit into 16 bits
+                pixels = np.add.outer(rows.astype(np.int32), columns.astype(np.int32))
                 pixels >>= FRACTION_BITS
-                if not fits:
-                    np.clip(pixels, -1, LARGEST_SIDE, out=pixels)
-                self._pixels[band, :, axis] = pixels
+            else:
+                pixels = np.add.outer(rows, columns) >> FRACTION_BITS
+                np.clip(pixels, -1, LARGEST_SIDE, out=pixels)
+            self._pixels[..., axis] = pixels
 
     @functools.cached_property
     def outside(self) -> np.ndarray | None:
