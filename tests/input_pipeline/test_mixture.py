@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import toy_dataset
 
-from input_pipeline import mixture, pipeline, records, transforms
+from input_pipeline import _philox, mixture, pipeline, records, transforms
 from input_pipeline.errors import DatasetError
 from input_pipeline.transforms import Augmentation
 
@@ -137,8 +137,15 @@ def test_orders_and_augmentations_draw_from_different_numbers(builder, monkeypat
         counters.append(tuple(bits.state["state"]["counter"].tolist()))
         return bits
 
+    raw = _philox.raw
+
+    def recording_raw(key, counter, count):
+        counters.append(tuple(counter >> shift & 2**64 - 1 for shift in (0, 64, 128, 192)))
+        return raw(key, counter, count)
+
     stream = train(classes_and_geometry(builder))
     monkeypatch.setattr(np.random, "Philox", recording)
+    monkeypatch.setattr(_philox, "raw", recording_raw)
     stream.example_ids(0)
     of_orders = set(counters)
     assert len(of_orders) == len(counters) == 3  # which data set is next, and the order of each
