@@ -125,6 +125,8 @@ def test_what_arrays_cannot_hold_is_refused(written, tmp_path):
         write([("a", {"depth": ones}), ("b", {"depth": ones[:1]})])
     with pytest.raises(DatasetError, match=r"train a, key 'depth': values .* do not fit"):
         write([("a", {"depth": ones * np.float32(1.0001)})])
+    with pytest.raises(DatasetError, match="train: expected 2 examples, found 1"):
+        write([("a", {"depth": ones})])
     assert not (tmp_path / "new").exists()
     write([("a", {"depth": ones}), ("b", {"depth": ones})])  # over what is left of the others
     assert arrays.Arrays(tmp_path / "new").splits == {"train": 2}
