@@ -26,6 +26,13 @@ def test_huge_pages_are_asked_for_once(monkeypatch):
     assert len(started) == 1
 
 
+def test_ctrl_c_has_the_status_of_its_signal():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert cli.reported(interrupted) == 130
+
+
 def test_overrides_are_told_from_flags():
     given = ["evaluate", "-workdir", "runs/a", "--config.train.batch_size", "3", "-seeds=0"]
     given += ["--config.eval.save_predictions", "--config.seed=-1"]

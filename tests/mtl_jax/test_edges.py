@@ -114,6 +114,15 @@ def example(size=(24, 32)):
     return truth, np.clip(0.6 * truth + 0.4 * noise, 0, 1).astype(np.float32)
 
 
+def test_what_is_said_where_nothing_is_known_changes_no_score():
+    truth, image = example()
+    truth[2:9, 4:15] = -1.0  # within the frame
+    quiet, loud = image.copy(), image.copy()
+    quiet[truth == -1], loud[truth == -1] = 0.0, 0.9
+    scores = [score([truth], [said], truth_is="lines", max_distance=0.05) for said in (quiet, loud)]
+    assert scores[0] == scores[1]
+
+
 def test_padding_changes_no_score():
     truth, image = example()
     alone = score([truth], [image], truth_is="lines", max_distance=0.05)

@@ -220,8 +220,13 @@ HOSTILE = {
     ),
     "a wide network": (
         release.CONFIG,
-        lambda c: c["model"]["encoder"].update(width=10**9),
-        "config.model.encoder.width is 1000000000, more than",
+        lambda c: c["model"]["encoder"].update(width=(1 << 16) + 1),
+        "config.model.encoder.width is 65537, more than",
+    ),
+    "a network of less than nothing": (
+        release.CONFIG,
+        lambda c: c["model"]["encoder"].update(width=-(10**9)),
+        "config.model.encoder.width is -1000000000, more than",
     ),
     "a long list": (
         release.CONFIG,
@@ -280,6 +285,14 @@ def test_links_that_lead_out_are_not_followed(folder, tmp_path):
     (folder / release.LABELS).unlink()
     (folder / release.LABELS).symlink_to(secret)
     assert "leads out of its folder" in refused(folder)
+
+
+@pytest.mark.parametrize("name", [n for n in release.READ if n != release.MANIFEST])
+def test_every_file_has_the_digest_on_record(folder, name):
+    changed(folder, release.MANIFEST, lambda it: it["sha256"].update({name: "0" * 64}))
+    message = refused(folder)
+    assert name in message
+    assert "SHA-256 differs" in message
 
 
 def test_damaged_and_absent_files_are_named(folder):

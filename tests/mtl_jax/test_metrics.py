@@ -161,9 +161,10 @@ def test_depth_below_the_floor_enters_logarithms_as_the_floor():
 
 
 def test_a_ratio_of_exactly_the_threshold_is_not_below_it():
-    result = _depth_metrics([5, 25, 125], [4, 16, 64])  # 1.25, 1.25², 1.25³
-    found = [result[name] for name in ("delta1", "delta2", "delta3")]
-    np.testing.assert_allclose(found, [0, 1 / 3, 2 / 3], rtol=1e-12)
+    pair = [5, 25, 125], [4, 16, 64]  # 1.25, 1.25², 1.25³
+    for result in (_depth_metrics(*pair), _depth_metrics(*reversed(pair))):
+        found = [result[name] for name in ("delta1", "delta2", "delta3")]
+        np.testing.assert_allclose(found, [0, 1 / 3, 2 / 3], rtol=1e-12)
 
 
 def test_ratios_of_inverse_depths_are_not_those_of_the_floor():

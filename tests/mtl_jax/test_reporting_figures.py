@@ -11,6 +11,19 @@ from mtl_jax.reporting import charts, document, figures, runs
 from mtl_jax.runs import workdir
 
 
+def test_curves_have_all_that_was_logged(tmp_path, monkeypatch):
+    (study,), _ = runs.collect([finished_runs.run(tmp_path / "both")])
+    drawn = []
+    monkeypatch.setattr(figures.charts, "lines", lambda lines, **_: drawn.append(lines) or "")
+    figures.learning_curves(study)
+    *_, (loss,), (training,) = drawn
+    assert (list(loss.x), list(loss.y)) == ([1, 2], [0.8, 0.6])
+    assert (list(training.x), list(training.y)) == (
+        [0.5, 1, 1.5, 2],
+        [1 / 5, 1 / 10, 1 / 15, 1 / 20],
+    )
+
+
 def test_a_study_over_numbers_is_drawn_as_lines(tmp_path):
     (study,), _ = runs.collect([finished_runs.study(tmp_path)])
     key, groups = figures.varied(study.runs)

@@ -96,6 +96,16 @@ def test_a_line_that_a_kill_has_torn_is_none_and_an_end_that_lacks_is_no_damage(
         assert found.write(final=False)["evaluations"] == count
 
 
+def test_what_was_evaluated_after_the_checkpoint_is_evaluated_anew(tmp_path):
+    five(tmp_path)
+    found, _ = start(tmp_path, step=3, best=(3, {}))
+    written = found.write(final=False)
+    assert (written["evaluations"], written["last"]["step"]) == (3, 3)
+    evaluate(found, 4, semseg__miou=0.25)
+    recorded = workdir.Workdir(tmp_path).read_evaluations()
+    assert [(e["step"], e["metrics"]["semseg/miou"]) for e in recorded][3:] == [(4, 0.25)]
+
+
 def test_the_stored_best_counts_until_it_is_beaten_by_another_selection(tmp_path):
     found, _ = start(tmp_path)
     for k, (miou, rmse) in enumerate(((0.1, 5.0), (0.5, 9.0), (0.4, 7.0)), 1):

@@ -74,6 +74,15 @@ def test_an_image_without_anything_salient_or_said_is_right():
     assert found["maxF"] == 0
 
 
+def test_what_is_just_a_threshold():
+    """It is said to be salient in the families that read p ≥ t, and not where p > t is read."""
+    truth = np.array([[[1, 0]]])
+    found = measure(np.float32([[[saliency.SURVEY_THRESHOLDS[0], 0]]]), truth)
+    assert found["miou_per_image_survey"] == found["maxF_survey"] == 0
+    found = measure(np.float32([[[saliency.THRESHOLDS[0], 0]]]), truth)
+    assert found["miou_per_image_mtdp"] == found["maxF"] == 1
+
+
 def test_without_a_pixel_there_is_no_iou():
     found = measure(np.zeros((1, 4, 4), np.float32), np.full((1, 4, 4), 255))
     assert np.isnan(found["miou_per_image_mtdp"])

@@ -1,6 +1,7 @@
 """The work directory belongs to one process, and to one run."""
 
 import errno
+import fcntl
 
 import pytest
 
@@ -16,6 +17,16 @@ def test_only_one_process_trains_in_a_directory(tmp_path):
             theirs.__enter__()
     with second.only_process():
         pass
+
+
+def test_two_that_look_at_once_do_not_take_each_other_for_one_that_runs(tmp_path):
+    file = tmp_path / ".lock"
+    file.touch()
+    with file.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not _locks.is_held(file)
+    with _locks.held(file):
+        assert _locks.is_held(file)
 
 
 def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
