@@ -113,14 +113,29 @@ def test_table_of_finished_rows(directory):
     # Of the two the better one on held-out images, which the table must not show by its own Δm.
     assert list(rows) == ["mgda", "fixed, tuned: 0.09_0.91"]  # the best one first
     cells = [cell.strip() for cell in rows["mgda"].strip("|").split("|")]
-    assert cells[1:5] == ["+0.00 ± 0.00"] * 3 + ["1.00"]
-    assert cells[5:] == ["0.200", "3.00", "10.00", "0.00"]
+    assert cells[1:6] == ["+0.00 ± 0.00"] * 3 + ["–", "1.00"]  # no row has equal weights
+    assert cells[6:] == ["0.200", "3.00", "10.00", "0.00"]
     first = (100 * 0.1 + 100 * (1 / 0.9 - 1)) / 2  # seed 0; seed 1 has 1.9 for 2
     second = (100 * 0.05 + 100 * (2 / 1.9 - 1)) / 2
     mean, error = (first + second) / 2, abs(first - second) / 2
     assert f"+{mean:.2f} ± {error:.2f}" in rows["fixed, tuned: 0.09_0.91"]
     assert "Rows: 2" in lines[-1]
     assert "the process, compiler included" in lines[-1]
+
+
+def test_differences_from_equal_weights_are_paired_by_seed(directory):
+    """Errors of differences: what both rows of a seed have in common cancels."""
+    listing = json.loads((directory / "sweep.json").read_text())
+    listing["rows"].append({"name": "fixed", "evaluates": None})
+    (directory / "sweep.json").write_text(json.dumps(listing))
+    for seed in (0, 1):
+        finished(directory, "fixed", 1.1 + 1.1 * seed, seed)  # 10 % better than mgda
+    found = balancing.compare(directory, [0, 1])
+    lines = [line for line in balancing.table(found).splitlines() if line.startswith("|")]
+    rows = {line.split("|")[1].strip(): line for line in lines}
+    cell = rows["mgda"].strip("|").split("|")[4].strip()
+    assert cell == f"+{(10 + 100 * (1 - 1 / 1.1)) / 2:.2f} ± 0.00"
+    assert rows["fixed"].strip("|").split("|")[4].strip() == "+0.00 ± 0.00"
 
 
 def test_table_of_metrics(directory):

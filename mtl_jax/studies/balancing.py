@@ -269,12 +269,13 @@ def table(comparison: Comparison) -> str:
     lines = [
         "| weighting | "
         + " | ".join(f"Δm {p}" for p in DELTA_PROTOCOLS)
-        + " | mean rank | s/step | peak GiB | bad residual % | ascents % |",
-        "|---" * (len(DELTA_PROTOCOLS) + 6) + "|",
+        + " | less `fixed` | mean rank | s/step | peak GiB | bad residual % | ascents % |",
+        "|---" * (len(DELTA_PROTOCOLS) + 7) + "|",
     ]
     for name, change in changes.items():
         runs = comparison.found[name]
         cells = [_with_error([c[p] for c in change]) for p in DELTA_PROTOCOLS]
+        cells.append(_paired(change, changes.get("fixed", ())))
         seconds = np.median([run["seconds_per_step"] for run in runs])
         peak = max(run["peak_memory"] for run in runs) / 2**30
         cells += [f"{ranks[name]:.2f}", f"{seconds:.3f}", f"{peak:.2f}"]
@@ -283,7 +284,8 @@ def table(comparison: Comparison) -> str:
     first = next(iter(comparison.found.values()))[0]
     memory = "a device" if first["on_device"] else "the process, compiler included"
     note = (
-        "\n\nOf mean_over_metrics less is better, of the other two more. "
+        "\n\nOf mean_over_metrics less is better, of the other two more. Less "
+        "`fixed`: the difference of mean_over_metrics from equal weights, seed by seed. "
         f"Rows: {len(changes)}; ranks are over {len(common)} metrics and depend on which rows "
         "there are; single-task rows are not ranked. Metrics: mean of the last evaluations, at "
         f"most 10. ± is the standard error over {len(comparison.bases)} seeds, each against its "
@@ -334,6 +336,12 @@ def _with_error(values: Sequence[float], form: str = "{:+.2f}") -> str:
         return mean
     error = np.std(values, ddof=1) / math.sqrt(len(values))
     return f"{mean} ± {form.replace('+', '').format(error)}"
+
+
+def _paired(change: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]]) -> str:
+    pairs = zip(change, other, strict=bool(other))
+    differences = [a["mean_over_metrics"] - b["mean_over_metrics"] for a, b in pairs]
+    return _with_error(differences) if differences else "–"
 
 
 def _share(values: Sequence[float | None]) -> str:
