@@ -13,8 +13,7 @@ COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY mtl_jax mtl_jax
 COPY configs configs
 COPY input_pipeline input_pipeline
-# kubernetes: for --distributed=auto there.
-RUN pip install --no-cache-dir '.[cuda12,video,hub]' kubernetes
+RUN pip install --no-cache-dir '.[cuda12,video,hub,kubernetes]'
 
 USER mtl
 WORKDIR /work

@@ -23,6 +23,7 @@ _DISTRIBUTION = "mtl-jax"
 _EXTRAS = {
     "cuda12": "NVIDIA GPUs",
     "hub": "models by name: mtl_jax.load('owner/name'), push_to_hub, resnet34 as a start",
+    "kubernetes": "several processes on Kubernetes: --distributed=auto",
     "mlflow": "runs in MLflow",
     "parquet": "nyuv2 from the benchmarks' Parquet files",
     "pretrained": "the larger EfficientNet-Lite as a start",

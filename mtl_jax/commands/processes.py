@@ -5,6 +5,7 @@ that waits for it fails at once where connections break (CPU), or after a minute
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import sys
@@ -79,6 +80,11 @@ def _nothing_found(environment: Mapping[str, str]) -> str:
         return (
             "--distributed=auto: this is a job of SLURM's, but not started by srun, which starts "
             "its processes: srun mtl train ... --distributed=auto"
+        )
+    if "KUBERNETES_SERVICE_HOST" in environment and not importlib.util.find_spec("kubernetes"):
+        return (
+            "--distributed=auto: this is a pod of Kubernetes, and the package kubernetes, which "
+            "finds the others, is not installed: pip install 'mtl-jax[kubernetes]'."
         )
     return (
         "--distributed=auto: neither SLURM (srun), Open MPI (mpirun), Kubernetes (an indexed job, "

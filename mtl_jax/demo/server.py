@@ -103,6 +103,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: the terminal is for what goes wrong."""
 
     def _answered(self, answer: Callable[[str, list[str]], None]) -> None:
+        self._begun = False
         try:
             self._check_host()
             path = self.path.partition("?")[0]
@@ -115,6 +116,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_json({"error": str(error)}, status=error.status)
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the browser went away
+        except Exception:  # a defect of ours, or too little memory; the terminal shows it
+            self.close_connection = True
+            if not self._begun:
+                self._send_json({"error": "This failed; the terminal says more."}, status=500)
+            raise
 
     def _check_host(self) -> None:
         """Other names may lead here, too, by a name server of somebody's own."""
@@ -246,6 +252,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _head(self, status: int, kind: str, length: int, more: dict[str, str]) -> None:
+        self._begun = True
         self.send_response(status)
         closing = {"Connection": "close"} if self.close_connection else {}
         headers = {

@@ -8,6 +8,7 @@ import yaml
 
 from mtl_jax.metrics.names import is_member, is_variant
 from mtl_jax.runs.words import plus_minus
+from mtl_jax.weights import published
 
 # {data set: (licence in words, the hub's name of it)}; a test compares them with the data sets.
 DATA_LICENCES = {
@@ -29,6 +30,13 @@ _KINDS = {
     "depth": ("a distance for every pixel", "depth-estimation"),
     "normals": ("the direction of the surface at every pixel", "image-segmentation"),
     "instances": ("single objects", "image-segmentation"),
+}
+# How to read the table: what is perfect, and in which unit an error is.
+_READING = {
+    "segmentation": "`miou` and accuracies are fractions, 1 is perfect",
+    "depth": "`rel` is an error as a fraction of the true distance, `abs` and `rmse` are in its "
+    "unit, 0 is perfect; `delta1` is the fraction of pixels within a factor of 1.25, 1 is perfect",
+    "normals": "`mean`, `median` and `rmse` are angles in degrees, 0 is perfect",
 }
 # Of the table: those of single classes and other ways to average are in metrics.json.
 _LEFT_OUT = ("/loss", "classes_averaged")
@@ -63,9 +71,14 @@ def write(facts: Facts) -> str:
 
 
 def licence(facts: Facts) -> str:
-    """The hub's name of the licence of the weights; 'other' where the data may forbid something."""
+    """The hub's name of the licence of the weights.
+
+    'other' where the data, or weights that training started from, may forbid something.
+    """
     if facts.licence:
         return facts.licence
+    if not all(name in published.sources() for name in _starts(facts.config)):
+        return "other"
     theirs = {DATA_LICENCES.get(name, _OWN_DATA)[1] for name in _data_sets(facts.config)}
     return "apache-2.0" if theirs == {"apache-2.0"} else "other"
 
@@ -75,6 +88,15 @@ def _data_sets(config: Mapping[str, Any]) -> list[str]:
     data = config["data"]
     found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
     return [name.partition("/")[0] for name in found or [data["dataset"]]]
+
+
+def _starts(config: Mapping[str, Any]) -> list[str]:
+    """Names of weights, runs and files that training started from."""
+    model = config["model"]
+    found = [model.get("pretrained")]
+    for key in ("pretrained_heads", "single_task"):
+        found += (model.get(key) or {}).values()
+    return [name for name in found if name]
 
 
 def _metadata(facts: Facts) -> dict[str, Any]:
@@ -142,7 +164,7 @@ def _numbers(facts: Facts) -> str:
         columns.append(f"mean ± deviation over seeds {seeds}")
     lines = [
         f"## Numbers\n\nOn the split `{_text(metrics['split'])}` of the data named below; the "
-        "formulas are in mtl_jax's docs/metrics.md. "
+        f"formulas are in mtl_jax's docs/metrics.md. {_reading(facts)}"
         + ("" if over else "One seed: how far another would be from it is not known."),
         "",
         f"| {' | '.join(columns)} |",
@@ -160,6 +182,11 @@ def _numbers(facts: Facts) -> str:
     return "\n".join(lines)
 
 
+def _reading(facts: Facts) -> str:
+    kinds = dict.fromkeys(facts.config["tasks"][name]["type"] for name in facts.learned)
+    return "".join(f"Of {kind}, {_READING[kind]}. " for kind in kinds if kind in _READING)
+
+
 def _is_shown(name: str) -> bool:
     special = is_member(name) or is_variant(name)
     return not special and not name.endswith(_LEFT_OUT) and name != "loss"
@@ -169,9 +196,15 @@ def _data(facts: Facts) -> str:
     lines = ["## Data and licence", ""]
     for name in _data_sets(facts.config):
         lines.append(f"* `{_text(name)}`: {DATA_LICENCES.get(name, _OWN_DATA)[0]}.")
-    start = facts.config["model"].get("pretrained")
-    if start:
-        lines.append(f"* Training started from the weights `{_text(start)}`.")
+    for start in _starts(facts.config):
+        lines.append(
+            f"* Training started from the weights `{_text(start)}`, "
+            + (
+                "which are published: mtl_jax's docs/pretrained.md says whose they are."
+                if start in published.sources()
+                else "whose data and licence are not known to this project."
+            )
+        )
     lines.append(
         f"* The weights here: {licence(facts)}. Whoever uses them has to respect the terms of the "
         "data, too."

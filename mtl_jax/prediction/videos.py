@@ -1,4 +1,4 @@
-"""Videos as streams of frames, by PyAV, which is an extra: `pip install -e '.[video]'`."""
+"""Videos as streams of frames, by PyAV, which is an extra: `pip install 'mtl-jax[video]'`."""
 
 import contextlib
 import re
@@ -233,8 +233,7 @@ def _import_av(path: Path):
         import av
     except ImportError as error:
         raise PredictionError(
-            f"{path}: videos need PyAV, which is not installed. Install it by "
-            "pip install -e '.[video]', or pip install av."
+            f"{path}: videos need PyAV, which is not installed: pip install 'mtl-jax[video]'."
         ) from error
     return av
 

@@ -73,7 +73,7 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
     except ImportError as error:
         raise PretrainedError(
             f"{source.repo} is fetched by the package huggingface_hub, which is not installed: "
-            f"pip install huggingface_hub. {_by_hand(source)}"
+            f"pip install 'mtl-jax[hub]'. {_by_hand(source)}"
         ) from error
     try:
         path = Path(hf_hub_download(source.repo, _HUB_FILE, revision=source.revision or None))

@@ -197,6 +197,20 @@ def test_what_is_no_photograph_is_refused(server, body, message):
     assert message in json.loads(answer)["error"]
 
 
+def test_a_defect_is_said_and_is_no_silence(server, monkeypatch, capfd):
+    def fails(self, image):
+        raise MemoryError("of the device")
+
+    monkeypatch.setattr(Brightness, "predict", fails)
+    status, _, answer = ask(server, "POST", "/api/photo", png(photograph(4, 4)))
+    assert (status, json.loads(answer)) == (500, {"error": "This failed; the terminal says more."})
+    for _ in range(100):  # which another thread writes to
+        if "MemoryError: of the device" in (said := capfd.readouterr().err):
+            break
+        time.sleep(0.05)
+    assert "MemoryError: of the device" in said
+
+
 def test_requests_of_other_pages_are_refused(server):
     body, port = png(photograph(4, 4)), server.server_port
     for headers in (

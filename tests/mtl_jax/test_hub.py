@@ -136,7 +136,7 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
 def test_the_card(written):
     _, head, body = (written / release.CARD).read_text().split("---\n", 2)
     about = yaml.safe_load(head)
-    assert about["license"] == "apache-2.0"
+    assert about["license"] == "other"  # as nothing is known of the run that it started from
     assert about["library_name"] == "mtl_jax"
     assert about["pipeline_tag"] in ("image-segmentation", "depth-estimation")
     assert 'mtl_jax.load("me/streets")' in body
@@ -147,18 +147,25 @@ def test_the_card(written):
     assert "iou/road" not in body
     assert "Evaluated as `test_best`" in body
     assert "drawn by this project" in body
-    assert "started from the weights `first`" in body
+    assert "started from the weights `first`, whose data and licence are not known" in body
+    assert "Of depth, `rel` is an error as a fraction" in body
     assert "Intended use" in body
 
 
-def test_licences_are_those_of_the_data():
-    def facts(dataset, licence=""):
-        return card.Facts({"data": {"dataset": dataset}}, {}, {}, [], licence=licence)
+def test_licences_are_those_of_the_data_and_of_the_start():
+    def facts(dataset, licence="", **model):
+        config = {"data": {"dataset": dataset}, "model": model}
+        return card.Facts(config, {}, {}, [], licence=licence)
 
     assert card.licence(facts("streets/256x512")) == "apache-2.0"
     assert card.licence(facts("camvid")) == "other"
     assert card.licence(facts("folder/rooms.yaml")) == "other"
     assert card.licence(facts("camvid", "cc-by-nc-4.0")) == "cc-by-nc-4.0"
+    assert card.licence(facts("streets", pretrained="efficientnet_lite0")) == "apache-2.0"
+    assert card.licence(facts("streets", pretrained="run_on_camvid")) == "other"
+    assert card.licence(facts("streets", pretrained="timm/resnet50.a1_in1k")) == "other"
+    assert card.licence(facts("streets", pretrained_heads={"depth": "head.pth"})) == "other"
+    assert card.licence(facts("streets", single_task={"depth": "run"})) == "other"
 
 
 def changed(folder, name, change):

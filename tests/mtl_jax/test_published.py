@@ -102,7 +102,7 @@ def test_nothing_is_fetched_for_another_width(tmp_path, monkeypatch, arrays):
 
 def test_says_that_the_hubs_package_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(PretrainedError, match=r"pip install huggingface_hub.*resnet18-f37072fd"):
+    with pytest.raises(PretrainedError, match=r"mtl-jax\[hub\].*resnet18-f37072fd"):
         published.fetch("resnet18", print)
 
 

@@ -59,8 +59,13 @@ async function start() {
 }
 
 async function example(name) {
-  const answer = await fetch(address("examples", name));
-  await take(await answer.blob());
+  let picture;
+  try {
+    picture = await (await fetch(address("examples", name))).blob();
+  } catch {
+    return fail("The server does not answer. Is `mtl demo` still running?");
+  }
+  await take(picture);
 }
 
 /** A file of the user's: a photograph or a video. */
