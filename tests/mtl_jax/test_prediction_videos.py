@@ -67,6 +67,19 @@ def test_written_frames_are_read_again(tmp_path, rate, size):
         assert np.median(difference) <= 3
 
 
+def test_a_last_odd_row_and_column_are_repeated(tmp_path):
+    grey = np.full((47, 33, 3), 200, np.uint8)
+    for image in _read(_write(tmp_path / "a.mp4", [grey] * 2))[0]:
+        assert np.abs(image.astype(int) - 200).max() <= 6
+
+
+def test_frames_of_the_same_time_follow_each_other(tmp_path):
+    times = [Fraction(n, 25) for n in (0, 1, 1, 2)]
+    found = _read(_write(tmp_path / "a.mp4", [_frame(i) for i in range(4)], times=times))[1]
+    assert len(found) == 4
+    assert np.all(np.diff(found) > 0)
+
+
 def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
     """They count from the first frame, whenever that is."""
     times = tuple(Fraction(n, 30) for n in (0, 1, 4, 5, 11, 12))
