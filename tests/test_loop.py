@@ -1,6 +1,8 @@
 """The loop: what it writes, that it resumes bit for bit, and what it does when things go wrong."""
 
+import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -110,9 +112,23 @@ def test_scalars_and_images_reach_the_writer(finished):
     )
     assert "eval/semseg/miou" in run.writer.scalars[3]
     assert "eval_by_class/semseg/iou/road" in run.writer.scalars[3]
-    assert not any("/iou/" in name for name in run.writer.scalars[3] if name.startswith("eval/"))
+    first = {name for name in run.writer.scalars[3] if name.startswith("eval/")}
+    sums = {"eval/loss", "eval/headline_mean", "eval/multitask_score"}
+    assert first == {"eval/semseg/miou", "eval/depth/si_log_rmse"} | sums
+    assert "eval_more/depth/rel" in run.writer.scalars[3]
     (picture,) = (images for step, images in run.writer.images.items() if step == 3)
     assert all(p.dtype == np.uint8 and p.ndim == 4 for p in picture.values())
+
+
+def test_examples_are_called_by_their_ids(finished, monkeypatch):
+    """Of the second of two processes, whose half of the second batch comes first there."""
+    run, _ = finished
+    batches = [["a", "b", "c", "d"], ["e", "f", "g", "h"]]
+    of_run = dataclasses.replace(
+        run._evaluations(types.SimpleNamespace(wait=None), None), ids=batches.__getitem__
+    )
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert of_run._own_ids(1, 2) == ["g", "h"]
 
 
 @pytest.mark.parametrize("count", [0, 5])
@@ -125,7 +141,11 @@ def test_as_many_examples_are_drawn_as_asked_for(finished, streets_dir, tmp_path
     for file in (run.workdir.evaluations, *run.workdir.predictions.iterdir()):
         file.unlink()  # so that the last evaluation is made up for
     shutil.rmtree(run.workdir.checkpoints / "best")
+    titles, draw = [], run.draw
+    run.draw = lambda *given, ids, **more: titles.extend(ids) or draw(*given, ids=ids, **more)
     run.train()
+    images = run.workdir.read_best_evaluation()["images"]["id"]
+    assert titles[:count] == images[:count]
     drawn = {f"example_{i}" for i in range(count)}
     assert {path.stem for path in run.workdir.predictions.glob("example_*.png")} == drawn
     assert set(run.writer.images.get(6, {})) == drawn

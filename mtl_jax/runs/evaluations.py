@@ -1,14 +1,15 @@
 """The evaluations of a run while it trains: metrics, pictures, and the best model so far."""
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from mtl_jax.evaluation import Evaluator
+from mtl_jax.evaluation import Evaluator, headlines
 from mtl_jax.metrics.names import is_member
 from mtl_jax.runs import files, image_metrics, progress
 from mtl_jax.runs.results import Results
@@ -16,6 +17,8 @@ from mtl_jax.runs.step_log import Writer
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
+
+_SUMS = ("loss", "headline_mean", "multitask_score")  # over all tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +55,15 @@ class Evaluations:
         """Evaluates, draws, and saves the model if it is the best so far."""
         started = time.monotonic()
         pictures: dict[str, np.ndarray] = {}
+        numbers = itertools.count()
         images = image_metrics.ImageMetrics(self.tasks, self.draw, keep=self.config.worst_images)
 
         def on_batch(batch, outputs):
-            missing = self.config.images - len(pictures)
-            drawn = self.draw(batch, outputs, count=missing) if missing > 0 else {}
-            for picture in drawn.values():
-                pictures[f"example_{len(pictures)}"] = picture
+            number, missing = next(numbers), self.config.images - len(pictures)
+            if missing > 0:
+                ids = self._own_ids(number, len(batch["valid"]))
+                for picture in self.draw(batch, outputs, count=missing, ids=ids).values():
+                    pictures[f"example_{len(pictures)}"] = picture
             images.on_batch(batch, outputs)
 
         metrics = self.evaluator(state.variables, self.batches(), on_batch, images.on_images)
@@ -77,7 +82,8 @@ class Evaluations:
                 f"No model can be selected by {self.config.selection!r} on {self.config.split!r}, "
                 f"as {why}; while that is so, the latest one counts as the best."
             )
-        self.writer.write_scalars(step, {_tag(name): value for name, value in metrics.items()})
+        first = {self.config.selection, *_SUMS, *headlines(self.tasks)}
+        self.writer.write_scalars(step, {_tag(name, first): v for name, v in metrics.items()})
         self.writer.write_images(step, {k: v[None] for k, v in pictures.items()})
         self.writer.flush()
         if jax.process_index() == 0:
@@ -88,9 +94,20 @@ class Evaluations:
         if jax.process_index() == 0:
             found = {"step": step, "split": self.config.split} | images.summary(self.ids)
             files.write_json(self.workdir.best_evaluation, found)
-            progress.save_pictures(self.workdir.predictions, images.pictures())
+            progress.save_pictures(self.workdir.predictions, images.pictures(found["worst"]))
+
+    def _own_ids(self, number: int, size: int) -> Sequence[str]:
+        """The ids of this process's `size` examples of a global batch."""
+        first = jax.process_index() * size
+        return self.ids(number)[first : first + size]
 
 
-def _tag(metric: str) -> str:
-    """TensorBoard groups by what is before the first stroke: single classes would hide the rest."""
-    return f"eval_by_class/{metric}" if is_member(metric) else f"eval/{metric}"
+def _tag(metric: str, first: Collection[str]) -> str:
+    """The group of a metric and its name, as TensorBoard groups by what is before the first stroke.
+
+    It sorts groups by name: `eval` has what is looked at `first`, and neither single classes nor
+    the rest hide that.
+    """
+    if is_member(metric):
+        return f"eval_by_class/{metric}"
+    return f"eval/{metric}" if metric in first else f"eval_more/{metric}"

@@ -23,7 +23,7 @@ class ImageMetrics:
     def __init__(
         self,
         tasks: Mapping[str, Task],
-        draw: Callable[[dict, dict], dict[str, np.ndarray]],
+        draw: Callable[..., dict[str, np.ndarray]],
         *,
         keep: int,
     ):
@@ -31,7 +31,8 @@ class ImageMetrics:
 
         Args:
           tasks: {name: Task}.
-          draw: makes pictures {name: [H, W, 3] uint8} of a batch of one and its maps.
+          draw: makes pictures {name: [H, W, 3] uint8} of a batch of one, its maps, and `ids`, a
+            list with its id.
           keep: how many of the worst images to draw for each task.
         """
         self._tasks, self._draw, self._keep = tasks, draw, keep
@@ -109,11 +110,15 @@ class ImageMetrics:
             },
         }
 
-    def pictures(self) -> dict[str, np.ndarray]:
-        """{'worst_<task>_<rank>': [H, W, 3] uint8}, rank 0 being the worst."""
+    def pictures(self, ids: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+        """{'worst_<task>_<rank>': [H, W, 3] uint8}, rank 0 being the worst.
+
+        Args:
+          ids: `worst` of `summary`.
+        """
         found = {}
         for name, worst in self._worst.items():
             for rank, (_, _, batch, outputs) in enumerate(sorted(worst, reverse=True)):
-                (picture,) = self._draw(batch, outputs).values()
+                (picture,) = self._draw(batch, outputs, ids=[ids[name][rank]]).values()
                 found[f"{WORST}_{name}_{rank}"] = picture
         return found

@@ -65,8 +65,8 @@ class Run:
       eval_ids: the ids of the examples in one of its global batches.
       workdir: where everything is kept.
       writer: of TensorBoard events.
-      draw: makes {name: [H, W, 3] uint8} pictures of the first `count` examples of a batch and
-        its outputs.
+      draw: makes {name: [H, W, 3] uint8} pictures of the first `count` examples of a batch, its
+        outputs and, as `ids`, the names of its examples.
       eval_keys: the labels that the evaluation split has; all that the tasks have by default.
       held_out_batches: makes a fresh iterator over the held-out images; needed by a weighting that
         `needs_scores`.

@@ -64,10 +64,14 @@ def _batches(split, size):
         yield batch | {"valid": index < N}
 
 
-def _draw(batch, outputs):
+def _draw(batch, outputs, *, ids):
     """A picture that tells which image it is of, and of which maps."""
+    _draw.ids += ids
     assert len(batch["valid"]) == len(outputs["semseg"]["semseg"]) == 1
     return {"x": np.concatenate([batch["image"][0], outputs["semseg"]["semseg"][0][..., None]], -1)}
+
+
+_draw.ids = []
 
 
 def _collect(split, size, *, keep=2, devices=1):
@@ -131,8 +135,10 @@ def test_the_worst_are_drawn(split, size):
         "semseg": sorted((i for i in range(N) if miou[i] is not None), key=lambda i: miou[i]),
         "depth": sorted(range(N), key=lambda i: -si_log[i]),
     }
-    pictures = found.pictures()
+    _draw.ids.clear()
+    pictures = found.pictures(summary["worst"])
     assert len(pictures) == 4
+    assert _draw.ids == [*summary["worst"]["semseg"], *summary["worst"]["depth"]]
     for task, indices in order.items():
         assert summary["worst"][task] == [f"id{i}" for i in indices[:2]]
         for rank, i in enumerate(indices[:2]):
@@ -149,7 +155,7 @@ def test_of_equals_the_first_is_the_worst(split):
 
 def test_none_may_be_kept(split):
     found, _, summary = _collect(split, 3, keep=0)
-    assert found.pictures() == {}
+    assert found.pictures(summary["worst"]) == {}
     assert summary["worst"] == {"semseg": [], "depth": []}
     assert len(summary["images"]["id"]) == N
 
