@@ -137,13 +137,9 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
 
     speeds = {"read": _speed(read(), batch_size)}
     serialized = records.read(np.arange(min(records.num_examples, _COUNT)))
-
-    def decode(_, record):
-        dtypes = [tf.as_dtype(spec.dtype) for spec in records.specs.values()]
-        call = lambda record: list(records.decode(record).values())  # noqa: E731
-        return tf.numpy_function(call, [record], dtypes)
-
-    speeds["decode"] = _mapped(np.array(serialized, object), decode)
+    speeds["decode"] = _mapped(
+        np.array(serialized, object), lambda _, record: records.decode(record)
+    )
 
     decoded = [records.decode(record) for record in serialized[:16]]
     arrays = {key: tf.stack([example[key] for example in decoded]) for key in keys}

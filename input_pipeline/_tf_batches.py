@@ -1,10 +1,5 @@
-"""Batches of records by tf.data: read, decode and change in parallel, in order.
+"""Batches of records by tf.data: read, decode and change in parallel, in order."""
 
-What is done to an example is one call of Python, which lets go of its lock where the work is:
-TensorFlow's graph of small operations took longer than the decoding itself.
-"""
-
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -56,13 +51,12 @@ def batches(
         return tf.ensure_shape(found, [batch_size]), tf.ensure_shape(numbers, [batch_size, None])
 
     def make(record, numbers):
-        return change(records.decode(record), numbers)
+        return _in_numpy(change, records.decode(record), numbers, size, specs or records.specs)
 
     dataset = tf.data.Dataset.range(steps.start, steps.stop)
     cores = _cores.available()
     dataset = dataset.map(read_tensors, num_parallel_calls=cores).unbatch()
-    in_numpy = functools.partial(_in_numpy, make, size, specs or records.specs)
-    dataset = dataset.map(in_numpy, num_parallel_calls=cores)
+    dataset = dataset.map(make, num_parallel_calls=cores)
     dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(_PREFETCHED_BATCHES)
     # There is nothing left to tune, and the tuner's thread takes processor time from the training
     # and holds up the end of an iteration, for as long as 17 seconds on two cores.
@@ -89,20 +83,20 @@ def _message(error: tf.errors.OpError) -> str:
 
 
 def _in_numpy(
-    make: Callable[[bytes, np.ndarray], Batch],
+    change: Callable[[Batch, np.ndarray], Batch],
+    example: dict[str, tf.Tensor],
+    numbers: tf.Tensor,
     size: tuple[int, int] | None,
     specs: Mapping[str, LabelSpec],
-    record: tf.Tensor,
-    numbers: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Calls `make` on a record and the numbers beside it."""
+    """Calls `change` on the arrays of an example and the numbers beside its record."""
 
-    def call(record, numbers):
-        made = make(record, numbers)
-        return [np.ascontiguousarray(made[key]) for key in specs] + [made["valid"]]
+    def call(numbers, *values):
+        changed = change(dict(zip(example, values)), numbers)
+        return [np.ascontiguousarray(changed[key]) for key in specs] + [changed["valid"]]
 
     dtypes = [*(tf.as_dtype(spec.dtype) for spec in specs.values()), tf.bool]
-    *values, valid = tf.numpy_function(call, [record, numbers], dtypes, stateful=False)
+    *values, valid = tf.numpy_function(call, [numbers, *example.values()], dtypes, stateful=False)
     found = {"valid": tf.ensure_shape(valid, [])}
     for (key, spec), value in zip(specs.items(), values):
         channels = [spec.channels] * (spec.channels > 0)

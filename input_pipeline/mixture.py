@@ -5,6 +5,7 @@ example keeps the labels that its data set has; the other keys are filled with w
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from input_pipeline import datasets
 from input_pipeline._order import permutation
-from input_pipeline._tensorflow import tfds
+from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
@@ -207,15 +208,26 @@ class MixedRecords:
                 found[row] = size
         return found
 
-    def decode(self, record: bytes) -> dict[str, np.ndarray]:
+    def decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parses one record: all keys of the mixture, those that its data set lacks as unknown."""
-        source = record[0]
-        example = self._records[source].decode(record[1:])
-        own_keys, size = self._own_keys[source], example["image"].shape[:2]
+        source = tf.io.decode_raw(tf.strings.substr(record, 0, 1), tf.uint8)[0]
+        rest = tf.strings.substr(record, 1, np.iinfo(np.int32).max)
+        example = tf.switch_case(
+            tf.cast(source, tf.int32),
+            [functools.partial(self._decode, i, rest) for i in range(len(self._records))],
+        )
         return {
-            key: example[own_keys[key]] if key in own_keys else _unknown(spec, size)
-            for key, spec in self.specs.items()
+            key: tf.ensure_shape(value, [None, None, *([spec.channels] * (spec.channels > 0))])
+            for (key, spec), value in zip(self.specs.items(), example)
         }
+
+    def _decode(self, source: int, record: tf.Tensor) -> list[tf.Tensor]:
+        example = self._records[source].decode(record)
+        own_keys, size = self._own_keys[source], tf.shape(example["image"])[:2]
+        return [
+            example[own_keys[key]] if key in own_keys else _unknown(spec, size)
+            for key, spec in self.specs.items()
+        ]
 
     def _by_source(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Number of the source, which of `indices` are of it, and these within the source."""
@@ -234,10 +246,11 @@ def _shares(proportions: Sequence[float], total: int) -> np.ndarray:
     return shares
 
 
-def _unknown(spec: LabelSpec, size: tuple[int, int]) -> np.ndarray:
+def _unknown(spec: LabelSpec, size: tf.Tensor) -> tf.Tensor:
     """An array of that kind, [H, W] or [H, W, C], that says nothing about any pixel."""
     known = [value for value in (spec.ignore, spec.invalid, spec.fill) if value is not None]
-    return np.full((*size, *[spec.channels] * (spec.channels > 0)), known[0], spec.dtype)
+    shape = tf.concat([size, [spec.channels] * (spec.channels > 0)], axis=0)
+    return tf.fill(shape, tf.constant(known[0], spec.dtype))
 
 
 def _contradiction(key: str, first: str, spec: LabelSpec, second: str, other: LabelSpec) -> str:

@@ -78,7 +78,8 @@ def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int
     indices = np.unique(np.linspace(0, found.num_examples - 1, count).astype(np.int64))
     rows = []
     for name, record in zip(found.ids(indices), found.read(indices)):
-        rows.append(_row(name, found.decode(record), specs))
+        example = {key: value.numpy() for key, value in found.decode(record).items()}
+        rows.append(_row(name, example, specs))
     width = max(row.shape[1] for row in rows)
     legend = _legend.draw(specs, width)
     width = legend.shape[1]

@@ -9,7 +9,7 @@ import numpy as np
 from array_record.python import array_record_data_source
 from PIL import Image
 
-from input_pipeline import _decoding, _tf_batches
+from input_pipeline import _tf_batches
 from input_pipeline._order import permutation
 from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
@@ -67,9 +67,11 @@ class Records:
         self.labelled = dict.fromkeys(self.specs, self.num_examples)
         features = builder.info.features
         self.stored_dtypes = {key: features[key].np_dtype for key in self.specs}
-        self._decoder = _decoding.Decoder(features, tuple(self.specs))
+        keys = dict.fromkeys(["id", *self.specs], True)
+        decoding = tfds.decode.PartialDecoding(keys)
+        self._features = decoding.extract_features(builder.info.features)
         ids = tfds.decode.PartialDecoding({"id": True})
-        self._id_features = ids.extract_features(features)
+        self._id_features = ids.extract_features(builder.info.features)
 
     def _files(self, builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
         """Where the records of a split are, all of them there; see `__init__` for errors."""
@@ -104,7 +106,8 @@ class Records:
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """The arrays of one example by key, in the dtype and rank of their specs."""
-        return self.decode(self.read(np.array([index]))[0])
+        decoded = self.decode(self.read(np.array([index]))[0])
+        return {key: value.numpy() for key, value in decoded.items()}
 
     def batches(self, *arguments: Any) -> Iterator[dict[str, np.ndarray]]:
         """See `_tf_batches.batches`."""
@@ -136,13 +139,13 @@ class Records:
             examples = [f"record {index}" for index in np.unique(indices)]
         return f"{self.name}, {what}, one of the examples {', '.join(examples)}"
 
-    def decode(self, record: bytes) -> dict[str, np.ndarray]:
+    def decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parses one record: arrays by key, in the dtype and rank of their specs."""
-        example = self._decoder(record)
+        example = self._features.deserialize_example(record)
         return {key: _conform(example[key], spec) for key, spec in self.specs.items()}
 
 
-def _conform(value: np.ndarray, spec: LabelSpec) -> np.ndarray:
-    if spec.channels == 0 and value.ndim == 3:
-        value = value.squeeze(axis=2)
-    return value.astype(spec.dtype, copy=False)
+def _conform(value: tf.Tensor, spec: LabelSpec) -> tf.Tensor:
+    if spec.channels == 0 and value.shape.rank == 3:
+        value = tf.squeeze(value, axis=2)
+    return tf.cast(value, spec.dtype)
