@@ -374,7 +374,10 @@ def test_the_page_in_a_browser(server, width, tmp_path):
         page.locator(".view").first.focus()
         page.keyboard.press("ArrowRight")
         spoken = page.locator("#spoken").inner_text()
-        assert spoken.startswith("column 16, row 10; semseg: <b>light; depth: 26 m; normals: right")
+        place, *said_of = spoken.split("; ")
+        assert place == "column 16, row 10"
+        assert said_of[:2] == ["semseg of a: <b>light", "depth of a: 26 m"]
+        assert said_of[2].startswith("normals of a: right")
         assert page.locator("#read-out-body td").first.inner_text() == "<b>light"
         assert page.locator(".view").count() == 6  # two networks of three tasks
         page.locator("#opacity").fill("20")

@@ -217,7 +217,12 @@ function step(event) {
   moveTo(Math.min(width - 1, Math.max(0, x + far * dx)),
     Math.min(height - 1, Math.max(0, y + far * dy)));
   get("spoken").textContent = [`column ${state.cursor[0]}, row ${state.cursor[1]}`,
-    ...state.maps.map((map) => `${map.task}: ${read(map)}`)].join("; ");
+    ...state.maps.map((map) => `${named(map)}: ${read(map)}`)].join("; ");
+}
+
+/** The task of a map, and its run where there are two. */
+function named(map) {
+  return state.photo.results.length > 1 ? `${map.task} of ${map.model}` : map.task;
 }
 
 function moveTo(x, y) {
@@ -260,6 +265,7 @@ async function takeVideo(file) {
       `${megabytes(about.video_bytes)} are read.`);
   }
   get("film").hidden = false;
+  get("film").scrollIntoView({ block: "nearest" });
   get("film-result").replaceChildren();
   get("progress").removeAttribute("value");
   get("progress-label").textContent = "Sending the video …";
