@@ -45,15 +45,15 @@ def arrays(
       PretrainedError: an array is missing, of another shape, or in the file only.
     """
     transposed = getattr(architecture, "TRANSPOSED", ())
-    found = match(wanted, found, architecture.RELEASED, transposed, tasks)
-    if found.wrong:
+    matched = match(wanted, found, architecture.RELEASED, transposed, tasks)
+    if matched.wrong:
         raise PretrainedError(
             "The file is not of the network that config.model describes, with the tasks "
-            f"{', '.join(tasks)}; {found.differences}"
+            f"{', '.join(tasks)}; {matched.differences}"
         )
-    if found.counters:
-        report(f"  {found.counters} of the file are not used, batch counters of BatchNorm")
-    return found.arrays
+    if matched.counters:
+        report(f"  {matched.counters} of the file are not used, batch counters of BatchNorm")
+    return matched.arrays
 
 
 @dataclasses.dataclass(frozen=True)
