@@ -103,7 +103,9 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
             found[key] = ""
     source = found.get("pretrained")
     if source and not published.is_name(source):
-        found["pretrained"] = PurePath(source).name
+        name = PurePath(source).name
+        # A run may be called like published weights, and is not those.
+        found["pretrained"] = f"./{name}" if published.is_name(name) else name
     for key in ("pretrained_heads", "single_task"):
         if found.get(key):
             found[key] = {task: PurePath(where).name for task, where in found[key].items()}

@@ -128,6 +128,8 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
     found = release.without_paths(config)
     assert found["data"]["dataset"] == "folder/rooms.yaml"
     assert found["pretrained"] == "resnet18"
+    for once_or_again in ("runs/resnet18", "./resnet18"):  # a run is not the published weights
+        assert release.without_paths({"pretrained": once_or_again})["pretrained"] == "./resnet18"
     model = {"pretrained_heads": {"depth": "/home/me/d.pth"}, "single_task": {"a": "/home/me/a"}}
     expected = {"pretrained_heads": {"depth": "d.pth"}, "single_task": {"a": "a"}}
     assert release.without_paths(model) == expected
