@@ -60,10 +60,10 @@ def label_specs(tasks) -> dict[str, dict]:
         return labels.classes(names, ((0, 0, 0),) * len(names))
 
     semantics = classes("semseg", 19)
-    others = {  # maps of classes that go by a name of the config's own
-        key: classes(key, 19)
+    others = {  # what goes by a name of the config's own
+        key: labels.saliency() if task.type == "saliency" else classes(key, 19)
         for name, task in tasks.items()
-        if (key := task.get("key") or name) and task.type == "segmentation"
+        if (key := task.get("key") or name) and task.type in ("segmentation", "saliency")
     }
     specs = {
         **others,
@@ -74,7 +74,6 @@ def label_specs(tasks) -> dict[str, dict]:
         "instance": labels.instances(semantics.class_names),
         "normals": labels.normals(),
         "edge": labels.edges(),
-        "sal": labels.saliency(),
     }
     return {key: spec.as_dict() for key, spec in specs.items()}
 

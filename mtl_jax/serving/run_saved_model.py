@@ -130,7 +130,8 @@ def encode(value, about):
     if about["file"] == "npy":
         np.save(buffer, np.asarray(value, np.float32))
         return buffer.getvalue(), ".npy"
-    PICTURES[about["file"]](value, about).save(buffer, format="PNG")
+    picture = PICTURES[about["file"]](value, about)
+    picture.save(buffer, format="PNG", compress_level=2)  # as `mtl predict` does
     return buffer.getvalue(), ".png"
 
 

@@ -264,7 +264,7 @@ def test_configurations_are_named_after_what_differs():
     assert streets.StreetsConfig().name == "128x256"
     assert streets.StreetsConfig(height=96, width=192, seed=3).name == "96x192_seed3"
     names = [config.name for config in streets.Builder.BUILDER_CONFIGS]
-    assert names == ["128x256", "256x512", "96x192_small", "64x128_tiny"]
+    assert names == ["128x256", "256x512", "64x128", "96x192_small", "64x128_tiny"]
     with pytest.raises(ValueError, match=r"StreetsConfig.height=0; expected at least 1"):
         streets.StreetsConfig(height=0)
     with pytest.raises(ValueError, match=r"StreetsConfig.seed=-1"):
