@@ -381,15 +381,15 @@ def test_a_sweep_by_main(streets_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(run_main, "MAIN", run_main.TOY)
     overrides = [a for a in tiny.arguments(streets_dir) if a.startswith("--config.")]
     command = [
-        "--sweep=configs/sweeps/branched.py",
+        "--sweep=configs/sweeps/squeeze_excitation.py",
         f"--workdir={tmp_path}",
         f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
         *overrides,
         "--config.train.max_steps=2",
     ]
-    run_main.call(*command, "--shard=1/2")
+    run_main.call(*command, "--shard=1/3")
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
-    assert [row["state"] for row in rows] == ["pending", "done"]
-    results = json.loads((tmp_path / "branched" / "results.json").read_text())
+    assert [row["state"] for row in rows] == ["pending", "done", "pending"]
+    results = json.loads((tmp_path / "se_heads" / "results.json").read_text())
     assert results["steps"] == 2
     assert "(the mean of 1 finished)" in run_main.call(*command, "--sweep_list")
