@@ -37,30 +37,9 @@ KEPT_PROGRAMS = 1000
 
 def pytest_collection_finish():
     """Garbage collection looks at none of what has been imported, and seldom at the rest."""
-    if "flax" in sys.modules:
-        _read_parameters_at_once()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _read_parameters_at_once():
-    """Flax traces a parameter's initialiser whenever it is read, to compare the shapes.
-
-    That is a fifth of the time of a network's tracing, and what an initialiser is given is a shape.
-    """
-    scope = sys.modules["flax"].core.scope.Scope
-    param = scope.param
-
-    def read(self, name, initialiser, *given, **options):
-        if self.has_variable("params", name) and given and isinstance(given[0], tuple):
-            value = self.get_variable("params", name)
-            if getattr(value, "shape", None) == given[0]:
-                self.reserve(name, "params")
-                return value
-        return param(self, name, initialiser, *given, **options)
-
-    scope.param = read
 
 
 @pytest.fixture(scope="module", autouse=True)

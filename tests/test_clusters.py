@@ -19,6 +19,7 @@ from run_main import begin
 from test_kill import until_step
 from test_parallel import free_port
 
+from mtl_jax import _arguments
 from mtl_jax.commands import cli, flags, processes, sweep
 from mtl_jax.errors import UsageError
 from mtl_jax.studies import engine, sweeps
@@ -29,7 +30,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def given(*arguments) -> argparse.Namespace:
-    found = flags.parse(flags.parser("mtl"), ["train", *arguments])
+    found = _arguments.parse(flags.parser("mtl"), ["train", *arguments])
     flags.check(found, "train")
     return found
 
@@ -307,7 +308,7 @@ def test_the_job_set_is_a_command_that_there_is():
     assert spec["parallelism"] == spec["completions"]
     (container,) = spec["template"]["spec"]["containers"]
     arguments, changes = flags.split(container["args"])
-    found = flags.parse(flags.parser("mtl"), arguments)
+    found = _arguments.parse(flags.parser("mtl"), arguments)
     flags.check(found, flags.command(found))
     assert found.distributed == "auto"
     assert changes == ["--config.data.data_dir=/shared/data"]

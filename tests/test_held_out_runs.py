@@ -6,7 +6,7 @@ import pytest
 import tiny
 import toy_network as toy
 
-from mtl_jax import checkpoints, options, training
+from mtl_jax import options
 from mtl_jax.commands import evaluate, train
 from mtl_jax.runs import held_out, loop
 from mtl_jax.runs.baselines import BaselineError
@@ -20,14 +20,6 @@ def config(streets_dir, weighting: dict, **changes):
     found.weighting = weighting
     options.fill(found)
     return found
-
-
-def state_of(run):
-    like = training.create_state(
-        run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
-    )
-    with checkpoints.Checkpoints(run.workdir.checkpoints) as store:
-        return store.restore_latest(like, report=pytest.fail)[0]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +56,7 @@ def resumed(found, tmp_path, monkeypatch):
             tiny.run(found, tmp_path / "stopped").train()
     stopped = tiny.run(found, tmp_path / "stopped")
     stopped.train()
-    return state_of(whole), state_of(stopped), whole
+    return tiny.latest_state(whole), tiny.latest_state(stopped), whole
 
 
 @pytest.mark.slow
@@ -96,7 +88,7 @@ def test_pivrg_knows_how_much_worse_than_alone_it_is_on_what_is_held_out(
     found.seed = 0
     run = tiny.run(found, tmp_path / "whole")
     run.train()
-    whole = state_of(run)
+    whole = tiny.latest_state(run)
     # What the model of the end, which no step has changed since, is scored by hand.
     scores = whole.weighting["method"]["scores"]
     own = run._scores()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import toy_network as toy
-from test_loop import assert_same_bits, state_of
+from test_loop import assert_same_bits
 
 from input_pipeline import arrays, labels, pipeline, to_arrays, transforms
 from mtl_jax import parallel, resident
@@ -218,7 +218,7 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_pa
     monkeypatch.undo()
     again = tiny.run(config(streets_dir), tmp_path)
     again.train()
-    assert_same_bits(state_of(finished), state_of(again))
+    assert_same_bits(tiny.latest_state(finished), tiny.latest_state(again))
     rows = [
         [json.loads(line) for line in one.workdir.training.read_text().splitlines()]
         for one in (finished, again)

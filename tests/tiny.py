@@ -5,10 +5,11 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from conftest import FAST_COMPILATION, TINY
 from ml_collections import ConfigDict
 
-from mtl_jax import checkpoints, system
+from mtl_jax import checkpoints, system, training
 from mtl_jax.commands import assembly
 from mtl_jax.configs import branched, common
 from mtl_jax.runs import loop, plan, results, selection, step_log, workdir
@@ -144,3 +145,12 @@ def environment(devices: int) -> dict[str, str]:
     """Of a subprocess with so many CPU devices, compiled as quickly as those of the tests."""
     flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILATION}"
     return os.environ | {"XLA_FLAGS": flags}
+
+
+def latest_state(run):
+    """The latest state of a run on disk; a damaged checkpoint fails the test."""
+    like = training.create_state(
+        run.system, run.optimizer, seed=0, image_shape=(32, 64), mesh=run.mesh
+    )
+    with checkpoints.Checkpoints(run.workdir.checkpoints) as store:
+        return store.restore_latest(like, report=pytest.fail)[0]

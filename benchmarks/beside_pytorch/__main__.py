@@ -28,6 +28,7 @@ import jax
 
 from benchmarks import train_step
 from benchmarks.beside_pytorch import memory
+from benchmarks.beside_pytorch._other_side import OtherSide
 from mtl_jax.commands import cli
 from mtl_jax.commands import config as configuration
 
@@ -51,14 +52,14 @@ CASES = {
     "fcn32s_resnet18": Case("fcn:pascal", (21,), 4, 256, 256),
     "mtan_segnet": Case("mtan:cityscapes", (7, 1), 4, 128, 256),
 }
+# Of --tiny: [H, W] that every layer has something to do on.
+_TINY = dict.fromkeys(CASES, (32, 64)) | {"fcn32s_resnet18": (224, 224)}
 
 
-class Torch:
+class Torch(OtherSide):
     """PyTorch's side, in a process of its own."""
 
-    def __init__(
-        self, python: str, case: Case, network: str, *, channels_last: bool, tiny: bool, **more: Any
-    ):
+    def __init__(self, python: str, case: Case, network: str, *, channels_last: bool, **more: Any):
         """Starts it; `more` is given to it besides."""
         given = case._asdict() | {
             "network": network,
@@ -68,48 +69,27 @@ class Torch:
             "device": "cpu",
             **more,
         }
-        if tiny:
-            given |= {"batch": 2, "height": 32, "width": 64}
-        self._process = subprocess.Popen(
-            [python, str(_WORKER), json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.about = self._read()
+        super().__init__(python, _WORKER, given)
 
     def step(self) -> dict[str, float]:
         """Makes one."""
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self._read()
+        return self.ask()
 
     def forget_peak(self) -> None:
         """What was used until now does not count."""
-        self._process.stdin.write("forget the peak\n")
-
-    def close(self) -> None:
-        """Ends it."""
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"The process of PyTorch ended with {self._process.wait()}.")
-        return json.loads(line)
+        self.tell("forget the peak")
 
 
 class Ours:
     """This project's side."""
 
-    def __init__(self, case: Case, *, tiny: bool):
+    def __init__(self, case: Case):
         """Compiles the step."""
         changes = ["--config.model.pretrained="]
         if case.config == "mtan:cityscapes":
             changes.append("--config.tasks.semseg.num_classes=7")
         config = configuration.load(case.config, changes)
-        batch, size = (2, (32, 64)) if tiny else (case.batch, (case.height, case.width))
+        batch, size = case.batch, (case.height, case.width)
         step, self._state, self._batch, _ = train_step.prepare(config, batch, size)
         self._step = step.lower(self._state, self._batch).compile()
         model = self._state.params["model"]
@@ -135,12 +115,13 @@ class Ours:
 def measure(network: str, flags: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each side."""
     case = CASES[network]
+    if flags.tiny:
+        height, width = _TINY[network]
+        case = case._replace(batch=2, height=height, width=width)
     sides: dict[str, Any] = {
-        "PyTorch": Torch(flags.torch_python, case, network, channels_last=False, tiny=flags.tiny),
-        "PyTorch channels-last": Torch(
-            flags.torch_python, case, network, channels_last=True, tiny=flags.tiny
-        ),
-        "ours": Ours(case, tiny=flags.tiny),
+        "PyTorch": Torch(flags.torch_python, case, network, channels_last=False),
+        "PyTorch channels-last": Torch(flags.torch_python, case, network, channels_last=True),
+        "ours": Ours(case),
     }
     counts = {name: side.about["parameters"] for name, side in sides.items()}
     if len(set(counts.values())) > 1:
@@ -178,7 +159,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--warm_up", type=int, default=2, help="steps before these")
     parser.add_argument("--json", default="", help="a file to write all numbers to")
-    parser.add_argument("--tiny", action="store_true", help="2 images of 32×64: is all in order?")
+    parser.add_argument("--tiny", action="store_true", help="2 small images: is all in order?")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.one:

@@ -13,7 +13,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import input_pipeline as drawn
+from benchmarks.beside_pytorch._other_side import OtherSide
 from input_pipeline import _cores, pipeline, records, transforms
 from input_pipeline._tensorflow import tf, tfds
 
@@ -60,37 +60,17 @@ class Ours:
         self._batches.close()
 
 
-class Loader:
+class Loader(OtherSide):
     """albumentations in a DataLoader, in a process of its own."""
 
     def __init__(self, python: str, folder: Path, size: tuple[int, int], form: str):
         """Starts it."""
         given = {"folder": str(folder), "size": size, "batch": _BATCH, "form": form}
-        given["workers"] = _cores.available()
-        self._process = subprocess.Popen(
-            [python, str(_LOADER), json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.about = self._read()
+        super().__init__(python, _LOADER, given | {"workers": _cores.available()})
 
     def measure(self, seconds: float) -> dict[str, float]:
         """Images per second, and milliseconds of processor time for one."""
-        self._process.stdin.write(f"{seconds}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """Ends it."""
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"The DataLoader's process ended with {self._process.wait()}.")
-        return json.loads(line)
+        return self.ask(str(seconds))
 
 
 def write_files(builder: Any, folder: Path) -> None:

@@ -58,7 +58,7 @@ def _measure(network, case, changes, product, flags) -> Iterator[dict[str, Any]]
         for name, compiled in (("PyTorch autocast", False), ("PyTorch autocast compiled", True)):
             if not (flags.tiny and compiled):
                 sides[name] = lambda compiled=compiled: beside.Torch(
-                    flags.torch_python, case, network, channels_last=True, tiny=False,
+                    flags.torch_python, case, network, channels_last=True,
                     dtype="bfloat16", device=jax.default_backend().replace("gpu", "cuda"),
                     compile=compiled,
                 )  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtl_jax import _files
+from mtl_jax import _arguments, _files
 from mtl_jax.commands import flags, processes, setup
 from mtl_jax.errors import UsageError
 
@@ -56,7 +56,7 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
     if argv and argv[0] in flags.APART:
         return importlib.import_module(flags.APART[argv[0]]).main(argv[1:])
     arguments, changes = flags.split(argv)
-    given = flags.parse(flags.parser(prog), arguments)
+    given = _arguments.parse(flags.parser(prog), arguments)
     name = flags.command(given)
     flags.check(given, name)
     seeds = _seeds(given)

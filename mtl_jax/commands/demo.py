@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_jax.commands import flags, setup
+from mtl_jax import _arguments
+from mtl_jax.commands import setup
 from mtl_jax.errors import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until Ctrl-C; returns the exit status."""
-    parser = flags.Parser(
+    parser = _arguments.Parser(
         prog="mtl demo", description=__doc__.partition("\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--port", type=int, default=7860, help="of 127.0.0.1; 0 = any that is free")
     add("--largest_side", type=int, default=0, help="pixels that photographs are shrunk to (1280)")
     add("--compilation_cache", help=f"compiled programs are kept here ({setup.CACHE})")
-    given = flags.parse(parser, arguments)
+    given = _arguments.parse(parser, arguments)
     setup.libraries(cache=given.compilation_cache)
     serve(
         [given.workdir, *([given.compare] if given.compare else [])],

@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import mtl_jax
-from mtl_jax.commands import flags
+from mtl_jax import _arguments
 
 _DISTRIBUTION = "mtl-jax"
 # What an extra is for, where its name does not say it.
@@ -38,13 +38,13 @@ _LEAST_FREE = 5 * _GIB  # Streets and a run with its checkpoints take about half
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints what is found; returns 1 if something is missing that every command needs."""
-    parser = flags.Parser(
+    parser = _arguments.Parser(
         prog="mtl doctor", description=__doc__.partition("\n")[0], allow_abbrev=False
     )
     parser.add_argument("--data_dir", default="", help="of prepared data; default: that of TFDS")
     parser.add_argument("--runs", default="runs", help="the folder of runs; default: runs")
     parser.add_argument("--tensorflow", action="store_true", help="import TensorFlow, too")
-    given = flags.parse(parser, arguments)
+    given = _arguments.parse(parser, arguments)
     problems: list[str] = []
     for title, lines in (
         ("program", _program()),

@@ -5,9 +5,7 @@ import re
 from collections.abc import Sequence
 
 import mtl_jax
-from mtl_jax import overrides
-from mtl_jax._arguments import Parser as Parser
-from mtl_jax._arguments import parse as parse
+from mtl_jax import _arguments, overrides
 from mtl_jax.commands import processes, setup
 from mtl_jax.errors import UsageError, did_you_mean
 
@@ -58,7 +56,7 @@ _FOR = {
 def parser(prog: str) -> argparse.ArgumentParser:
     """Reads everything but the overrides of the config; what is not given is None."""
     commands = "\n".join(f"  {name:9} {what}" for name, what in COMMANDS.items())
-    flags = Parser(
+    flags = _arguments.Parser(
         prog=prog,
         usage=f"{prog} [command] --config=<config> [--workdir=<run>] [--config.<key>=<value> ...]",
         description=f"commands:\n{commands}",

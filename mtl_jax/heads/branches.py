@@ -21,8 +21,6 @@ from mtl_jax.heads import (
     top_down,
 )
 
-# A decoder `NEEDS` one of what encoders give: 'last', 'skip', 'strides' or 'tokens'.
-
 
 def _check_heads(value) -> str | None:
     is_section = isinstance(value, Mapping)
@@ -30,6 +28,7 @@ def _check_heads(value) -> str | None:
     return None if fits else "{task: path or name of a head's weights}"
 
 
+# A decoder `NEEDS` one of what encoders give: 'last', 'skip', 'strides' or 'tokens'.
 _MODULES = {
     "deeplabv3plus": deeplabv3plus,
     "deeplabv3": deeplabv3,

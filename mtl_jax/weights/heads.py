@@ -4,7 +4,6 @@ Names and layouts are those of the decoders' modules, in their `released`; see
 `mtl_jax.weights.released`.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from mtl_jax.heads import branches
 from mtl_jax.train_state import TrainState
 from mtl_jax.weights import plain_files, published, released
+from mtl_jax.weights._replacing import with_arrays
 from mtl_jax.weights.published import PretrainedError
 
 _FOLDER = "https://dl.fbaipublicfiles.com/dinov2/"
@@ -55,14 +55,7 @@ def load(
     new = {}
     for task, source in files.items():
         new |= _of_one(variables, task, source, config, report)
-    variables = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jax.device_put(new.get(_name(path), leaf), leaf.sharding), variables
-    )
-    return dataclasses.replace(
-        state,
-        params={**state.params, "model": variables["params"]},
-        batch_stats=variables["batch_stats"],
-    )
+    return with_arrays(state, new, _name)
 
 
 def _of_one(

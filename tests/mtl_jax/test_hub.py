@@ -1,89 +1,34 @@
-"""Released folders: what is in them, that they predict bit for bit as the run, and hostile ones."""
+"""Released folders: what is in them, that they predict bit for bit as the run, and the hub."""
 
 import importlib
 import json
-import re
 import shutil
 import sys
 import types
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import run_main
-import tiny
+import releases
 import toy_network as toy
 import yaml
 
 import mtl_jax
-from mtl_jax import hub, system
-from mtl_jax.configs import branched
+from mtl_jax import hub
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
-from mtl_jax.runs import learned, workdir
-from mtl_jax.weights import safetensors_files
+from mtl_jax.runs import workdir
 
 toy_network = toy.in_every_run()
-NAMES = ["road", "a <b>|c", "sky"]
-SPECS = {
-    "image": {"kind": "image"},
-    "semseg": {
-        "kind": "classes",
-        "class_names": NAMES,
-        "palette": [[9, 9, 9], [255, 0, 0], [0, 2, 3]],
-    },
-    "depth": {
-        "kind": "depth",
-        "unit": "m",
-        "valid_range": [1.0, 100.0],
-        "mean": 20.0,
-        "stddev": 10.0,
-        "invalid": 0.0,
-    },
-}
-METRICS = {"semseg/miou": 0.5, "semseg/iou/road": 0.25, "depth/rel": 0.125, "loss": 1.0}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The work directory of a run of the toy network, one of two seeds'."""
-    parent = workdir.Workdir(tmp_path_factory.mktemp("runs") / "streets_run")
-    directory = parent.seed(3)
-    directory.create()
-    config = branched.get_config("streets_scratch")
-    config.data.data_dir, config.model.pretrained = "/home/me/data", "/home/me/runs/first"
-    config.seed = 3
-    directory.claim(config)
-    directory.claim_labels(SPECS)
-    config = directory.complete_config()
-    parts = system.build(config, directory.read_label_specs())
-    directory.claim_learned_tasks(learned.decide(parts.tasks, SPECS, config.model))
-    variables = parts.init(jax.random.key(5), (8, 8))
-    variables = jax.tree.map(
-        lambda x: x + 0.3 * jnp.sin(jnp.arange(x.size).reshape(x.shape)), variables
-    )
-    tiny.save_best(directory, variables)
-    entry = {"step": 7, "metrics": METRICS}
-    results = {"finished": True, "split": "validation", "best": entry, "last": entry}
-    results |= {"command": "python /home/me/main.py", "machine": "mine", "steps": 7}
-    workdir.write_json(directory.results, results)
-    workdir.write_json(directory.evaluation("test", "best"), entry | {"split": "test"})
-    over = {"step": [7, 7], "metrics": METRICS, "std": dict.fromkeys(METRICS, 0.0625)}
-    workdir.write_json(parent.results, {"finished": True, "seeds": [3, 4], "best": over})
-    return directory.path
+    return releases.run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("released") / "streets"
-    run_main.call("release", f"--workdir={run}", f"--output={folder}", "--name=me/streets")
-    return folder
-
-
-@pytest.fixture
-def folder(written, tmp_path):
-    return shutil.copytree(written, tmp_path / "copy")
+    return releases.written(run, tmp_path_factory)
 
 
 def image():
@@ -168,152 +113,6 @@ def test_licences_are_those_of_the_data_and_of_the_start():
     assert card.licence(facts("streets", pretrained="timm/resnet50.a1_in1k")) == "other"
     assert card.licence(facts("streets", pretrained_heads={"depth": "head.pth"})) == "other"
     assert card.licence(facts("streets", single_task={"depth": "run"})) == "other"
-
-
-def changed(folder, name, change):
-    """Writes a changed file, and the digest of it, as whoever means harm would."""
-    path = folder / name
-    if name.endswith(".json"):
-        found = json.loads(path.read_text())
-        change(found)
-        path.write_text(json.dumps(found))
-    else:
-        change(path)
-    if name != release.MANIFEST:
-        digest = release.sha256(path)
-        changed(folder, release.MANIFEST, lambda it: it["sha256"].update({name: digest}))
-
-
-def refused(folder) -> str:
-    with pytest.raises(UsageError) as caught:
-        mtl_jax.load(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 800
-    return message
-
-
-def _weights(change):
-    def rewrite(path):
-        arrays = {name: np.array(array) for name, array in safetensors_files.read(path).items()}
-        change(arrays)
-        safetensors_files.write(path, arrays)
-
-    return rewrite
-
-
-def _rename(arrays):
-    arrays["params/../../etc"] = arrays.pop("params/encoder/conv1/bias")
-
-
-def _header_of_a_huge_tensor(path):
-    header = {
-        "params/encoder/conv1/bias": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}
-    }
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"1234")
-
-
-HOSTILE = {
-    "another format": (release.MANIFEST, lambda m: m.update(format=9), "this version reads 1"),
-    "no step": (release.MANIFEST, lambda m: m.update(step="7"), "'step' is '7'"),
-    "a task that is none": (
-        release.MANIFEST,
-        lambda m: m.update(learned_tasks=["../../x"]),
-        "learned task '../../x' is not in config.json",
-    ),
-    "a task that leads out": (
-        release.CONFIG,
-        lambda c: c["tasks"].update({"a/x": {"type": "segmentation"}}),
-        "letters, digits",
-    ),
-    "a wide network": (
-        release.CONFIG,
-        lambda c: c["model"]["encoder"].update(width=(1 << 16) + 1),
-        "config.model.encoder.width is 65537, more than",
-    ),
-    "a network of less than nothing": (
-        release.CONFIG,
-        lambda c: c["model"]["encoder"].update(width=-(10**9)),
-        "config.model.encoder.width is -1000000000, more than",
-    ),
-    "a long list": (
-        release.CONFIG,
-        lambda c: c["model"].update(image_mean=[0.5] * 99),
-        "image_mean has 99 entries",
-    ),
-    "no such encoder": (
-        release.CONFIG,
-        lambda c: c["model"]["encoder"].update(name="os.system"),
-        "no such module",
-    ),
-    "an unknown option": (release.CONFIG, lambda c: c["model"].update(run="rm"), "run"),
-    "other classes": (
-        release.LABELS,
-        lambda labels: labels["semseg"].update(class_names=NAMES[:2]),
-        r"is float32 \[3\], but float32 \[2\] in the network",
-    ),
-    "a name that ends lines": (
-        release.LABELS,
-        lambda labels: labels["semseg"].update(class_names=["a\x1b[2J", *NAMES[1:]]),
-        "cannot be shown",
-    ),
-    "labels of another kind": (
-        release.LABELS,
-        lambda labels: labels["semseg"].update(kind="depth"),
-        "semseg",
-    ),
-    "a colour that is none": (
-        release.LABELS,
-        lambda labels: labels["semseg"].update(palette=[[1, 2, 999]] * 3),
-        "colour that is none",
-    ),
-    "an empty range": (
-        release.LABELS,
-        lambda labels: labels["depth"].update(valid_range=[9, 1]),
-        "range 9 to 1",
-    ),
-    "metrics that are none": (release.METRICS, lambda m: m.update(metrics=[1]), "expected metrics"),
-    "an array that leads out": (release.WEIGHTS, _weights(_rename), "such a array|no such array"),
-    "a huge tensor": (release.WEIGHTS, _header_of_a_huge_tensor, "does not fit"),
-    "no tensors": (release.WEIGHTS, lambda path: path.write_bytes(b"pickle"), "safetensors"),
-}
-
-
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_folder_is_refused_in_one_line(folder, what):
-    name, change, expected = HOSTILE[what]
-    changed(folder, name, change)
-    message = refused(folder)
-    assert re.search(expected, message), message
-
-
-def test_links_that_lead_out_are_not_followed(folder, tmp_path):
-    secret = tmp_path / "secret.json"
-    secret.write_text("{}")
-    (folder / release.LABELS).unlink()
-    (folder / release.LABELS).symlink_to(secret)
-    assert "leads out of its folder" in refused(folder)
-
-
-@pytest.mark.parametrize("name", [n for n in release.READ if n != release.MANIFEST])
-def test_every_file_has_the_digest_on_record(folder, name):
-    changed(folder, release.MANIFEST, lambda it: it["sha256"].update({name: "0" * 64}))
-    message = refused(folder)
-    assert name in message
-    assert "SHA-256 differs" in message
-
-
-def test_damaged_and_absent_files_are_named(folder):
-    with (folder / release.WEIGHTS).open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\x7f")
-    assert "SHA-256 differs" in refused(folder)
-    (folder / release.WEIGHTS).unlink()
-    assert "model.safetensors is not there" in refused(folder)
-    with (folder / release.CONFIG).open("wb") as file:
-        file.truncate(9 << 20)
-    assert "larger than the 8 MiB" in refused(folder)
 
 
 def test_what_a_release_cannot_do_is_said(written, run, tmp_path):
