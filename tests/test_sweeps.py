@@ -56,7 +56,7 @@ def test_rows_of_a_study_differ(name):
 def test_streets_rows_are_small_and_have_nothing_published(name):
     for row in LOADED[name, "streets"].rows:
         steps, images = sweeps.cost(row.config)
-        assert steps in ((400,) if name == "balancing" else (125, 250))
+        assert steps <= 400
         assert images <= 4000
         assert not row.published
 

@@ -13,6 +13,8 @@ from mtl_jax.studies.sweeps import Row
 BIASES = {"optimizer.bias_scale": 20.0}
 # Undoes `from_imagenet`, but for the network.
 SCRATCH = {"model.pretrained": "", "optimizer.encoder_scale": 1.0}
+# What VGG-16's released Caffe weights expect of an image.
+CAFFE = {"model.image_mean": (0.48503, 0.45796, 0.4076), "model.image_std": (1 / 255,) * 3}
 
 
 def variant(base: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:

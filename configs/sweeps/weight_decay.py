@@ -17,7 +17,6 @@ from mtl_jax.studies.sweeps import Row
 PROTOCOLS = ("streets", "camvid", "camvid_vgg", "pascal")
 REPORTED = "pascal"
 DECAYS = ("0", "1e-4", "5e-4", "1e-3")
-CAFFE = {"model.image_mean": (0.48503, 0.45796, 0.4076), "model.image_std": (1 / 255,) * 3}
 
 
 def get_rows(protocol: str) -> list[Row]:
@@ -41,7 +40,7 @@ def _starts(protocol: str) -> dict[str, ConfigDict]:
         }
     if protocol == "camvid_vgg":
         scratch = _photographs(fcn.get_config("camvid_vgg"), 5e-3)
-        scratch = _studies.variant(scratch, CAFFE)
+        scratch = _studies.variant(scratch, _studies.CAFFE)
         changes = {"model.pretrained": "runs/vgg16.safetensors", "optimizer.encoder_scale": 0.1}
         return {"scratch": scratch, "imagenet": _studies.variant(scratch, changes)}
     if protocol == "camvid":
