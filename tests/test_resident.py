@@ -2,6 +2,9 @@
 
 import functools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,11 +12,12 @@ import pytest
 import tiny
 import toy_network as toy
 from test_loop import assert_same_bits
+from test_parallel import assert_close, free_port
 
 from input_pipeline import arrays, labels, pipeline, to_arrays, transforms
-from mtl_jax import parallel, resident
+from mtl_jax import checkpoints, parallel, resident
 from mtl_jax.errors import ConfigError
-from mtl_jax.runs import feeds, loop
+from mtl_jax.runs import feeds, loop, workdir
 
 toy_network = toy.in_every_run()
 
@@ -34,6 +38,7 @@ EVERYTHING = {
     **{"crop": (24, 32), "scale": (0.5, 2.0), "flip": 0.5, "rotate": 20.0},
     **{"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1},
 }
+STEPS = range(1, 5)  # over the end of an epoch of two
 
 
 def examples(count, height=28, width=40):
@@ -69,44 +74,57 @@ def data(tmp_path_factory):
     return arrays.Arrays(folder)
 
 
-def stream_of(data, **augmentation):
+def stream_of(data, split="train", process=0, processes=1, **augmentation):
     return pipeline.TrainStream(
         data,
+        split=split,
         keys=tuple(SPECS),
         batch_size=4,
         seed=3,
         augmentation=transforms.Augmentation(**augmentation),
+        process_index=process,
+        process_count=processes,
     )
 
 
-def made_on_devices(stream, mesh, steps):
-    feed = feeds.Resident(stream, mesh, steps.start)
+def maker(stream, mesh, step):
+    """What makes one batch after the other on the devices, from that step on."""
+    feed = feeds.Resident(stream, mesh, step)
     make = jax.jit(lambda stored, given: feed.batch(stored, jax.tree.map(lambda x: x[0], given)))
-    return [jax.device_get(make(feed.stored, feed.take(1, 1))) for _ in steps]
+    return lambda: make(feed.stored, feed.take(1, 1))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+def assert_batches_agree(ours, theirs, *, recoloured):
+    """That of the devices, and that of the host."""
+    assert ours.keys() == theirs.keys()
+    for key, expected in theirs.items():
+        assert (ours[key].dtype, ours[key].shape) == (expected.dtype, expected.shape), key
+        difference = np.abs(np.float64(ours[key]) - np.float64(expected))
+        if key == "image":
+            # A level that is rounded otherwise is magnified where colours change.
+            assert difference.max() <= (2 if recoloured else 1)
+            assert (difference > 1).mean() < 1e-3
+            assert (difference > 0).mean() < 0.01
+        elif key in ("soft", "turned"):  # at half the weight, rounding decides what is known
+            assert np.mean(difference > 1e-3) < 0.002
+        else:
+            assert difference.max() <= 1e-5 * np.abs(expected).max(), key
+
+
+@pytest.mark.parametrize(
+    ("devices", "split"),
+    # Of five examples, the last of four devices has none.
+    [(1, "train"), (2, "train"), (4, "train[:5]")],
+)
 @pytest.mark.parametrize(
     "augmentation", [EVERYTHING, {"crop": (20, 48), "flip": 0.5}, {}], ids=["all", "crop", "none"]
 )
-def test_a_batch_is_that_of_the_host(data, augmentation, devices):
-    stream = stream_of(data, **augmentation)
-    steps = range(1, 5)  # over the end of an epoch of two
-    found = made_on_devices(stream, parallel.make_mesh(jax.devices()[:devices]), steps)
-    for ours, theirs in zip(found, stream.batches(1)):
-        assert ours.keys() == theirs.keys()
-        for key, expected in theirs.items():
-            assert (ours[key].dtype, ours[key].shape) == (expected.dtype, expected.shape), key
-            difference = np.abs(np.float64(ours[key]) - np.float64(expected))
-            if key == "image":
-                # A level that is rounded otherwise is magnified where colours change.
-                assert difference.max() <= (2 if "contrast" in augmentation else 1)
-                assert (difference > 1).mean() < 1e-3
-                assert (difference > 0).mean() < 0.01
-            elif key in ("soft", "turned"):  # at half the weight, rounding decides what is known
-                assert np.mean(difference > 1e-3) < 0.002
-            else:
-                assert difference.max() <= 1e-5 * np.abs(expected).max(), key
+def test_a_batch_is_that_of_the_host(data, augmentation, devices, split):
+    stream = stream_of(data, split, **augmentation)
+    make = maker(stream, parallel.make_mesh(jax.devices()[:devices]), STEPS.start)
+    for _, theirs in zip(STEPS, stream.batches(STEPS.start)):
+        ours = jax.device_get(make())
+        assert_batches_agree(ours, theirs, recoloured="contrast" in augmentation)
 
 
 def test_stepwise_changes_are_the_hosts_alone(data):
@@ -127,6 +145,15 @@ def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
     expected += r"of which each of 2 devices would keep 4\.88 GiB; 5 GiB are free"
     with pytest.raises(ConfigError, match=expected):
         feeds.check_fits(layout, 4000, mesh)
+
+
+def test_memory_that_the_system_would_give_back_is_free(tmp_path, monkeypatch):
+    """Of a machine that has read many files, hardly any is unused."""
+    monkeypatch.setattr(feeds, "_MEMORY", tmp_path / "meminfo")
+    assert feeds._free_on_machine() > 2**24  # all there is, where nothing tells
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 4096 kB\n")
+    assert feeds._free_on_machine() == 4096 * 1024
+    assert feeds._free_bytes(parallel.make_mesh(jax.devices()[:2])) == 2048 * 1024
 
 
 def config(streets_dir, **overrides):
@@ -163,10 +190,11 @@ def finished(streets_dir, tmp_path_factory, calls):
         return guarded(config(streets_dir), tmp_path_factory.mktemp("resident"))
 
 
-def guarded(config, directory):
+def guarded(config, directory, guard=lambda: jax.transfer_guard("disallow")):
     """A finished run of which no step waited for the devices.
 
-    Nothing came back to the host, and nothing went there but what was put there, in a step.
+    Nothing came back to the host, and nothing went there but what was put there, in a step; or
+    what else `guard` makes sure of.
     """
     run = tiny.run(config, directory)
     steps = run._steps
@@ -175,7 +203,7 @@ def guarded(config, directory):
         advance = steps(step)
 
         def alone(state, most):
-            with jax.transfer_guard("disallow"):
+            with guard():
                 return advance(state, most)
 
         return alone
@@ -206,24 +234,60 @@ def test_losses_are_those_of_the_host_and_of_single_steps(
         np.testing.assert_allclose(ours[step]["train/loss"], expected, rtol=2e-3)
 
 
+def stops_at_three(self, step, every):
+    """In place of `loop.StopSignal.requested`."""
+    return step == 3 and not setattr(self, "signum", 15)
+
+
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
     run = tiny.run(config(streets_dir), tmp_path)
-    monkeypatch.setattr(
-        loop.StopSignal,
-        "requested",
-        lambda self, step, every: step == 3 and not setattr(self, "signum", 15),
-    )
+    monkeypatch.setattr(loop.StopSignal, "requested", stops_at_three)
     with pytest.raises(loop.Stopped):
         run.train()
     monkeypatch.undo()
     again = tiny.run(config(streets_dir), tmp_path)
     again.train()
     assert_same_bits(tiny.latest_state(finished), tiny.latest_state(again))
-    rows = [
-        [json.loads(line) for line in one.workdir.training.read_text().splitlines()]
-        for one in (finished, again)
+    assert losses(finished.workdir) == losses(again.workdir)
+
+
+def losses(directory):
+    rows = map(json.loads, directory.training.read_text().splitlines())
+    return [row["loss/depth"] for row in rows]
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(finished, data, streets_dir, tmp_path):
+    """Real processes of two devices each, over loopback: batches, losses, and going on."""
+    about = {"coordinator": f"127.0.0.1:{free_port()}", "processes": 2, "out": str(tmp_path)}
+    about |= {"arrays": str(data.path), "streets": streets_dir}
+    program = [sys.executable, str(Path(__file__).with_name("resident_in_processes.py"))]
+    started = [
+        subprocess.Popen(
+            [*program, json.dumps(about | {"process": process})],
+            env=tiny.environment(2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in (0, 1)
     ]
-    assert [row["loss/depth"] for row in rows[0]] == [row["loss/depth"] for row in rows[1]]
+    for process in started:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
+    for step, theirs in zip(STEPS, stream_of(data, **EVERYTHING).batches(STEPS.start)):
+        ours = dict(np.load(tmp_path / f"batch_{step}.npz"))
+        assert_batches_agree(ours, theirs, recoloured=True)
+    whole, parts = (workdir.Workdir(tmp_path / name) for name in ("whole", "parts"))
+    assert losses(whole) == losses(parts)
+    np.testing.assert_allclose(losses(whole), losses(finished.workdir), rtol=1e-4)
+    whole, parts, one = (
+        checkpoints.read_variables(directory.checkpoints, "latest")
+        for directory in (whole, parts, finished.workdir)
+    )
+    assert whole[1] == parts[1] == one[1] == 6
+    assert_same_bits(whole[0], parts[0])
+    assert_close(whole[0], one[0])
 
 
 def test_calls_end_where_something_is_done(finished, calls):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -15,6 +16,7 @@ from mtl_jax.train_state import TrainState
 
 # Of the memory that is free; the rest is for the training itself.
 _LARGEST_SHARE = 0.8
+_MEMORY = Path("/proc/meminfo")  # of Linux
 
 
 class Feed(Protocol):
@@ -108,12 +110,27 @@ def check_fits(
 
 
 def _free_bytes(mesh: Mesh) -> int:
-    """On the fullest of this process's devices; of the machine's memory where they use that."""
+    """On the fullest device of all processes; of the machine's memory where they use that."""
     devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     known = [stats for device in devices if (stats := device.memory_stats())]
     if known and all("bytes_limit" in stats for stats in known):
-        return min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+        free = min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
+    else:
+        free = _free_on_machine() // len(devices)
+    if jax.process_count() == 1:
+        return free
+    from jax.experimental import multihost_utils
+
+    # In MiB, which 32 bits hold. All are to refuse a split, or none: one alone cannot go on.
+    return int(multihost_utils.process_allgather(np.int32(free >> 20)).min()) << 20
+
+
+def _free_on_machine() -> int:
+    """With what the system keeps of files and would give back; all there is if it does not tell."""
+    if _MEMORY.exists():
+        (line,) = (x for x in _MEMORY.read_text().splitlines() if x.startswith("MemAvailable:"))
+        return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _size(count: float) -> str:
@@ -122,22 +139,22 @@ def _size(count: float) -> str:
 
 def _put(stream: Any, mesh: Mesh) -> dict[str, jax.Array]:
     """The decoded split, divided evenly; what is missing to an even number is zeros."""
-    sharding = parallel.batch_sharding(mesh)
-    total = -(-stream.num_examples // mesh.size) * mesh.size
-    rows = [
-        part[0].indices(total)[:2]
-        for part in sharding.addressable_devices_indices_map((total,)).values()
-    ]
-    begin, end = min(start for start, _ in rows), max(stop for _, stop in rows)
     progress.say(f"Decoding {stream.num_examples:,} examples to keep them on the devices.")
-    decoded = stream.decoded(begin, min(end, stream.num_examples))
-    found = {}
-    for key, part in decoded.items():
-        padding = [(0, end - begin - len(part)), *[(0, 0)] * (part.ndim - 1)]
-        part = np.pad(part, padding) if padding[0][1] else part
-        shape = (total, *part.shape[1:])
-        found[key] = jax.make_array_from_process_local_data(sharding, part, shape)
-    return found
+    sharding = parallel.batch_sharding(mesh)
+    share = -(-stream.num_examples // mesh.size)
+    total = share * mesh.size
+    parts: dict[str, list[jax.Array]] = {}
+    for device, (rows,) in sharding.addressable_devices_indices_map((total,)).items():
+        # The last devices may have none.
+        begin, end = (min(k, stream.num_examples) for k in rows.indices(total)[:2])
+        for key, part in stream.decoded(begin, end).items():
+            padding = [(0, share - len(part)), *[(0, 0)] * (part.ndim - 1)]
+            part = np.pad(part, padding) if padding[0][1] else part
+            parts.setdefault(key, []).append(jax.device_put(part, device))
+    return {
+        key: jax.make_array_from_single_device_arrays((total, *found[0].shape[1:]), sharding, found)
+        for key, found in parts.items()
+    }
 
 
 class EachStep:
@@ -175,5 +192,7 @@ class Calls:
         """At most `most` steps: (state, logs [at least so many], how many were made)."""
         count = min(most, self._length)
         given = self._feed.take(count, self._length)
-        number = jax.device_put(np.int32(count), parallel.replicated(self._mesh))
+        # `device_put` would ask all processes whether they give the same, and wait for them.
+        whole = parallel.replicated(self._mesh)
+        number = jax.make_array_from_process_local_data(whole, np.array(count, np.int32))
         return *self._call(state, self._feed.stored, given, number), count
