@@ -24,11 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="at most N examples of each run, and N worst images of each of its tasks",
     )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a run of several seeds from which the differences of the others are told, paired by "
+        "seed; may be given several times",
+    )
     try:
         given = _arguments.parse(parser, arguments)
         if given.pictures < 0:
             raise UsageError(f"--pictures={given.pictures}: expected 0 or more.")
-        files = report.write(given.runs, given.output, title=given.title, count=given.pictures)
+        files = report.write(
+            given.runs,
+            given.output,
+            title=given.title,
+            count=given.pictures,
+            against=given.against,
+        )
     except (ReportError, UsageError, OSError) as error:  # also where --output cannot be written
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1

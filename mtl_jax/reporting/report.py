@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mtl_jax
-from mtl_jax.reporting import costs, document, figures, pictures, runs, tables
+from mtl_jax.reporting import costs, document, figures, paired, pictures, runs, tables
 from mtl_jax.reporting.document import Block, Heading, Listing, Text
 from mtl_jax.reporting.runs import BEST, RunRecord, Study
 
@@ -15,6 +15,7 @@ def write(
     *,
     title: str = "Report",
     count: int = pictures.COUNT,
+    against: Sequence[str] = (),
 ) -> list[Path]:
     """Writes a report on runs and sweeps.
 
@@ -23,15 +24,17 @@ def write(
       folder: for report.md, report.html and the figures and pictures that they show.
       title: of the report.
       count: of pictures: at most so many examples of each run, and worst images of each task.
+      against: names of runs from which the differences of the others are told, see `paired`.
 
     Returns:
       The two files.
 
     Raises:
-      ReportError: none of the paths holds a run, or the folder cannot be written.
+      ReportError: none of the paths holds a run, a run named in `against` is not there or has one
+        seed, or the folder cannot be written.
     """
     studies, remarks = runs.collect(paths)
-    written = blocks(studies, remarks, title, count)
+    written = blocks(studies, remarks, title, count, against)
     try:
         return document.write(written, Path(folder))
     except OSError as error:
@@ -41,29 +44,36 @@ def write(
         ) from error
 
 
-def blocks(studies: Sequence[Study], remarks: Sequence[str], title: str, count: int) -> list[Block]:
+def blocks(
+    studies: Sequence[Study],
+    remarks: Sequence[str],
+    title: str,
+    count: int,
+    against: Sequence[str] = (),
+) -> list[Block]:
     """The report as a document.
 
     Args:
       studies: what to report on.
       remarks: what was passed over, and why.
       title: of the report.
-      count: of pictures, see `write`.
+      count, against: see `write`.
     """
     found: list[Block] = [Heading(title, 1), Text(_summary(studies)), *map(Text, remarks)]
     for study in studies:
-        found += _study(study)
+        found += _study(study, against)
         for run in study.runs:
             found += _run(run, study, count)
     return found
 
 
-def _study(study: Study) -> list[Block]:
+def _study(study: Study, against: Sequence[str]) -> list[Block]:
     found: list[Block] = [Heading(study.name, 2)]
     found += tables.states(study)
     found += figures.learning_curves(study)
     results = tables.results(study)
     found += results[:1]
+    found += paired.tables(study, against)
     found += figures.comparison(study)
     found += tables.published(study)
     found += tables.delta_m(study)

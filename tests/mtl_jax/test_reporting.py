@@ -14,7 +14,7 @@ import pytest
 
 from mtl_jax import _files
 from mtl_jax.reporting import __main__ as command
-from mtl_jax.reporting import costs, document, figures, report, runs, tables
+from mtl_jax.reporting import costs, document, figures, paired, report, runs, tables
 from mtl_jax.runs import rules, seeds, words, workdir
 
 VOID = {"meta", "img", "br", "link", "wbr"}
@@ -183,18 +183,48 @@ def test_of_single_evaluations_nothing_is_told_three_times(three, tmp_path):
     assert metrics.header == ["metric", "best"]
 
 
-def test_seeds_are_one_row_with_deviations(tmp_path):
-    parent = workdir.Workdir(tmp_path / "several")
+def _several_seeds(path, values):
+    """A run of several seeds; `values` is {seed: (mIoU, SI-logRMSE)}."""
+    parent = workdir.Workdir(path)
     parent.create()
     parent.claim(finished_runs.config(eval__selection="multitask_score"))
-    values = {0: 0.5, 1: 0.54, 2: 0.58}
-    for seed, miou in values.items():
-        finished_runs.run(parent.path / f"seed_{seed}", miou=miou, seed=seed)
+    for seed, (miou, error) in values.items():
+        where = parent.path / f"seed_{seed}"
+        finished_runs.run(where, miou=miou, si_log_rmse=error, seed=seed)
     found = {
         seed: json.loads((parent.path / f"seed_{seed}" / "results.json").read_text())
         for seed in values
     }
     workdir.write_json(parent.results, seeds.aggregate(found))
+    return parent
+
+
+def test_differences_are_paired_by_seed(tmp_path):
+    _several_seeds(tmp_path / "base", {0: (0.5, 30.0), 1: (0.6, 31.0), 2: (0.55, 32.0)})
+    _several_seeds(tmp_path / "other", {2: (0.57, 31.0), 1: (0.62, 34.0), 0: (0.53, 29.0)})
+    _several_seeds(tmp_path / "elsewhere", {3: (0.5, 30.0), 4: (0.6, 31.0)})
+    finished_runs.run(tmp_path / "single")
+    paths = [tmp_path / name for name in ("base", "other", "elsewhere", "single")]
+    (study,), _ = runs.collect(paths)
+    (table,) = paired.tables(study, ["base"])
+    # mIoU: 3, 2, 2 points more, 7 standard errors; SI-logRMSE: -1, 3, -1.
+    assert [row[0] for row in table.rows] == ["other"]  # no seed in common with the others
+    values = dict(zip(table.header, table.rows[0], strict=True))
+    assert values["semseg/miou"] == "+0.0233 ± 0.0033"
+    assert values["depth/si_log_rmse"] == "+0.3333 ± 1.3333"
+    strong = {metric for metric, cell in values.items() if isinstance(cell, document.Strong)}
+    assert strong == {"semseg/miou"}
+    report.write(paths, tmp_path / "report", against=["base"])
+    assert "Difference from base, paired by seed" in (tmp_path / "report/report.md").read_text()
+    with pytest.raises(runs.ReportError, match="--against=bas: Runs has no such run; expected one"):
+        paired.tables(study, ["bas"])
+    with pytest.raises(runs.ReportError, match=r"single: .* it has 0 seeds; run it with --seeds"):
+        paired.tables(study, ["single"])
+
+
+def test_seeds_are_one_row_with_deviations(tmp_path):
+    values = {0: (0.5, 30.0), 1: (0.54, 30.0), 2: (0.58, 30.0)}
+    parent = _several_seeds(tmp_path / "several", values)
     (study,), _ = runs.collect([parent.path])
     (run,) = study.runs
     assert list(run.seeds) == ["0", "1", "2"]
