@@ -196,7 +196,7 @@ def test_gradvac_of_gradients_that_cancel():
     assert np.all(np.isfinite(weights))
     # Of the first task: half of the cosines, and nothing yet of what it met with nothing left.
     np.testing.assert_allclose(goals[:, 0, 1], -0.5, atol=1e-5)
-    assert set(np.round(goals[:, 0, 2], 4).tolist()) <= {0.0, np.float32(0.15).item()}
+    assert np.all((goals[:, 0, 2] == 0) | np.isclose(goals[:, 0, 2], 0.15, atol=1e-5))
 
 
 def test_cagrad_is_optimal_where_two_of_three_gradients_nearly_cancel():
