@@ -117,6 +117,7 @@ def make(tmp_path):
             sweep=sweep,
             directory=tmp_path / "runs",
             command=(sys.executable, str(tmp_path / "main.py")),
+            config=f"from_sweep:{sweep.path}:{sweep.protocol}",
             say=said.append,
             **options,
         )
@@ -314,7 +315,8 @@ def test_a_row_that_outlives_its_killed_sweep_is_not_started_twice(make, tmp_pat
         from mtl_jax.studies import runner as sweep_runner, sweeps
         sweep = sweeps.load({str(tmp_path / "study.py")!r})
         command = (sys.executable, {str(tmp_path / "main.py")!r})
-        sweep_runner.Runner(sweep, Path({str(runner.directory)!r}), command).run(sweep.rows)
+        directory, config = Path({str(runner.directory)!r}), {runner.config!r}
+        sweep_runner.Runner(sweep, directory, command, config).run(sweep.rows)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     wait_for(runner.directory / "slow" / "starts")

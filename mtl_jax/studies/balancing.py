@@ -27,8 +27,9 @@ import numpy as np
 from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics import DELTA_PROTOCOLS
-from mtl_jax.runs import checks, files
+from mtl_jax.runs import files
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import SweepError
 
 ALONE, FIXED, HELD_OUT = "only_", "fixed_", "held_out"
@@ -255,10 +256,7 @@ def compare(directory: Path, seeds: Sequence[int | None]) -> Comparison:
       SweepError: there is no sweep, or a row of it is not finished.
       WorkdirError: a file of it is damaged.
     """
-    listing = directory / "sweep.json"
-    if not listing.exists():
-        raise SweepError(f"{listing} is missing; run the sweep first.")
-    listed = files.read_json(listing, checks.sweep)["rows"]
+    listed = sweeps.listed(directory)
     names = [row["name"] for row in listed if not row.get("evaluates")]
     alone = [name for name in names if name.startswith(ALONE)]
     grid = [name for name in names if name.startswith(FIXED)]
