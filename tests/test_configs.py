@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+import traced
 from test_conformance_models import LONG
 
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
@@ -87,14 +88,15 @@ _SHAPES = {}
 
 
 def predicted_shapes(config_model, channels: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """{task: shape} for an image of at least 256×256; half of the protocols share a network."""
+    """{task: shape} for an image of at least 256×256; many share a network, most an encoder."""
     key = (config_model.to_json(), *channels.items())
     if key not in _SHAPES:
         model = architectures.build(config_model, channels)
         size = layers.image_sizes(model).fitting((256, 256))
         image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-        outputs = jax.eval_shape(init, image)[0].final
+        with traced.encoder_traced_once():
+            outputs = jax.eval_shape(init, image)[0].final
         _SHAPES[key] = {task: output.shape for task, output in outputs.items()}
     return _SHAPES[key]
 

@@ -36,9 +36,9 @@ def test_pcgrad_of_accumulated_batches_is_that_of_their_whole_gradients():
     assert_close(logs["losses"], losses, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"heads": "weighted"}, {"log_losses": True}], ids=str)
-def test_micro_batches_between_two_solutions(options):
+def test_micro_batches_between_two_solutions():
     """A task that only one of them has a label of keeps its whole weight, in its head too."""
+    options = {"heads": "weighted", "log_losses": True}
     one, two = (Trainer(section("mgda", update_every=2, **options), accumulate=n) for n in (1, 2))
     ragged = batch(1, TASKS)
     ragged["depth"][0] = 5.0
