@@ -250,7 +250,8 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     second, said = make("row('good')")
     sweep = sweeps.load(tmp_path / "second.py")
     write_rows(sweep)
-    second = dataclasses.replace(second, sweep=sweep, directory=tmp_path / "runs_2")
+    changed = {"sweep": sweep, "config": f"from_sweep:{sweep.path}:one"}
+    second = dataclasses.replace(second, **changed, directory=tmp_path / "runs_2")
     (runner.directory / "other" / workdir.LOCK).touch()  # as training leaves it
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sweep.json").write_text('{"rows": 3}')  # of another program

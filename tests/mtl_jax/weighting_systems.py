@@ -89,7 +89,8 @@ class System(system.System):
 
     def init(self, key, image_shape):
         """See `mtl_jax.system.System`."""
-        start = self.model, *jax.random.key_data(key).tolist(), image_shape
+        model = type(self.model), self.model.dtype, *self.model.channels.items()
+        start = *model, *jax.random.key_data(key).tolist(), image_shape
         if start not in _INITIAL:
             _INITIAL[start] = super().init(key, image_shape)
         return _INITIAL[start]
