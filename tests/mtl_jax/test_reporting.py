@@ -15,7 +15,7 @@ import pytest
 from mtl_jax import _files
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import costs, document, figures, paired, report, runs, tables
-from mtl_jax.runs import rules, seeds, words, workdir
+from mtl_jax.runs import seeds, workdir
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 
@@ -273,36 +273,6 @@ def test_a_sweep_beside_what_was_published(tmp_path, few_charts):
     assert "bad\\|row" in markdown.read_text()
     assert "| Exit &lt;1> \\`\\`\\` \\| x |" in markdown.read_text()
     assert "Exit <1>" in " ".join(reader.text)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.51234, "0.5123"),
-        (12.3456, "12.35"),
-        (123456.7, "123457"),
-        (0.0, "0.000"),
-        (0.00001234, "1.23e-05"),
-        (-3.5, "-3.500"),
-        (None, "–"),
-        (float("nan"), "–"),
-    ],
-)
-def test_numbers(value, text):
-    assert tables.number(value) == text
-
-
-def test_deviations_have_the_digits_of_their_mean():
-    assert words.plus_minus(0.51234, 0.0456) == "0.5123 ± 0.0456"
-    assert words.plus_minus(51.234, 0.456) == "51.23 ± 0.46"
-    assert words.plus_minus(0.5, float("nan")) == "0.5000"
-
-
-def test_differences_of_configs():
-    found = rules.what_differs(
-        {"a": {"x": {"y": 1}, "z": [1], "name": "a"}, "b": {"x": {"y": 2}, "z": [1], "w": 0}}
-    )
-    assert found == {"a": {"x.y": 1}, "b": {"x.y": 2, "w": 0}}
 
 
 def test_two_reports_in_one_folder(tmp_path):
