@@ -3,6 +3,8 @@
 TensorFlow writes them in C++ before any setting of its logs is read (2.21 ignores
 TF_CPP_MIN_LOG_LEVEL for them). One of them, that results may differ slightly, is about operations
 that the input pipeline has none of. Whatever else is printed, or raised, is shown.
+
+Nor is Keras imported, which takes a third of the time; `tf.keras` is where somebody asks for it.
 """
 
 import contextlib
@@ -21,6 +23,9 @@ _CHATTER = re.compile(
     rb"|cuda_\w+\.cc|Unable to register cu|Could not find cuda drivers)"
     rb"|To enable the following instructions"
 )
+
+# TensorFlow's last import, if it can be; it only makes Keras' own classes known to SavedModels.
+_KERAS = "keras.src.optimizers"
 
 
 @contextlib.contextmanager
@@ -46,13 +51,26 @@ def _without_chatter() -> Iterator[None]:
                     os.write(2, line)
 
 
+@contextlib.contextmanager
+def _without_keras() -> Iterator[None]:
+    """Meanwhile that import fails at once, which TensorFlow takes for Keras not being installed."""
+    if _KERAS in sys.modules:
+        yield
+        return
+    sys.modules[_KERAS] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_KERAS]
+
+
 def _is_for_us(record: logging.LogRecord) -> bool:
     """TFDS warns of what it does itself."""
     return ".dtype` is deprecated" not in str(record.msg)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what comes later, when operations run
-with _without_chatter():
+with _without_chatter(), _without_keras():
     import tensorflow as tf
     import tensorflow_datasets as tfds
 

@@ -1,7 +1,10 @@
-"""What TensorFlow prints while it is imported is not shown; whatever else is, is."""
+"""TensorFlow comes without what it prints while it is imported, and without Keras."""
 
+import importlib
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 from absl import logging as absl_logging
@@ -47,3 +50,20 @@ def test_warnings_of_tfds_about_itself_are_not_shown(caplog):
         logger.removeHandler(caplog.handler)
     assert "something else" in caplog.text
     assert "deprecated" not in caplog.text
+
+
+def test_the_import_that_is_held_back_can_be_made_afterwards(monkeypatch):
+    monkeypatch.setattr(_tensorflow, "_KERAS", "wsgiref.util")
+    monkeypatch.delitem(sys.modules, "wsgiref.util", raising=False)
+    with _tensorflow._without_keras(), pytest.raises(ImportError):
+        importlib.import_module("wsgiref.util")
+    assert importlib.import_module("wsgiref.util").shift_path_info
+    with _tensorflow._without_keras():  # what is there already stays
+        assert importlib.import_module("wsgiref.util").shift_path_info
+
+
+@pytest.mark.slow
+def test_tensorflow_comes_without_keras():
+    program = "import sys; from input_pipeline._tensorflow import tf; assert 'keras' not in sys."
+    program += "modules; assert tf.keras.optimizers.Adam"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
