@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mtl_jax import _files
@@ -272,9 +271,14 @@ def _describe(tree: Any) -> dict[str, list]:
 
 def _zeros(described: dict[str, list]) -> dict[str, Any]:
     """Nested dicts of the arrays that `_describe` described, all zero."""
-    flat = {path: np.zeros(shape, dtype) for path, (shape, dtype, _) in described.items()}
-    tree = traverse_util.unflatten_dict(flat, sep="/")
-    return jax.device_put({"params": {}, "batch_stats": {}} | tree)
+    tree: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for path, (shape, dtype, _) in described.items():
+        *parents, leaf = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = np.zeros(shape, dtype)
+    return jax.device_put(tree)
 
 
 def _check_same_model(where: Path, saved: dict[str, list], expected: dict[str, list]) -> None:

@@ -34,6 +34,7 @@ def main() -> None:
     if given.get("threads"):
         torch.set_num_threads(given["threads"])
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # tries its algorithms, as XLA does
     form = torch.channels_last if given["channels_last"] else torch.contiguous_format
     network = NETWORKS[given["network"]](given["outputs"]).to(device, memory_format=form).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)

@@ -9,15 +9,25 @@ from ml_collections import ConfigDict
 from input_pipeline import arrays, to_arrays
 from mtl_jax.commands import config as configuration
 
+NARROW = {  # of Streets' networks with --tiny
+    "model__encoder__width": 8,
+    "model__aspp__channels": 8,
+    "model__decoder__channels": 8,
+}
 
-def data(flags: argparse.Namespace) -> Path:
-    """The folder of arrays, drawn if it is not there."""
-    name = "64x128_tiny" if flags.tiny else "256x512"
-    folder = Path(flags.work) / f"streets_{name}"
-    if not (folder / "arrays.json").exists():
+
+def name(flags: argparse.Namespace) -> str:
+    """Of the configuration of Streets."""
+    return "64x128_tiny" if flags.tiny else "256x512"
+
+
+def data(flags: argparse.Namespace) -> arrays.Arrays:
+    """Its arrays, drawn if they are not there."""
+    folder = Path(flags.work) / f"streets_{name(flags)}"
+    if not (folder / arrays.FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        to_arrays.streets(name, folder)
-    return folder
+        to_arrays.streets(name(flags), folder)
+    return arrays.Arrays(folder)
 
 
 def size(flags: argparse.Namespace) -> tuple[int, int]:
@@ -25,19 +35,19 @@ def size(flags: argparse.Namespace) -> tuple[int, int]:
     return (64, 128) if flags.tiny else (256, 512)
 
 
-def config(flags: argparse.Namespace, name: str, **changes: Any) -> ConfigDict:
+def config(flags: argparse.Namespace, network: str, **changes: Any) -> ConfigDict:
     """A config that trains on the arrays; `__` stands for the dot of keys."""
     options = {
-        "data__dataset": f"{arrays.PREFIX}{data(flags)}",
+        "data__dataset": f"{arrays.PREFIX}{data(flags).path}",
         "data__resident": True,
         "data__augment__crop": size(flags),
         "model__pretrained": "",
         "model__dtype": "bfloat16",
         "train__batch_size": 2 if flags.tiny else 16,
-        "train__steps_per_call": 2 if flags.tiny else 25,
+        "train__steps_per_call": 1 if flags.tiny else 25,  # a CPU's loops are slow
         "train__log_every": 2 if flags.tiny else 100,
         "eval__images": 1,
     }
-    chosen = options | changes
+    chosen = options | (NARROW if flags.tiny else {}) | changes
     texts = [f"--config.{key.replace('__', '.')}={value}" for key, value in chosen.items()]
-    return configuration.load(name, texts)
+    return configuration.load(network, texts)

@@ -1,34 +1,36 @@
 """Steps of one network, its data resident, by one and by several in a call, or fed by the host."""
 
 import argparse
+import functools
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from benchmarks.gpu_parts import _runs
+from benchmarks.gpu_parts._cases import Case
 from mtl_jax import optimizers, parallel, system, training
 from mtl_jax.commands import assembly
 from mtl_jax.runs import feeds
 
-
-def rows(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A row for each way of feeding."""
-    network = "branched:streets_scratch"
-    for name, changes in (
-        ("resident, 1 step in a call", {"train__steps_per_call": 1}),
-        ("resident, 8 steps in a call", {"train__steps_per_call": 8}),
-        ("host", {"data__resident": False, "train__steps_per_call": 1}),
-    ):
-        config = _runs.config(flags, network, **changes)
-        try:
-            yield {"feeding": name} | _measure(config, flags)
-        except ImportError as error:  # the host's pipeline warps by OpenCV
-            yield {"feeding": name, "problem": str(error)}
+POOL = {"processes": 1, "maxtasksperchild": 1}  # each has the device's memory to itself
+_WAYS: dict[str, dict[str, Any]] = {
+    "resident, 1 step in a call": {"train__steps_per_call": 1},
+    "host": {"data__resident": False, "train__steps_per_call": 1},
+    "resident, 8 steps in a call": {"train__steps_per_call": 8},
+}
 
 
-def _measure(config, flags) -> dict[str, float]:
+def cases(flags: argparse.Namespace) -> list[Case]:
+    """One for each way of feeding."""
+    return [
+        Case({"feeding": name}, functools.partial(_measure, flags, changes))
+        for name, changes in _WAYS.items()
+    ]
+
+
+def _measure(flags: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
+    config = _runs.config(flags, "branched:streets_scratch", **changes)
     builder, specs = assembly.dataset(config)
     parts, mesh = system.build(config, specs), parallel.make_mesh()
     stream = assembly.train_stream(builder, config, parts)
@@ -49,7 +51,7 @@ def _measure(config, flags) -> dict[str, float]:
     for _ in range(2):
         state, _, _ = advance(state, each)
     jax.block_until_ready(state)
-    wanted, steps, start = (2.0 if flags.tiny else 15.0), 0, time.perf_counter()
+    wanted, steps, start = (2.0 if flags.tiny else 10.0), 0, time.perf_counter()
     while time.perf_counter() - start < wanted:
         for _ in range(max(1, 8 // each)):
             state, _, count = advance(state, each)

@@ -1,123 +1,128 @@
-"""Train steps of this project and of PyTorch on the accelerator, in turn."""
+"""Train steps of this project and of PyTorch, in turn; each alone on the device."""
 
 import argparse
+import functools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from benchmarks import train_step
 from benchmarks.beside_pytorch import __main__ as beside
+from benchmarks.gpu_parts._cases import Case
 from mtl_jax.commands import config as configuration
 
+# A process keeps what memory it has had, so each row has one of its own.
+POOL = {"processes": 1, "maxtasksperchild": 1}
 _DPT = (
     "--config.model.neck=none",
     "--config.model.decoder.name=dpt",
     "--config.model.decoder.channels=256",
 )
-# name in beside_pytorch/networks.py ('' = has none there), config, changes, channels, size
-_NETWORKS: tuple[tuple[str, str, tuple[str, ...], tuple[int, ...]], ...] = (
-    ("branched_resnet34", "branched:miniscapes", (), (19, 1)),
-    (
-        "branched_resnet50",
-        "branched:miniscapes",
-        ("--config.model.encoder.depth=50",),
-        (19, 1),
-    ),
-    ("mtan_segnet", "mtan:cityscapes", (), (7, 1)),
-    ("stacked_unet", "stacked_unet:pascal", (), (21,)),
-    ("vit_s_dpt", "vit", (*_DPT, "--config.model.encoder.size=S"), (19, 1)),
-    ("vit_l_dpt", "vit", (*_DPT, "--config.model.encoder.size=L"), (19, 1)),
-    ("streets_default", "branched", (), (19, 1)),
-)
+# Those that there is a goal for come first. Name in beside_pytorch/networks.py: config, changes,
+# channels.
+_NETWORKS: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
+    "branched_resnet50": ("branched:miniscapes", ("--config.model.encoder.depth=50",), (19, 1)),
+    "vit_l_dpt": ("vit", (*_DPT, "--config.model.encoder.size=L"), (19, 1)),
+    "branched_resnet34": ("branched:miniscapes", (), (19, 1)),
+    "mtan_segnet": ("mtan:cityscapes", ("--config.tasks.semseg.num_classes=7",), (7, 1)),
+    "vit_s_dpt": ("vit", (*_DPT, "--config.model.encoder.size=S"), (19, 1)),
+    "stacked_unet": ("stacked_unet:pascal", (), (21,)),
+    "streets_default": ("branched", (), (19, 1)),
+}
+OURS = "ours"
 
 
-def rows(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A row for each network, batch size and side."""
-    deadline = time.monotonic() + flags.seconds
-    size, batches = ((32, 64), (2,)) if flags.tiny else ((256, 512), (8, 16, 32, 64))
-    networks = _NETWORKS[-1:] if flags.tiny else _NETWORKS
-    product = train_step.MatrixProduct("bfloat16")
-    # Batch 8 and 64 of every network first: the others where there is time.
-    order = [n for n in (8, 64, 32, 16) if n in batches] or list(batches)
-    for batch in order:
-        for network, name, changes, outputs in networks:
-            if time.monotonic() > deadline:
-                yield {"network": network, "batch": batch, "side": "no time left"}
-                continue
-            case = beside.Case(name, outputs, batch, *size)
-            yield from _measure(network, case, changes, product, flags)
-
-
-def _measure(network, case, changes, product, flags) -> Iterator[dict[str, Any]]:
+def cases(flags: argparse.Namespace) -> list[Case]:
+    """One for each batch size, network and side."""
+    size, batches = ((32, 64), (2,)) if flags.tiny else ((256, 512), (64, 8, 32, 16))
+    names = ["streets_default"] if flags.tiny else list(_NETWORKS)
     rounds = 3 if flags.tiny else 20
-    sides: dict[str, Any] = {"ours bfloat16": lambda: Ours(case, changes)}
-    if flags.torch_python:
-        for name, compiled in (("PyTorch autocast", False), ("PyTorch autocast compiled", True)):
-            if not (flags.tiny and compiled):
-                sides[name] = lambda compiled=compiled: beside.Torch(
-                    flags.torch_python, case, network, channels_last=True,
-                    dtype="bfloat16", device=jax.default_backend().replace("gpu", "cuda"),
-                    compile=compiled,
-                )  # fmt: skip
-    started = {}
-    for name, start in sides.items():
-        try:
-            started[name] = start()
-            for _ in range(2 if "compiled" not in name else 4):
-                started[name].step()
-        except Exception as error:  # out of memory, no PyTorch: a row says so
-            started.pop(name, None)
-            yield {
-                "network": network,
-                "batch": case.batch,
-                "side": name,
-                "problem": str(error)[:90],
-            }
-    times: dict[str, list[float]] = {name: [] for name in started}
-    rates, peaks = [], {}
-    for number in range(rounds):
-        for name in list(started)[:: (-1) ** number]:
-            taken = started[name].step()
-            times[name].append(taken["wall"])
-            peaks[name] = taken["peak"]
-        rates.append(product.rate())
-    for name, side in started.items():
-        median = statistics.median(times[name])
-        row = {
-            "network": network,
-            "batch": case.batch,
-            "side": name,
-            "step ms": 1e3 * median,
-            "images/s": case.batch / median,
-            "peak GiB": peaks[name] / 2**30,
-        }
-        if name.startswith("ours"):
-            ours = median
-            rate = side.operations / median
-            row["share of product %"] = 100 * rate / statistics.median(rates)
-        elif "ours bfloat16" in started:
-            row["ours is faster by"] = median / ours
+    found = []
+    for batch in batches:
+        for name in names:
+            config, changes, outputs = _NETWORKS[name]
+            case = beside.Case(config, outputs, batch, *size)
+            sides: dict[str, Any] = {OURS: functools.partial(_ours, case, changes, rounds)}
+            if flags.torch_python:
+                torch = functools.partial(_torch, flags.torch_python, case, name, rounds)
+                sides["PyTorch"] = functools.partial(torch, compiled=False)
+                if not flags.tiny:
+                    sides["PyTorch compiled"] = functools.partial(torch, compiled=True)
+            for side, measure in sides.items():
+                found.append(Case({"network": name, "batch": batch, "side": side}, measure))
+    return found
+
+
+def _ours(case: beside.Case, changes: Sequence[str], rounds: int) -> dict[str, Any]:
+    """In bfloat16."""
+    chosen = ["--config.model.pretrained=", "--config.model.dtype=bfloat16", *changes]
+    config = configuration.load(case.config, chosen)
+    prepared = train_step.prepare(config, case.batch, (case.height, case.width))
+    needed = train_step.operations(config, case.batch, prepared)
+    step, state, batch, mesh = prepared
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params["model"]))
+    start = time.perf_counter()
+    compiled = step.lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+    times = []
+    for _ in range(2 + rounds):
+        start = time.perf_counter()
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+        times.append(time.perf_counter() - start)
+    peak, plan = train_step.peak_bytes(), compiled.memory_analysis()
+    planned = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    platform = mesh.devices.flat[0].platform
+    del prepared, state, batch, compiled  # the product needs room, too
+    product = train_step.MatrixProduct("bfloat16")
+    rate = statistics.median(product.rate() for _ in range(5))
+    row = _row(times[2:], case.batch)
+    return row | {
+        "peak GiB": peak / 2**30,
+        "planned GiB": (planned - plan.alias_size_in_bytes) / 2**30,
+        "share of product %": 100 * needed / statistics.median(times[2:]) / rate,
+        "compile s": compile_s,
+        "parameters": parameters,
+        "device": platform.replace("gpu", "cuda"),
+    }
+
+
+def _torch(
+    python: str, case: beside.Case, network: str, rounds: int, *, compiled: bool
+) -> dict[str, Any]:
+    """Channels-last, with autocast to bfloat16. Raises RuntimeError if it has another device."""
+    side = beside.Torch(
+        python,
+        case,
+        network,
+        channels_last=True,
+        dtype="bfloat16",
+        device="cuda",  # or the CPU, where there is none
+        compile=compiled,
+    )
+    try:
+        start = time.perf_counter()
+        warm_up = [side.step() for _ in range(4 if compiled else 2)]
+        compile_s = time.perf_counter() - start - (len(warm_up) - 1) * warm_up[-1]["wall"]
+        steps = [side.step() for _ in range(rounds)]
+    finally:
         side.close()
-        yield row
+    row = _row([step["wall"] for step in steps], case.batch)
+    return row | {
+        "peak GiB": steps[-1]["peak"] / 2**30,
+        "compile s": compile_s if compiled else None,
+        "parameters": side.about["parameters"],
+        "device": side.about["device"],
+    }
 
 
-class Ours(beside.Ours):
-    """This project's side, in bfloat16."""
-
-    def __init__(self, case: beside.Case, changes: tuple[str, ...]):
-        """Compiles the step."""
-        chosen = ["--config.model.pretrained=", "--config.model.dtype=bfloat16", *changes]
-        config = configuration.load(case.config, chosen)
-        size = (case.height, case.width)
-        step, self._state, self._batch, _ = train_step.prepare(config, case.batch, size)
-        lowered = step.lower(self._state, self._batch)
-        self._step = lowered.compile()
-        plain = step.trace(self._state, self._batch).lower(lowering_platforms=("cuda",))
-        self.operations = plain.cost_analysis()["flops"]
-
-    def step(self) -> dict[str, float]:
-        """Makes one."""
-        return super().step() | {"peak": train_step.peak_bytes()}
+def _row(times: Sequence[float], batch: int) -> dict[str, Any]:
+    low, median, high = statistics.quantiles(times, n=4)
+    return {
+        "step ms": 1e3 * median,
+        "± %": 50 * (high - low) / median,
+        "images/s": batch / median,
+    }

@@ -14,14 +14,10 @@ from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
-from mtl_jax.layers.initializers import initializer, traced_once
-
 # The leaves of `Linear`'s low-rank update.
 LOW_RANK = ("lora_a", "lora_b")
 # Cut off at two deviations of the normal distribution that has this deviation.
-_TRUNCATED = traced_once(initializers.truncated_normal(0.02))
-# Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
-_LOW_RANK = initializer("pytorch")
+_TRUNCATED = initializers.truncated_normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +88,9 @@ class Linear(nn.Module):
             bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         if rank := self.updates.rank:
-            a = self.param("lora_a", _LOW_RANK, (width, rank), jnp.float32)
+            # Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
+            draw = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            a = self.param("lora_a", draw, (width, rank), jnp.float32)
             b = self.param("lora_b", initializers.zeros, (rank, self.features), jnp.float32)
             low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
             y = y + low * (self.updates.alpha / rank)
