@@ -69,7 +69,8 @@ class Published:
       sources: {name for `config.model.pretrained`: where it is}.
       leaves: names of a layer's arrays besides kernel, scale, bias, mean and var, ours ─► theirs.
         Of arrays that are in neither, as of an adapter, there are no published values.
-      unused: how names begin of what files hold besides the encoder: the classifier.
+      unused: how names begin of what files may hold besides the encoder: the classifier, and what
+        some options leave out.
       buffers: how names end of what files hold that is computed and not learned.
       options: {option of the encoder: its value in all published networks}.
       size: the option that says which of the published networks it is, for errors; '' if none.

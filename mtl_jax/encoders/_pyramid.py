@@ -19,13 +19,15 @@ class Tokens:
       raw: as the blocks left them.
       normed: the same through the network's final norm.
       grid: (h, w), the patches of the image.
-      prefix: how many tokens have no place in the image; the class token is the first of them.
+      prefix: how many tokens have no place in the image.
+      has_class: whether the first of them, if any, is a class token.
     """
 
     raw: tuple[jax.Array, ...]
     normed: tuple[jax.Array, ...]
     grid: tuple[int, int] = flax.struct.field(pytree_node=False)
     prefix: int = flax.struct.field(pytree_node=False)
+    has_class: bool = flax.struct.field(pytree_node=False, default=True)
 
     def maps(self, *, normed: bool) -> tuple[jax.Array, ...]:
         """[B, h, w, C] for each block, the patches where they are in the image."""
@@ -40,9 +42,10 @@ class Tokens:
         Raises:
           ConfigError: the network has no class token.
         """
-        if not self.prefix:
+        if not (self.prefix and self.has_class):
             raise ConfigError(
-                "The encoder has no class token; choose another config.model.encoder."
+                "A decoder reads the class token, and the encoder has none. Set config.model."
+                "encoder.class_token=True, or choose another config.model.decoder."
             )
         return tuple(tokens[:, 0] for tokens in (self.normed if normed else self.raw))
 

@@ -34,13 +34,18 @@ _GOOGLE_OUTSIDE = {
 _GOOGLE_TOP = {"cls": "cls_token", "Transformer/posembed_input/pos_embedding": "pos_embed"}
 _GOOGLE_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _WIDTHS = {192: "T", 384: "S", 768: "B", 1024: "L"}
+# TaskPrompter's own, within a block.
+_OF_PROMPTS = ("/attn/token_trans", "/attn/token_trans1")
 
 
 def layer(name: str) -> str | None:
-    """'encoder/blocks_3/attn/qkv' ─► 'blocks.3.attn.qkv'; None outside the encoder."""
+    """'encoder/blocks_3/attn/qkv' ─► 'blocks.3.attn.qkv'.
+
+    None outside the encoder, and for what prompts have beside a plain transformer.
+    """
     if name == "encoder":
         return ""
-    if not name.startswith("encoder/"):
+    if not name.startswith("encoder/") or name.endswith(_OF_PROMPTS):
         return None
     name = name.removeprefix("encoder/")
     if name == "patch_embed":
@@ -52,8 +57,10 @@ def translate(arrays: Arrays) -> dict[str, np.ndarray]:
     """All arrays of a file by the names of DINOv2's files."""
     if any(name.removeprefix("opt/target/").startswith(_GOOGLE) for name in arrays):
         return _from_google(arrays)
-    # Checkpoints of training have chunks of blocks: blocks.0.7 is the seventh.
-    found = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", n): a for n, a in arrays.items()}
+    # Checkpoints of training have the heads of training beside the `backbone`, and chunks of
+    # blocks: blocks.0.7 is the seventh.
+    found = {n.removeprefix("backbone."): a for n, a in arrays.items()}
+    found = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", n): a for n, a in found.items()}
     if "reg_token" in found:
         found = _from_timm_with_registers(found)
     if "blocks.0.ls1.gamma" in found and "cls_token" in found:

@@ -178,7 +178,9 @@ PUBLISHED = Published(
     leaves={
         name: name for name in ("cls_token", "pos_embed", "mask_token", "register_tokens", "gamma")
     },
-    unused=("head.", "pre_logits."),
+    # Classifiers, heads of DINOv2's training, and where the network has no class token, as MLoRE
+    # and TaskPrompter, that.
+    unused=("head.", "pre_logits.", "dino_head.", "ibot_head.", "cls_token"),
     buffers=(),
     size="size",
     sources=_sources(),
@@ -266,7 +268,8 @@ class ViT(nn.Module):
             if index in self.taps:
                 raw.append(x)
         norm = transformer.LayerNorm(dtype=self.dtype, name="norm")
-        tokens = Tokens(tuple(raw), tuple(map(norm, raw)), grid, self.prefix)
+        normed = tuple(map(norm, raw))
+        tokens = Tokens(tuple(raw), normed, grid, self.prefix, has_class=self.class_token)
         last = norm(x)[:, tokens.prefix :].reshape(x.shape[0], *grid, self.width)
         return Pyramid({self.patch: last}, tokens=tokens)
 

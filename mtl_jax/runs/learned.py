@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.tasks import Task
-from mtl_jax.weights import published
+from mtl_jax.weights import load, published
 
 _FILES = (".pth", ".pt", ".safetensors")  # published weights, which hold no task
 
@@ -22,11 +22,13 @@ def decide(tasks: Mapping[str, Task], label_specs: Mapping[str, dict], model: An
       label_specs: {key: `LabelSpec.as_dict()`} of the data that it is trained on.
       model: `config.model`. With `pretrained_scope='all'` it starts from all weights of a run, so
         what that one learned is learned here too, by the task's name. So is what starts from a
-        released head.
+        released head, and all tasks of a released network.
     """
     names = {name for name, task in tasks.items() if task.key in label_specs}
     names |= tasks.keys() & model.get("pretrained_heads", {}).keys()
-    if model.pretrained_scope == "all" and model.pretrained:
+    if load.is_released(model):
+        names |= tasks.keys()
+    elif model.pretrained_scope == "all" and model.pretrained:
         parent = Workdir(model.pretrained)
         if parent.config.exists():
             config = parent.read_config()

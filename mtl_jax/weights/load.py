@@ -59,9 +59,8 @@ def load(
     leaves = jax.tree_util.tree_leaves_with_path(state.variables)
     wanted = {_name(path): value for path, value in leaves}
     path = Path(config.pretrained).expanduser()
-    module = _architecture_module(config)
-    if path.is_file() and config.pretrained_scope == "all" and hasattr(module, "RELEASED"):
-        found = published.read(path)
+    if is_released(config):
+        found, module = published.read(path), _architecture_module(config)
         new, kept = released.arrays(wanted, found, module, tuple(tasks), report), {}
         report(f"Loaded all {len(new)} arrays from {path}.")
     elif path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
@@ -73,6 +72,17 @@ def load(
         if names:
             report(f"  {len(names)} keep their initial value, {reason}: {_some(names)}")
     return with_arrays(state, new, _name)
+
+
+def is_released(config: Any) -> bool:
+    """Whether a run starts from a whole network as its authors released it, with all its tasks.
+
+    Args:
+      config: `config.model`.
+    """
+    if config.pretrained_scope != "all" or not Path(config.pretrained).expanduser().is_file():
+        return False
+    return hasattr(_architecture_module(config), "RELEASED")
 
 
 def _from_workdir(
@@ -225,7 +235,8 @@ def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> 
     if resampled:
         report(f"  {len(resampled)} are resampled: {_some(resampled)}")
     if dropped:
-        report(f"  {len(dropped)} of the file are not used, its classifier: {_some(dropped)}")
+        told = f"{len(dropped)} of the file are not used, there is no place for them"
+        report(f"  {told}: {_some(dropped)}")
     if buffers:
         report(f"  {len(buffers)} of the file are not used, not learned: {_some(buffers)}")
     return new, {

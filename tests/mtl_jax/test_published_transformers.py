@@ -14,7 +14,7 @@ import pytest
 import torch_files
 from test_pretrained import load, save
 
-from mtl_jax import encoders, layers
+from mtl_jax import architectures, encoders, layers
 from mtl_jax.configs import common
 from mtl_jax.configs import vit as vit_configs
 from mtl_jax.encoders import _swin_files, _vit_files
@@ -127,7 +127,7 @@ def test_every_array_of_a_vit_is_in_its_place(tmp_path, file):
     np.testing.assert_array_equal(
         encoder["blocks_3/attn/proj/kernel"], arrays["blocks.3.attn.proj.weight"].T
     )
-    assert "2 of the file are not used, its classifier: head.weight, head.bias" in said
+    assert "2 of the file are not used, there is no place for them: head.weight, head.bias" in said
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,33 @@ def test_a_table_of_another_grid_is_resampled_and_lora_starts_at_nothing(tmp_pat
     np.testing.assert_allclose(ours[1:], expected, rtol=1e-6)
     assert "1 are resampled: pos_embed (1, 17, 192) ─► (1, 16, 192)" in said
     assert "48 keep their initial value, because the published network has no such layer" in said
+
+
+@pytest.mark.parametrize("name", ["mlore", "task_prompter"])
+def test_networks_without_a_class_token_start_from_the_published_vit(tmp_path, name):
+    """Their authors do; positions keep the class token's row, and prompts their initial values."""
+    arrays = networks.arrays(TINY_VIT)
+    np.savez(tmp_path / "a.npz", **networks.google(arrays, 3))
+    config = config_of(name="vit", size="T", table=(2, 3), class_token=False, positions="plain")
+    encoder = architectures.make(name, {"depth": 1}, encoder=dict(config.encoder)).encoder
+    init = functools.partial(encoder.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
+    wanted = {
+        "/".join(["params", "encoder", *(key.key for key in path[1:])]): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
+    }
+    said = []
+    found, kept = loading._from_published(wanted, tmp_path / "a.npz", config, said.append)
+    of_prompts = {n for n in wanted if n.endswith("task_prompts") or "/token_trans" in n}
+    assert set(kept["because the published network has no such layer"]) == of_prompts
+    assert len(of_prompts) == (1 + 12 * 4 if name == "task_prompter" else 0)
+    assert found.keys() == wanted.keys() - of_prompts
+    kernel = arrays["blocks.11.mlp.fc2.weight"].T
+    np.testing.assert_array_equal(found["params/encoder/blocks_11/mlp/fc2/kernel"], kernel)
+    table = found["params/encoder/pos_embed"]
+    np.testing.assert_array_equal(table[:, 0], arrays["pos_embed"][:, 0])
+    assert table.shape == (1, 7, 192)
+    assert "3 of the file are not used, there is no place for them: cls_token" in " ".join(said)
 
 
 def test_what_does_not_fit_is_said_with_what_would(tmp_path):
@@ -219,6 +246,10 @@ def test_checkpoints_of_dinov2s_training_have_chunks_of_blocks():
     }
     assert "blocks.1.1.norm1.weight" in chunked
     same(_vit_files.translate(chunked), arrays)
+    teacher = {f"backbone.{name}": array for name, array in chunked.items()}
+    heads = {"dino_head.mlp.0.weight": np.zeros((2, 2)), "ibot_head.mlp.0.bias": np.zeros(2)}
+    same(_vit_files.translate(teacher | heads), arrays | heads)
+    assert all(name.startswith(encoders.published()["vit"].unused) for name in heads)
 
 
 def test_google_and_pytorch_have_the_same_arrays():

@@ -44,8 +44,10 @@ def test_tokens_are_maps_without_those_that_have_no_place():
 def test_the_class_token_is_the_first():
     first, _ = tokens().class_token(normed=False)
     np.testing.assert_array_equal(first, [[0], [8]])
-    with pytest.raises(ConfigError, match="has no class token"):
-        tokens(prefix=0).class_token(normed=False)
+    registers_alone = tokens().replace(has_class=False)
+    for others in (tokens(prefix=0), registers_alone):
+        with pytest.raises(ConfigError, match="reads the class token, and the encoder has none"):
+            others.class_token(normed=False)
 
 
 def test_what_an_encoder_does_not_have_is_named_with_what_it_has_and_who_has_it(monkeypatch):

@@ -8,6 +8,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import published_networks as networks
 import pytest
@@ -220,3 +221,23 @@ def test_a_task_with_a_released_head_is_learned_without_labels():
     model = config_of()
     model.pretrained_heads = {"depth": "head.pth"}
     assert learned.decide(tasks, {"semseg": {}}, model) == ["depth", "semseg"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "scope", "expected"),
+    [
+        ("invpt", "all", ["depth", "semseg"]),
+        ("invpt", "encoder", ["semseg"]),
+        ("branched", "all", ["semseg"]),  # of an encoder's file
+    ],
+)
+def test_all_tasks_of_a_released_network_are_learned_without_labels(
+    tmp_path, architecture, scope, expected
+):
+    file = tmp_path / "network.pth"
+    file.touch()
+    tasks = {name: types.SimpleNamespace(key=name) for name in CHANNELS}
+    model = ml_collections.ConfigDict(
+        {"architecture": architecture, "pretrained": str(file), "pretrained_scope": scope}
+    )
+    assert learned.decide(tasks, {"semseg": {}}, model) == expected
