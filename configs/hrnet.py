@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from mtl_jax.configs import benchmarks, branched, common
 
+PRETRAINED = "hrnet_w18_small_v2"  # ImageNet's
+
 
 def streets(config: ConfigDict) -> None:
     """The network of the benchmarks, trained as the other small ones are."""
@@ -27,12 +29,14 @@ def pascal_context(config: ConfigDict) -> None:
     """Five tasks."""
     benchmarks.pascal_context(config, family="survey")
     model(config)
+    config.model.pretrained = PRETRAINED
 
 
 def nyud(config: ConfigDict) -> None:
     """Semantics and depth."""
     benchmarks.nyud(config, family="survey")
     model(config)
+    config.model.pretrained = PRETRAINED
 
 
 PROTOCOLS = {f.__name__: f for f in (streets, pascal_context, nyud)}

@@ -8,7 +8,10 @@
 
 from ml_collections import ConfigDict
 
+from mtl_jax import encoders
 from mtl_jax.configs import benchmarks, common
+
+PRETRAINED = {"B": "vit_base_patch16_384", "L": "vit_large_patch16_384"}
 
 
 def small_vit(config: ConfigDict, crop: tuple[int, int] = (128, 192)) -> None:
@@ -42,11 +45,15 @@ def streets(config: ConfigDict) -> None:
 def vit(
     config: ConfigDict, size: str, crop: tuple[int, int], *, batch: int, images: int, steps: int
 ) -> None:
-    """A ViT whose positions are those of the crop, and a run of so many steps."""
+    """A published ViT whose positions are those of the crop, and a run of so many steps."""
     patches = tuple(side // 16 for side in crop)
     config.model.encoder = ConfigDict(
         {"name": "vit", "size": size, "table": patches, "positions": "plain", "drop_path": 0.15}
     )
+    config.model.pretrained = PRETRAINED[size]
+    # Its weights were trained with ½ and ½; the networks' authors take ImageNet's all the same.
+    config.model.image_mean = encoders.IMAGENET_MEAN
+    config.model.image_std = encoders.IMAGENET_STD
     config.train.batch_size = batch
     config.train.max_steps = steps
     config.train.epochs = steps / (images // batch)
@@ -89,6 +96,7 @@ def _swin(config: ConfigDict) -> None:
     config.model.encoder = ConfigDict(
         {"name": "swin", "size": "L", "window": 12, "drop_path": 0.15}
     )
+    config.model.pretrained = "swin_large_patch4_window12_384"
 
 
 PROTOCOLS = {f.__name__: f for f in (streets, pascal_context, nyud, pascal_context_swin, nyud_swin)}

@@ -67,10 +67,9 @@ def pascal_context_task_prompter_b(config: ConfigDict) -> None:
 
 
 def nyud_task_prompter(config: ConfigDict) -> None:
-    """TaskPrompter after ViT-L, at half the rate."""
+    """TaskPrompter after ViT-L."""
     _on_nyud(config)
     _task_prompter(config, selected=768, width=768, windows=4, reweighting=False)
-    config.schedule.learning_rate = 1e-5
 
 
 def _on_pascal(config: ConfigDict, size: str) -> None:
@@ -80,7 +79,9 @@ def _on_pascal(config: ConfigDict, size: str) -> None:
 
 
 def _on_nyud(config: ConfigDict) -> None:
+    """Both learn at half the rate of InvPT here."""
     benchmarks.nyud(config, family="transformer")
+    config.schedule.learning_rate = 1e-5
     invpt.vit(config, "L", (448, 576), batch=4, images=795, steps=40_000)
     _common(config)
 

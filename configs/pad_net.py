@@ -10,7 +10,7 @@
 
 from ml_collections import ConfigDict
 
-from mtl_jax.configs import benchmarks, branched, common
+from mtl_jax.configs import benchmarks, branched, common, hrnet
 
 
 def streets(config: ConfigDict) -> None:
@@ -48,6 +48,7 @@ def nyud(config: ConfigDict) -> None:
 def _on_hrnet(config: ConfigDict) -> None:
     config.model.architecture = "pad_net"
     config.model.encoder = ConfigDict({"name": "hrnet"})
+    config.model.pretrained = hrnet.PRETRAINED
     config.train.deep_supervision_weights = (1.0, 1.0)
 
 

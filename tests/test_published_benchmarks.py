@@ -6,9 +6,9 @@ import pytest
 from test_configs import specs_of
 from test_sweeps import LOADED
 
-from mtl_jax import options, tasks
+from mtl_jax import encoders, options, tasks
 from mtl_jax.configs import benchmarks as recipes
-from mtl_jax.configs import branched, common, hrnet
+from mtl_jax.configs import branched, common, hrnet, invpt, mlore, mti_net, pad_net
 from mtl_jax.studies import benchmarks, published_benchmarks, sweeps
 from mtl_jax.studies.sweeps import SweepError
 
@@ -290,6 +290,41 @@ def test_a_recipe_is_the_papers(benchmark, family):
 def test_the_survey_trains_resnet18_on_smaller_batches():
     assert branched.get_config("pascal_context_survey").train.batch_size == 6
     assert branched.get_config("nyud_survey").train.batch_size == 8
+
+
+# {module: {protocol: (the weights it starts from, learning rate)}}
+STARTS = {
+    module: dict.fromkeys(("pascal_context", "nyud"), (hrnet.PRETRAINED, 1e-4))
+    for module in (hrnet, pad_net, mti_net)
+} | {
+    invpt: {
+        "pascal_context": ("vit_large_patch16_384", 2e-5),
+        "nyud": ("vit_large_patch16_384", 2e-5),
+        "pascal_context_swin": ("swin_large_patch4_window12_384", 2e-5),
+        "nyud_swin": ("swin_large_patch4_window12_384", 2e-5),
+    },
+    mlore: {
+        "pascal_context": ("vit_large_patch16_384", 2e-5),
+        "pascal_context_b": ("vit_base_patch16_384", 2e-5),
+        "nyud": ("vit_large_patch16_384", 1e-5),
+        "pascal_context_task_prompter": ("vit_large_patch16_384", 2e-5),
+        "pascal_context_task_prompter_b": ("vit_base_patch16_384", 2e-5),
+        "nyud_task_prompter": ("vit_large_patch16_384", 1e-5),
+    },
+}
+
+
+@pytest.mark.parametrize("module", STARTS, ids=lambda module: module.__name__.split(".")[-1])
+def test_networks_start_and_learn_as_their_authors_have_it(module):
+    """All see images normalised by ImageNet's statistics, the published ViTs' own ones or not."""
+    assert STARTS[module].keys() == {n for n in module.PROTOCOLS if not n.startswith("streets")}
+    for protocol, expected in STARTS[module].items():
+        config = options.filled(module.get_config(protocol))
+        assert (config.model.pretrained, config.schedule.learning_rate) == expected, protocol
+        sources = encoders.published()[config.model.encoder.name].sources
+        assert config.model.pretrained in sources
+        imagenet = (encoders.IMAGENET_MEAN, encoders.IMAGENET_STD)
+        assert encoders.image_statistics(config.model) == imagenet, protocol
 
 
 @pytest.fixture

@@ -175,10 +175,11 @@ def of_streets(chosen: Sequence[str]) -> list[Row]:
 
 
 def on_hrnet18(recipe: Callable[[ConfigDict], None]) -> ConfigDict:
-    """A benchmark's recipe with HRNet-18 and its heads."""
+    """A benchmark's recipe with HRNet-18 from ImageNet weights, and its heads."""
     config = common.base()
     recipe(config)
     hrnet.model(config)
+    config.model.pretrained = hrnet.PRETRAINED
     return config
 
 
