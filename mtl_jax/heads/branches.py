@@ -111,7 +111,7 @@ def build(options, channels: Mapping[str, int], *, auxiliary: bool = False) -> B
             "config.model.decoder.auxiliary=True adds predictions that this architecture has no "
             "place for; expected config.model.architecture='branched', or auxiliary=False."
         )
-    _check_pair(options.encoder.name, options.get("neck", "none"), options.decoder.name)
+    _check_pair(options.encoder.name, options.get("neck"), options.decoder.name)
     if unknown := [task for task in options.decoder.get("ranges", {}) if task not in channels]:
         raise ConfigError(
             f"config.model.decoder.ranges names {', '.join(unknown)}; expected some of the tasks "
@@ -162,14 +162,19 @@ def through_neck(neck: str, pyramid: encoders.Pyramid, dtype: DTypeLike) -> enco
     return simple_pyramid.SimplePyramid(dtype=dtype, name="neck")(pyramid.last)
 
 
-def _given(encoder: str, neck: str) -> frozenset[str]:
+def _given(encoder: str, neck: str | None) -> frozenset[str]:
     """What decoders find after this encoder and neck."""
-    given = encoders.gives(encoder) if neck == "none" else frozenset(("skip", "strides"))
-    return given | {"last"}
+    without = neck in (None, "none")
+    return (encoders.gives(encoder) if without else frozenset(("skip", "strides"))) | {"last"}
 
 
-def _check_pair(encoder: str, neck: str, decoder: str) -> None:
-    """Raises ConfigError, which says what goes with what, if these do not go together."""
+def _check_pair(encoder: str, neck: str | None, decoder: str) -> None:
+    """Raises ConfigError, which says what goes with what, if these do not go together.
+
+    Args:
+      encoder, decoder: their names.
+      neck: its name, 'none', or None where the architecture has no place for one.
+    """
     need = _MODULES[decoder].NEEDS
     if need in _given(encoder, neck):
         return
@@ -177,10 +182,12 @@ def _check_pair(encoder: str, neck: str, decoder: str) -> None:
     fitting = [name for name, m in _MODULES.items() if m.NEEDS in _given(encoder, neck)]
     with_neck = [name for name, m in _MODULES.items() if m.NEEDS in _given(encoder, NECKS[1])]
     found = f"config.model.encoder.name={encoder!r}"
-    found += "" if neck == "none" else f" with config.model.neck={neck!r}"
+    found += "" if neck in (None, "none") else f" with config.model.neck={neck!r}"
+    necks = ""
+    if neck is not None:
+        necks = f", and with config.model.neck='simple_pyramid' with {', '.join(with_neck)}"
     raise ConfigError(
         f"config.model.decoder.name={decoder!r} needs {_NEEDED[need]}, and {found} does not give "
         f"them. {decoder!r} goes with {', '.join(others) or 'no encoder that has a neck'}; "
-        f"{encoder!r} goes with the decoders {', '.join(fitting)}, and with "
-        f"config.model.neck='simple_pyramid' with {', '.join(with_neck)}."
+        f"{encoder!r} goes with the decoders {', '.join(fitting)}{necks}."
     )

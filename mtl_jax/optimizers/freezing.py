@@ -138,10 +138,11 @@ def build(
             f"{', '.join(map(repr, BATCH_NORM_SCOPES))}."
         )
     norms = optimizers.modules_of(model, layers.BatchNorm) if config.freeze_batch_norm else ()
-    is_still = not {ENCODER, optimizers.COMMON}.isdisjoint(parts)
-    adapted = any(
+    # Of a frozen encoder its low-rank updates are trained, unless all that is shared is frozen.
+    adapted = optimizers.COMMON not in parts and any(
         isinstance(part, transformer.LowRank) and part.rank for part in layers.parts(model)
     )
+    is_still = not {ENCODER, optimizers.COMMON}.isdisjoint(parts)
     return Freezing(
         parts,
         config.freeze_batch_norm,

@@ -171,6 +171,8 @@ def test_a_wrong_pair_names_the_right_ones():
         match=r"goes with the decoders deeplabv3, dpt, linear, and with .*neck='simple_pyramid'",
     ):
         build({"name": "vit"}, "deeplabv3plus")
+    with pytest.raises(ConfigError, match=r"goes with the decoders deeplabv3, dpt, linear\.$"):
+        architectures.make("mmoe", CHANNELS, encoder={"name": "vit"})  # it has no neck
 
 
 @pytest.mark.parametrize(
