@@ -18,13 +18,17 @@ from jax.typing import DTypeLike
 from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, whole
 from mtl_jax.architectures import Predictions
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.heads import invpt
 from mtl_jax.layers import transformer, transposed
 
 OPTIONS = {
     "encoder": encoders.PART,
-    "width": Option(512, "of the first predictions' features; 512 beside a ViT-L", whole(least=1)),
+    "width": Option(
+        512,
+        "of the first predictions' features; a multiple of 8, 512 beside a ViT-L",
+        whole(least=1),
+    ),
 }
 # Channels that stand for a task's first prediction, whatever their number is.
 PREDICTION_WIDTH = 64
@@ -64,9 +68,25 @@ TRANSPOSED = ("skip_8",)  # transposed convolutions, whose kernels lie otherwise
 
 
 def build(options, channels: dict[str, int]) -> nn.Module:
-    """The network of these `OPTIONS`."""
+    """The network of these `OPTIONS`.
+
+    Raises:
+      ConfigError: a width that two heads cannot share at every stage, or another number of taps.
+    """
     dtype = _options.dtype(options.dtype)
     encoder = encoders.build(options.encoder, dtype=dtype)
+    parts = 4 * invpt.HEADS
+    if options.width % parts:
+        raise ConfigError(
+            f"config.model.width={options.width}; expected a multiple of {parts}, as the last "
+            f"stage has a quarter of it and of {PREDICTION_WIDTH}, for {invpt.HEADS} heads."
+        )
+    taps = getattr(encoder, "taps", None)
+    if taps is not None and len(taps) != 4:
+        raise ConfigError(
+            f"The architecture 'invpt' reads the tokens after four blocks, and config.model.encoder"
+            f".taps={taps} gives those after {len(taps)}. Set it to 'even' or to four blocks."
+        )
     return InvPT(encoder=encoder, channels=channels, width=options.width, dtype=dtype)
 
 
@@ -128,7 +148,12 @@ class InvPT(nn.Module):
         final = {}
         for task, outputs in self.channels.items():
             x = layers.Conv(
-                self._widths[0], 3, use_bias=True, dtype=self.dtype, name=f"mix_{task}_conv"
+                self._widths[0],
+                3,
+                use_bias=True,
+                kernel_init="transformer",
+                dtype=self.dtype,
+                name=f"mix_{task}_conv",
             )(total[task])
             norm = layers.BatchNorm(dtype=self.dtype, name=f"mix_{task}_bn")
             x = nn.relu(norm(x, train=train)).astype(jnp.float32)

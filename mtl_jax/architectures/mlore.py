@@ -73,12 +73,18 @@ def build(options, channels: dict[str, int]) -> nn.Module:
     """The network of these `OPTIONS`.
 
     Raises:
-      ConfigError: the width is not divisible by 4, or more experts are kept than there are.
+      ConfigError: the width is not divisible by 4, more experts are kept than there are, or a
+        single one is to be balanced.
     """
     if options.width % 4 or options.kept > len(options.ranks):
         raise ConfigError(
             f"config.model.width={options.width} and kept={options.kept}; expected a width that "
             f"is divisible by 4 and at most {len(options.ranks)} experts, one for each of ranks."
+        )
+    if options.balance and len(options.ranks) == 1:
+        raise ConfigError(
+            f"config.model.balance={options.balance} wants several experts used alike, and config."
+            f"model.ranks={options.ranks} is one; expected balance=0, or more ranks."
         )
     dtype = _options.dtype(options.dtype)
     return MLoRE(
@@ -141,7 +147,8 @@ class MLoRE(nn.Module):
             for block in BLOCKS:
                 maps, gates = self._block(f"{block}{level}", maps, train)
                 usage = jnp.stack(gates).mean((0, 1))
-                unevenness += jnp.square(jnp.std(usage, ddof=1) / jnp.mean(usage))
+                # (deviation / mean)², without a root, whose gradient at 0 is none.
+                unevenness += jnp.var(usage, ddof=1) / jnp.square(jnp.mean(usage))
             for task, y in maps.items():
                 found[task].append(y)
         final = {}

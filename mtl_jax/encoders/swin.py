@@ -119,7 +119,8 @@ class SwinBlock(nn.Module):
         )
         mlp = transformer.Mlp(updates=self.updates, dtype=self.dtype, name="mlp")
         for index, branch in ((1, attention), (2, mlp)):
-            y = branch(transformer.LayerNorm(EPSILON, dtype=self.dtype, name=f"norm{index}")(x))
+            norm = transformer.LayerNorm(EPSILON, dtype=self.dtype, name=f"norm{index}")
+            y = branch(norm(x), train=train)
             path = transformer.DropPath(self.drop_path, name=f"drop_path{index}")
             x = x + path(y, train=train)
         return x

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mtl_jax import layers
+
 
 class Gate(nn.Module):
     """softmax(linear(the experts' features, averaged over the image, side by side))."""
@@ -19,8 +21,8 @@ class Gate(nn.Module):
         """E maps [B, h, w, C] ─► [B, E] float32 weights that sum to 1."""
         means = [x.astype(jnp.float32).mean((1, 2)) for x in maps]
         seen = jnp.concatenate(means, axis=-1)
-        # It begins as the plain mean of all experts.
-        linear = nn.Dense(len(maps), kernel_init=nn.initializers.zeros, name="linear")
+        # Not from zero: experts that start from the same published weights would stay equal.
+        linear = nn.Dense(len(maps), kernel_init=layers.initializer("pytorch"), name="linear")
         return jax.nn.softmax(linear(seen), axis=-1)
 
 

@@ -9,9 +9,9 @@ from mtl_jax import layers
 from mtl_jax.layers import experts
 
 
-def conv(features: int, size: int, dtype: DTypeLike, name: str) -> layers.Conv:
+def conv(features: int, size: int, dtype: DTypeLike, name: str, **options) -> layers.Conv:
     """A convolution with bias."""
-    return layers.Conv(features, size, use_bias=True, dtype=dtype, name=name)
+    return layers.Conv(features, size, use_bias=True, dtype=dtype, name=name, **options)
 
 
 class Side(nn.Module):
@@ -84,6 +84,6 @@ class Head(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, h, w, C] ─► [B, 4h, 4w, outputs] float32."""
         x = layers.resize_bilinear(x, (4 * x.shape[1], 4 * x.shape[2]))
-        x = conv(x.shape[-1], 3, self.dtype, "conv")(x)
+        x = conv(x.shape[-1], 3, self.dtype, "conv", kernel_init="transformer")(x)
         x = layers.BatchNorm(dtype=self.dtype, name="bn")(x, train=train)
         return conv(self.outputs, 1, jnp.float32, "predict")(jax.nn.gelu(x, approximate=False))

@@ -14,6 +14,7 @@ INITIALIZERS = {
     "kaiming_normal_fan_out": initializers.variance_scaling(2.0, "fan_out", "normal"),
     "xavier_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
     "truncated_normal": initializers.truncated_normal(0.01),  # cut off at two deviations
+    "transformer": initializers.truncated_normal(0.02),  # likewise; of their linear layers
     "zeros": initializers.zeros,
 }
 

@@ -14,10 +14,10 @@ from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
+from mtl_jax.layers.initializers import initializer
+
 # The leaves of `Linear`'s low-rank update.
 LOW_RANK = ("lora_a", "lora_b")
-# Cut off at two deviations of the normal distribution that has this deviation.
-_TRUNCATED = initializers.truncated_normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,14 @@ class LowRank:
       rank: r; 0 = none.
       alpha: α; an update is scaled by α / r.
       mlp: of both layers of the MLP too, besides the attention's two projections.
+      dropout: share of the values that an update reads which training drops, and the layer itself
+        does not. It draws from the stream 'dropout'.
     """
 
     rank: int = 0
     alpha: float = 16.0
     mlp: bool = False
+    dropout: float = 0.0
 
 
 NO_UPDATES = LowRank()
@@ -64,7 +67,7 @@ class Linear(nn.Module):
     """x W + b over the last axis; starts as transformers do, W from N(0, 0.02²) and b = 0.
 
     With updates of rank r a second, low-rank product is added (Hu et al. 2022),
-    (α / r) · (x A) B, with B = 0 at the start, so that the layer begins as it was without.
+    (α / r) · (dropout(x) A) B, with B = 0 at the start, so that the layer begins as it was without.
 
     Attributes:
       features: output width.
@@ -79,9 +82,12 @@ class Linear(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """[..., C] ─► [..., features]; `train` is for the dropout of updates alone."""
         width = x.shape[-1]
-        kernel = self.param("kernel", _TRUNCATED, (width, self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", initializer("transformer"), (width, self.features), jnp.float32
+        )
         x = x.astype(self.dtype)
         y = x @ kernel.astype(self.dtype)
         if self.use_bias:
@@ -92,6 +98,7 @@ class Linear(nn.Module):
             draw = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
             a = self.param("lora_a", draw, (width, rank), jnp.float32)
             b = self.param("lora_b", initializers.zeros, (rank, self.features), jnp.float32)
+            x = nn.Dropout(self.updates.dropout, deterministic=not train)(x)
             low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)
             y = y + low * (self.updates.alpha / rank)
         return y
@@ -146,15 +153,15 @@ class Attention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width = x.shape[-1]
-        qkv = Linear(3 * width, updates=self.updates, dtype=self.dtype, name="qkv")(x)
+        qkv = Linear(3 * width, updates=self.updates, dtype=self.dtype, name="qkv")(x, train=train)
         q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores * (width // self.heads) ** -0.5, axis=-1)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
         proj = Linear(width, updates=self.updates, dtype=self.dtype, name="proj")
-        return proj(y.reshape(x.shape))
+        return proj(y.reshape(x.shape), train=train)
 
 
 class Mlp(nn.Module):
@@ -165,12 +172,12 @@ class Mlp(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         width, inner = x.shape[-1], int(x.shape[-1] * self.ratio)
         updates = self.updates if self.updates.mlp else NO_UPDATES
-        x = Linear(inner, updates=updates, dtype=self.dtype, name="fc1")(x)
+        x = Linear(inner, updates=updates, dtype=self.dtype, name="fc1")(x, train=train)
         x = jax.nn.gelu(x, approximate=False)
-        return Linear(width, updates=updates, dtype=self.dtype, name="fc2")(x)
+        return Linear(width, updates=updates, dtype=self.dtype, name="fc2")(x, train=train)
 
 
 class LayerScale(nn.Module):
@@ -208,7 +215,8 @@ class Block(nn.Module):
         attention = Attention(self.heads, self.updates, dtype=self.dtype, name="attn")
         mlp = Mlp(updates=self.updates, dtype=self.dtype, name="mlp")
         for index, branch in ((1, attention), (2, mlp)):
-            y = branch(LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{index}")(x))
+            norm = LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{index}")
+            y = branch(norm(x), train=train)
             if self.layer_scale is not None:
                 y = LayerScale(self.layer_scale, name=f"ls{index}")(y)
             x = x + DropPath(self.drop_path, name=f"drop_path{index}")(y, train=train)

@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         w, (_, height, width, channels) = self.window, x.shape
         x = jnp.pad(x, ((0, 0), (0, -height % w), (0, -width % w), (0, 0)))
         size = x.shape[1:3]
@@ -73,7 +73,7 @@ class WindowAttention(nn.Module):
         if any(shift):
             x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
         linear = functools.partial(transformer.Linear, updates=self.updates, dtype=self.dtype)
-        qkv = linear(3 * channels, name="qkv")(_cut(x, w))
+        qkv = linear(3 * channels, name="qkv")(_cut(x, w), train=train)
         q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:3], 3, self.heads, -1), 3, 0)
         scores = jnp.einsum("bnqhd,bnkhd->bnhqk", q, k, preferred_element_type=jnp.float32)
         scores = scores * (channels // self.heads) ** -0.5 + self._bias()
@@ -83,7 +83,7 @@ class WindowAttention(nn.Module):
             scores = scores + jnp.where(apart, _APART, 0.0)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(*qkv.shape[:3], channels)
-        y = linear(channels, name="proj")(y)
+        y = linear(channels, name="proj")(y, train=train)
         y = _join(y, size, w)
         if any(shift):
             y = jnp.roll(y, shift, axis=(1, 2))

@@ -15,7 +15,7 @@ from test_architectures_golden import assert_as_recorded, program_of
 from mtl_jax import architectures, layers
 from mtl_jax.architectures.invpt import InvPT
 from mtl_jax.encoders import Pyramid, Tokens
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import ConfigError, UsageError
 
 FILE = pathlib.Path(__file__).parent / "golden_decoders" / "invpt.json"
 GRID, WIDTH, BATCH = (8, 12), 12, 2
@@ -137,6 +137,37 @@ def test_parameters_after_swin_l():
     skips = 9 * 144 * (1024 - 384) + 9 * 288 * (1024 - 768) + 9 * 1024 * 576 + 576
     decoder = 402_092_888 - vit + 4 * first - skips
     assert count(found["params"]) == 195_198_516 + 2_688 + decoder
+
+
+def test_the_last_convolutions_start_as_linear_layers_do():
+    """N(0, 0.02²), cut off at two deviations; all other convolutions as PyTorch's do."""
+    drawn = {}
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, layers.Conv):
+            drawn[context.module.name] = context.module.kernel_init
+        return call(*args, **kwargs)
+
+    network, given = model(), jnp.float32(image())
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda: network.init(jax.random.key(0), given, train=False))
+    last = {f"mix_{task}_conv" for task in golden.CHANNELS}
+    assert {name for name, init in drawn.items() if init == "transformer"} == last
+    assert {init for name, init in drawn.items() if name not in last} == {"pytorch"}
+    kernel = layers.initializer("transformer")(jax.random.key(0), (40_000,))
+    assert 0.039 < np.abs(kernel).max() <= 0.04
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 20}, "width=20; expected a multiple of 8"),
+        ({"encoder": {"name": "vit", "taps": (1, 3)}}, "four blocks.*gives those after 2"),
+    ],
+)
+def test_impossible_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        architectures.make("invpt", golden.CHANNELS, **{"encoder": {"name": "vit"}} | options)
 
 
 def test_sizes():

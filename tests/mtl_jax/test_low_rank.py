@@ -1,9 +1,12 @@
 """Low-rank updates of every transformer: how many, nothing at the start, merged as they are."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from mtl_jax import encoders
 from mtl_jax.encoders import swin, vit
@@ -35,6 +38,44 @@ def parameters(**options) -> int:
 )
 def test_parameters(options, expected):
     assert parameters(**options, lora_rank=8) - parameters(**options) == expected
+
+
+def test_updates_read_less_in_training_and_the_layer_itself_all():
+    """Of x = 1 and A = B = 1 an update is 8 times a mean of what is kept, divided by its share."""
+    layer = transformer.Linear(3, updates=transformer.LowRank(2, 6.0, dropout=0.25))
+    x = jnp.ones((4000, 8))
+    ones = jax.tree.map(jnp.ones_like, layer.init(jax.random.key(0), x))
+    plain, update = 8 + 1, 8 * 6.0
+    np.testing.assert_allclose(layer.apply(ones, x), plain + update)
+    found = layer.apply(ones, x, train=True, rngs={"dropout": jax.random.key(1)})
+    kept = (found[:, 0] - plain) / (6.0 / 0.75)
+    np.testing.assert_allclose(kept, np.round(kept), atol=1e-4)  # a number of values from 0 to 8
+    np.testing.assert_allclose(kept.mean(), 8 * 0.75, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_update_of_a_network_drops_in_training_alone(name):
+    network = NETWORKS[name].clone(updates=transformer.LowRank(2, mlp=True, dropout=0.1))
+    x, seen = jnp.zeros((1, 12, 20, 3)), {}
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, nn.Dropout):
+            seen["/".join(context.module.path[:-1])] = context.module.deterministic
+        return call(*args, **kwargs)
+
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), x, train=False))
+    layers = {
+        "/".join(key.key for key in path[1:-1])
+        for path, _ in jax.tree_util.tree_leaves_with_path(variables)
+        if path[-1].key == "lora_a"
+    }
+    for train in (False, True):
+        with nn.intercept_methods(note):
+            apply = functools.partial(network.apply, train=train)
+            jax.eval_shape(
+                functools.partial(apply, rngs={"dropout": jax.random.key(0)}), variables, x
+            )
+        assert seen == dict.fromkeys(layers, not train)
 
 
 @pytest.mark.parametrize("mlp", [False, True])

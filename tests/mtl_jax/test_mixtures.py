@@ -25,8 +25,6 @@ def test_a_gate_sees_all_experts_averaged_over_the_image():
     maps = [uniform(f"map {i}", (2, 3, 4, 5)) for i in range(3)]
     gate, inputs = gates.Gate(), [jnp.float32(x) for x in maps]
     start = gate.init(jax.random.key(0), inputs)
-    np.testing.assert_allclose(gate.apply(start, inputs), np.full((2, 3), 1 / 3), rtol=1e-6)
-
     params = fill(start)["params"]["linear"]
     found = gate.apply({"params": {"linear": jax.tree.map(jnp.float32, params)}}, inputs)
     means = np.concatenate([x.mean((1, 2)) for x in maps], axis=-1)
@@ -35,6 +33,25 @@ def test_a_gate_sees_all_experts_averaged_over_the_image():
     np.testing.assert_allclose(found, weights, rtol=1e-5)
     expected = np.einsum("be,ebhwc->bhwc", weights, np.stack(maps))
     np.testing.assert_allclose(gates.mixed(inputs, found), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_experts_with_the_same_weights_learn_different_things():
+    """As those do that start from one published file; equal gates would keep them equal."""
+    gate, x = gates.Gate(), jnp.float32(uniform("map", (2, 3, 4, 5)))
+
+    def gradients(seed, target):
+        start = gate.init(jax.random.key(seed), [x, x])
+
+        def loss(maps):
+            return jnp.square(gates.mixed(maps, gate.apply(start, maps)) - target).sum()
+
+        return jax.grad(loss)([x, x])
+
+    # Of two tasks, each with a gate of its own; the sum is what an expert learns from.
+    tasks = [gradients(seed, uniform(f"target {seed}", x.shape)) for seed in (0, 1)]
+    first, second = (np.ravel(sum(of_task[i] for of_task in tasks)) for i in (0, 1))
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert cosine < 0.999
 
 
 def model_and_shapes(name: str, channels=CHANNELS, **options):

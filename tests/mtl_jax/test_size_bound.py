@@ -185,11 +185,19 @@ def test_the_balance_is_the_released_one():
     np.testing.assert_allclose(out.penalties["balance"], expected, rtol=1e-4)
 
 
+def test_heads_start_as_their_authors_have_it():
+    """The last 3×3 convolution of a task is drawn as linear layers are, N(0, 0.02²) cut off."""
+    x = jnp.zeros((1, 2, 2, 64))
+    kernel = mlore.Head(3).init(jax.random.key(0), x, train=False)["params"]["conv"]["kernel"]
+    assert 0.039 < np.abs(kernel).max() <= 0.04
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("mlore", {"width": 66}, "expected a width that is divisible by 4"),
         ("mlore", {"kept": 16}, "at most 15 experts"),
+        ("mlore", {"ranks": (4,), "kept": 1}, r"ranks=\(4,\) is one; expected balance=0"),
         ("task_prompter", {"windows": 3}, "expected a divisor of both sides of .*14, 14"),
         ("task_prompter", {"encoder": {"name": "vit", "lora_rank": 2}}, "lora_rank=0"),
     ],
