@@ -70,6 +70,11 @@ class Attention(nn.Module):
         return y[:, :count] + told, y[:, count:], (spatial, asks[..., :count], channel)
 
 
+def drawn_prompts(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """From N(1, 1), but between −2 and 2, which is where the authors' library cuts it off."""
+    return 1.0 + jax.random.truncated_normal(key, -3.0, 1.0, shape, dtype)
+
+
 class Block(nn.Module):
     """A transformer's block; norms, projections and MLP are those of patches and prompts alike."""
 
@@ -124,12 +129,8 @@ class PromptedViT(ViT):
         Features are raw, but those of the last block, which go through the final norm.
         """
         x, grid = self._embedded(image)
-        draw = jax.nn.initializers.truncated_normal(1.0)
-
-        def start(key, shape, dtype):
-            return 1.0 + draw(key, shape, dtype)
-
-        prompts = self.param("task_prompts", start, (self.prompts, self.width), jnp.float32)
+        shape = (self.prompts, self.width)
+        prompts = self.param("task_prompts", drawn_prompts, shape, jnp.float32)
         prompts = jnp.broadcast_to(prompts, (x.shape[0], *prompts.shape)).astype(self.dtype)
         levels = []
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block

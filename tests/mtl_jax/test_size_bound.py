@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from test_architectures_golden import assert_as_recorded, program_of
 
 from mtl_jax import architectures, layers
+from mtl_jax.architectures import _prompted_vit
 from mtl_jax.architectures._prompted_vit import PromptedViT
 from mtl_jax.architectures.mlore import MLoRE
 from mtl_jax.architectures.task_prompter import TaskPrompter
@@ -186,10 +188,18 @@ def test_the_balance_is_the_released_one():
 
 
 def test_heads_start_as_their_authors_have_it():
-    """The last 3×3 convolution of a task is drawn as linear layers are, N(0, 0.02²) cut off."""
+    """The last 3×3 convolution of a task is drawn as linear layers are, N(0, 0.02²) cut off.
+
+    And prompts around 1, also cut off.
+    """
     x = jnp.zeros((1, 2, 2, 64))
     kernel = mlore.Head(3).init(jax.random.key(0), x, train=False)["params"]["conv"]["kernel"]
     assert 0.039 < np.abs(kernel).max() <= 0.04
+    prompts = _prompted_vit.drawn_prompts(jax.random.key(0), (5, 8000), jnp.float32)
+    expected = stats.truncnorm(-3, 1, loc=1)  # within −2 and 2
+    assert -2 <= prompts.min() < -1.5 < 1.99 < prompts.max() <= 2
+    np.testing.assert_allclose(prompts.mean(), expected.mean(), atol=0.02)
+    np.testing.assert_allclose(prompts.std(), expected.std(), rtol=0.02)
 
 
 @pytest.mark.parametrize(
