@@ -69,7 +69,8 @@ def cityscapes(config: ConfigDict) -> None:
 
 
 def cityscapes_linear(config: ConfigDict) -> None:
-    """Semantics as DINOv3's rerun of DINOv2's protocol: AdamW 1e-3, 40,000 steps of 16 crops."""
+    """Semantics as DINOv3's rerun of DINOv2's: AdamW 1e-3, 40,000 steps of 16 crops, 1,500 to warm
+    up."""
     common.cityscapes(config)
     decoder = {"name": "linear", "dropout": 0.1, "ranges": {"depth": (0.001, 80.0)}}
     encoder = {"size": "B", "variant": "dinov2"}
@@ -83,6 +84,7 @@ def cityscapes_linear(config: ConfigDict) -> None:
     config.train.eval_every_epochs = 25
     config.eval.crop_multiple = 1
     _adamw(config, 1e-3, decay=1e-3)
+    config.schedule.warmup_epochs = 1500 / (2975 // 16)  # steps, of those of an epoch
 
 
 def nyuv2_linear(config: ConfigDict) -> None:

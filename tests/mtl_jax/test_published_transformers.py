@@ -326,6 +326,13 @@ def test_npz_files_that_are_none(tmp_path):
         npz_files.read(path)
 
 
+def test_linear_heads_warm_up_as_in_dinov3s_rerun():
+    """For 1,500 of 40,000 steps."""
+    config = vit_configs.get_config("cityscapes_linear")
+    steps = 2975 // config.train.batch_size
+    assert (round(config.schedule.warmup_epochs * steps), config.train.max_steps) == (1500, 40_000)
+
+
 @pytest.mark.parametrize("protocol", vit_configs.PROTOCOLS)
 def test_protocols_start_from_weights_of_their_own_encoder(protocol):
     config = vit_configs.get_config(protocol).model
