@@ -8,7 +8,6 @@
 
 from ml_collections import ConfigDict
 
-from mtl_jax import encoders
 from mtl_jax.configs import benchmarks, common
 
 PRETRAINED = {"B": "vit_base_patch16_384", "L": "vit_large_patch16_384"}
@@ -52,8 +51,8 @@ def vit(
     )
     config.model.pretrained = PRETRAINED[size]
     # Its weights were trained with ½ and ½; the networks' authors take ImageNet's all the same.
-    config.model.image_mean = encoders.IMAGENET_MEAN
-    config.model.image_std = encoders.IMAGENET_STD
+    config.model.image_mean = (0.485, 0.456, 0.406)
+    config.model.image_std = (0.229, 0.224, 0.225)
     config.train.batch_size = batch
     config.train.max_steps = steps
     config.train.epochs = steps / (images // batch)
