@@ -12,6 +12,9 @@ python main.py --config=configs/single_task.py:streets_deeplabv3_depth
 python main.py --config=configs/cross_stitch.py \\
     --config.model.single_task.semseg=runs/single_task_streets_deeplabv3_semseg \\
     --config.model.single_task.depth=runs/single_task_streets_deeplabv3_depth
+
+and on the benchmarks from those of `single_task.py:pascal_context_deeplabv3_<task>` and
+`:nyud_deeplabv3_<task>`.
 """
 
 from ml_collections import ConfigDict

@@ -26,6 +26,11 @@ def segnet(protocol):
 
 TWINS = {
     "streets_deeplabv3": (cross_stitch.single, ("semseg", "depth")),
+    "pascal_context_deeplabv3": (
+        cross_stitch.pascal_context_single,
+        ("semseg", "human_parts", "sal", "normals", "edge"),
+    ),
+    "nyud_deeplabv3": (cross_stitch.nyud_single, ("semseg", "depth")),
     "streets": (branched.streets_scratch, ("semseg", "depth")),
     "streets_mtan": (segnet(mtan.streets), ("semseg", "depth")),
     "miniscapes": (branched.miniscapes, ("semseg", "depth")),
@@ -43,6 +48,9 @@ def only(protocol, task: str):
         protocol(config)
         config.tasks = ConfigDict({task: config.tasks[task]})
         config.weighting = ConfigDict({"name": "fixed"})
+        config.eval.delta_metrics = tuple(
+            chosen for chosen in config.eval.delta_metrics if chosen.startswith(f"{task}/")
+        )
         for option in ("semantics", "classes"):  # alone, instances stay offsets
             if option in config.tasks[task]:
                 del config.tasks[task][option]

@@ -8,7 +8,17 @@ from test_sweeps import LOADED
 
 from mtl_jax import encoders, options, tasks
 from mtl_jax.configs import benchmarks as recipes
-from mtl_jax.configs import branched, common, hrnet, invpt, mlore, mti_net, pad_net
+from mtl_jax.configs import (
+    branched,
+    common,
+    cross_stitch,
+    hrnet,
+    invpt,
+    mlore,
+    mti_net,
+    pad_net,
+    single_task,
+)
 from mtl_jax.studies import benchmarks, published_benchmarks, sweeps
 from mtl_jax.studies.sweeps import SweepError
 
@@ -325,6 +335,20 @@ def test_networks_start_and_learn_as_their_authors_have_it(module):
         assert config.model.pretrained in sources
         imagenet = (encoders.IMAGENET_MEAN, encoders.IMAGENET_STD)
         assert encoders.image_statistics(config.model) == imagenet, protocol
+
+
+@pytest.mark.parametrize("name", ["pascal_context", "nyud"])
+def test_each_task_of_cross_stitch_has_a_run_to_start_from(name):
+    """Of the same network, on the same data."""
+    joint = cross_stitch.get_config(name)
+    for task in joint.tasks:
+        alone = single_task.get_config(f"{name}_deeplabv3_{task}")
+        assert list(alone.tasks) == [task]
+        assert alone.data == joint.data
+        assert alone.model.architecture == "branched"
+        for part in ("encoder", "decoder", "aspp", "pretrained"):
+            assert alone.model[part] == joint.model[part]
+        assert all(chosen.startswith(f"{task}/") for chosen in alone.eval.delta_metrics)
 
 
 @pytest.fixture
