@@ -187,7 +187,7 @@ def test_vggs_fully_connected_layers_become_convolutions(tmp_path, naming):
     check_classifier(found, arrays, 7, ("classifier.0", "classifier.3"))
     expected = np.einsum("oihw->hwio", arrays["features.28.weight"])
     np.testing.assert_array_equal(found["params/encoder/features_28/kernel"], expected)
-    assert "classifier: classifier.6.weight, classifier.6.bias" in said
+    assert "no place for them: classifier.6.weight, classifier.6.bias" in said
     assert "3 keep their initial value, because the published network has no such layer" in said
 
 
