@@ -9,8 +9,9 @@ trains `configs/branched.py`'s networks on made-up batches and appends one line 
 `--out`, from which the Markdown table is printed; a row that is there is not measured again, so
 that the same command goes on where it was stopped. A method may be followed by options,
 `+representation` or `+gradient_chunks=4`. Without `--methods` all are measured, with `--quick` one
-of each kind that a step treats alike, as these differ in the solution of K × K numbers alone, which
-`--solvers` measures for all methods in a minute.
+of each kind that a step treats alike, as these differ in the solution of K × K numbers alone. That
+is measured for all methods, in a minute or two (with `--solvers` nothing else is), and a second
+table has every method: its kind's step, with the difference of the two solutions.
 
 * step: medians over `--steps` steps, of which every one is between two of `fixed`, each waited for;
   × fixed is the median of the ratios to the mean of these two. How far those of `fixed` are from
@@ -206,6 +207,46 @@ class Rows:
         return "\n".join(_tables.markdown(self.read(), left_out=self.same))
 
 
+def of_every_method(
+    measured: list[dict[str, Any]], solved: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of one method of each kind as rows of all methods of that kind.
+
+    Args:
+      measured: of `measure_networks`.
+      solved: of `measure_solvers`, of the same numbers of tasks.
+
+    Returns:
+      What was not measured itself has the row of what was, `as`, and the difference of the two
+      solutions.
+    """
+    alone = {(row["tasks"], row["weighting"]): row["solver µs"] for row in solved}
+    found: dict[tuple, dict[str, Any]] = {}
+    for row in sorted(measured, key=lambda row: (row["network"], row["tasks"])):
+        where, (name, *given) = (row["network"], row["tasks"]), row["weighting"].split("+")
+        found[*where, row["weighting"]] = _short(row, row["step ms"])
+        for other in weightings.names():
+            called = "+".join([other, *given])
+            if other in ("fixed", name) or kind(other) != kind(name):
+                continue
+            more = alone[row["tasks"], other] - alone[row["tasks"], name]
+            derived = _short(row, row["step ms"] + 1e-3 * more) | {"weighting": called}
+            found.setdefault((*where, called), derived)
+    return list(found.values())
+
+
+def _short(row: dict[str, Any], milliseconds: float) -> dict[str, Any]:
+    return {
+        "network": row["network"],
+        "tasks": row["tasks"],
+        "weighting": row["weighting"],
+        "step ms": milliseconds,
+        "× fixed": row["× fixed"] * milliseconds / row["step ms"],
+        "GiB × fixed": row["GiB × fixed"],
+        "as": row["weighting"],
+    }
+
+
 def measure_solvers(rows: Rows, counts: list[int]) -> None:
     """A row for each method and number of tasks."""
     for count in counts:
@@ -248,14 +289,18 @@ def main(argv: list[str]) -> None:
     device = jax.devices()[0]
     same = {"device": f"{jax.device_count()} × {device.device_kind}", "jax": jax.__version__}
     counts = [int(count) for count in _TASKS.value]
-    if _SOLVERS.value:
-        rows = Rows(Path(_OUT.value), same | {"size": "", "batch": 0})
-        measure_solvers(rows, counts)
-    else:
+    solutions = Rows(Path(_OUT.value), same | {"size": "", "batch": 0})
+    if _SOLVERS.value or _QUICK.value:
+        measure_solvers(solutions, counts)
+    rows = solutions
+    if not _SOLVERS.value:
         size = tuple(int(side) for side in flags.FLAGS.size.split("x"))
         rows = Rows(Path(_OUT.value), same | {"size": flags.FLAGS.size, "batch": _BATCH.value})
         measure_networks(rows, counts, size)
     print(f"\n{', '.join(map(str, rows.same.values()))}\n\n{rows.table()}")
+    if _QUICK.value and not _SOLVERS.value:
+        every = of_every_method(rows.read(), solutions.read())
+        print("\n" + "\n".join(_tables.markdown(every)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mtl_jax import _files
@@ -271,14 +272,9 @@ def _describe(tree: Any) -> dict[str, list]:
 
 def _zeros(described: dict[str, list]) -> dict[str, Any]:
     """Nested dicts of the arrays that `_describe` described, all zero."""
-    tree: dict[str, Any] = {"params": {}, "batch_stats": {}}
-    for path, (shape, dtype, _) in described.items():
-        *parents, leaf = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = np.zeros(shape, dtype)
-    return jax.device_put(tree)
+    flat = {path: np.zeros(shape, dtype) for path, (shape, dtype, _) in described.items()}
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+    return jax.device_put({"params": {}, "batch_stats": {}} | tree)
 
 
 def _check_same_model(where: Path, saved: dict[str, list], expected: dict[str, list]) -> None:

@@ -136,7 +136,7 @@ def _combined_at_features(state: TrainState, parts: MicroBatches, split: Split, 
         return total, cut.stats(shared_stats, stats), list(at_features)
 
     (own, losses), batch_stats, at_features = parts.sum(state.batch_stats, heads)
-    gradient, *rest = _combine(state, parts, at_features, losses, weighting_key)
+    gradient, weights, *rest = _combine(state, parts, at_features, losses, weighting_key)
 
     def trunk(batch_stats, part, key, shares, towards):
         image = system.normalize(part["image"])
@@ -147,7 +147,8 @@ def _combined_at_features(state: TrainState, parts: MicroBatches, split: Split, 
         return split.shared_leaves(found), batch_stats, ()
 
     shared, *_ = parts.sum(state.batch_stats, trunk, gradient)
-    return _joined(state, parts, split, (shared, *rest), own, batch_stats, losses)
+    combined = *_shortened(weighting, shared, weights), *rest
+    return _joined(state, parts, split, combined, own, batch_stats, losses)
 
 
 def _combine(state: TrainState, parts: MicroBatches, gradients, losses, weighting_key):
@@ -218,11 +219,16 @@ def _with_old_weights(state: TrainState, parts: MicroBatches, split: Split) -> B
     shared, own, batch_stats, losses = _weighted(
         state, parts, split, weights_at, by_losses=weighting.log_losses
     )
+    shortened = _shortened(weighting, shared, weights_at(weighting.stack(losses)))
+    combined = *shortened, {}, state.weighting
+    return _joined(state, parts, split, combined, own, batch_stats, losses)
+
+
+def _shortened(weighting: Any, shared: Any, weights: jax.Array | None):
+    """A gradient of what is shared, no longer than the weighting's `max_norm`, and its weights."""
     shrink = weighting.shrink(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(shared)))
     shared = jax.tree.map(lambda leaf: shrink * leaf, shared)
-    weights = weights_at(weighting.stack(losses))
-    combined = shared, weights * shrink, {}, state.weighting
-    return _joined(state, parts, split, combined, own, batch_stats, losses)
+    return shared, None if weights is None else shrink * weights
 
 
 def _weighted(

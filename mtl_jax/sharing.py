@@ -98,7 +98,8 @@ def _name_blocks(call, args, kwargs, context):
 class Split:
     """The model's parameters as those that tasks share, and each task's own.
 
-    Shared is what more than one task's predictions depend on, whatever a batch has labels of.
+    Shared is what more than one task's predictions depend on, whatever a batch has labels of. Of a
+    single task all is, so that a method makes of it what it makes of one task.
     """
 
     def __init__(self, system: System, variables: dict[str, Any], image_shape: tuple[int, int]):
@@ -113,10 +114,28 @@ class Split:
         table = weightings.reached(
             lambda *args: _sums(_apply(system, *args)[0], system), params, *inputs
         )
-        self.shared = [int(tasks.sum()) > 1 for tasks in table]
+        alone = len(system.tasks) == 1
+        self.shared = [alone or int(tasks.sum()) > 1 for tasks in table]
         self._sizes = [leaf.size for leaf in jax.tree.leaves(params)]
         # Of an array that no prediction depends on, the gradient is 0 whoever owns it.
         self.owners = [int(np.argmax(tasks)) for tasks in table]
+
+    def check_trained(self, system: System, params: Any) -> None:
+        """Raises ConfigError if training leaves everything as it is that tasks share.
+
+        Args:
+          params: of the model, or their shapes.
+        """
+        frozen = jax.tree.leaves(system.freezing.mask({"model": params})["model"])
+        if any(s and not still for s, still in zip(self.shared, frozen, strict=True)):
+            return
+        parts = ", ".join(system.freezing.parts)
+        why = f"config.train.freeze={parts} leaves it as it is" if parts else "it has none"
+        raise ConfigError(
+            "config.weighting.name is a method that combines the gradients of what tasks share of "
+            f"the network, and of {type(system.model).__name__} {why}. Use a weighting of losses, "
+            "such as 'fixed'."
+        )
 
     def shared_leaves(self, tree: Any) -> Any:
         """A tree, less what is a task's own: nested as it is, in the same order."""

@@ -37,12 +37,17 @@ def create_state(
       seed: of the model's parameters and of what the weighting starts from.
       image_shape: (H, W) of the training images.
       mesh: from `parallel.make_mesh`.
+
+    Raises:
+      ConfigError: the weighting combines gradients of shared parameters, and none is trained.
     """
     key = jax.random.key(seed)
     variables = system.init(key, image_shape)
     like = None
     if system.weighting.needs_gradients:
-        like = Split(system, variables, image_shape).shared_leaves(variables["params"])
+        split = Split(system, variables, image_shape)
+        split.check_trained(system, variables["params"])
+        like = split.shared_leaves(variables["params"])
     initial = variables, system.weighting.init(jax.random.fold_in(key, 1), like)
     # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
     variables, (weighting_params, weighting_state) = jax.tree.map(np.asarray, initial)
@@ -221,11 +226,14 @@ def step_function(
 def not_finite(state: TrainState) -> list[str]:
     """The names of all arrays of a state that hold a NaN or an infinite number."""
     arrays = {"params": state.params, "batch_stats": state.batch_stats, "opt": state.opt_state}
-    return [
+    arrays["weighting"] = state.weighting
+    names = [
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_finite(arrays)))
         if not finite
     ]
+    # No step is made from what the weighting recorded of the last one.
+    return [name for name in names if not name.startswith("weighting/record/")]
 
 
 @jax.jit

@@ -16,6 +16,7 @@ import numpy as np
 
 from mtl_jax import _options, layers
 from mtl_jax.errors import ConfigError
+from mtl_jax.tasks import Task
 
 SEMANTICS = ("softmax", "vote", "plain")
 # More than one vote, less than two: the plain photograph decides a tie that it takes part in.
@@ -51,7 +52,7 @@ class TestTimeAugmentation:
     def merge(
         self,
         predict: Callable[[jax.Array], Mapping[str, jax.Array]],
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         image: jax.Array,
         plain: Mapping[str, jax.Array],
     ) -> dict[str, jax.Array]:

@@ -46,6 +46,14 @@ def test_published_rows_say_where_they_are_from():
     assert all("| recalled | recalled: " in line for line in text.splitlines()[3:])
 
 
+def test_what_is_not_a_number_is_the_worst_and_has_no_delta():
+    rows = {"a": {"miou": np.nan}, "b": {"miou": 0.1}, "c": {"miou": np.nan}}
+    assert balancing.mean_ranks(rows, {"miou": "max"}) == {"a": 2.5, "b": 1.0, "c": 2.5}
+    for found in ({"depth/rel": np.nan}, {}):
+        changed = balancing.deltas({"depth/abs": 9.0} | found, METRICS, {"depth": "depth"})
+        assert np.all(np.isnan(list(changed.values()))), found
+
+
 TYPES = {"semseg": "segmentation", "depth": "depth"}
 METRICS = {
     "semseg/miou": 0.5,

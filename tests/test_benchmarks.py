@@ -83,6 +83,25 @@ def test_a_row_is_measured_once_for_each_machine(tmp_path):
     ]
 
 
+def test_every_method_has_the_step_of_its_kind_and_its_own_solution():
+    measured = [
+        {"network": "default", "tasks": 2, "weighting": name, "step ms": 200.0, "× fixed": 1.6}
+        | {"GiB × fixed": 1.1}
+        for name in weightings_cost.methods([], quick=True)
+    ]
+    solved = [{"tasks": 2, "weighting": n, "solver µs": 10.0} for n in weightings.names()]
+    (nash,) = [row for row in solved if row["weighting"] == "nash_mtl"]
+    nash["solver µs"] = 20_010.0
+    every = weightings_cost.of_every_method(measured, solved)
+    names = [row["weighting"] for row in every]
+    assert sorted(names) == sorted(weightings_cost.methods([], quick=False))
+    of = dict(zip(names, every, strict=True))
+    assert of["nash_mtl"]["step ms"] == 220.0
+    assert of["nash_mtl+representation"]["× fixed"] == pytest.approx(1.76)
+    assert of["moco"]["as"] == "moco"
+    assert of["cagrad"]["as"] == of["nash_mtl"]["as"] != "moco"
+
+
 @pytest.mark.parametrize("name", ["geometric", "mgda", "moco"])
 def test_solutions_alone_are_measured(name):
     assert weightings_cost.solver_microseconds(name, 2) > 0

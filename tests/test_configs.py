@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -10,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 import tiny
+import traced
+from ml_collections import ConfigDict
 from test_conformance_models import LONG
 
 from mtl_jax import architectures, layers, optimizers, options, parallel, system, training
@@ -29,6 +32,20 @@ NAMES = [
 
 def load(name: str, protocol: str):
     return importlib.import_module(f"mtl_jax.configs.{name}").get_config(protocol)
+
+
+def on_streets(architecture: str):
+    """The first config that trains an architecture on Streets, or one with its defaults."""
+    for name, protocol in NAMES:
+        config = load(name, protocol)
+        if config.data.dataset == "streets" and config.model.architecture == architecture:
+            return config
+    config = load("branched", "streets_scratch")
+    config.model = ConfigDict({"architecture": architecture})
+    filled = config.copy_and_resolve_references()
+    options.fill(filled)
+    config.model = filled.model
+    return config
 
 
 def specs_of(config) -> dict:
@@ -87,14 +104,15 @@ _SHAPES = {}
 
 
 def predicted_shapes(config_model, channels: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """{task: shape} for an image of at least 256×256; half of the protocols share a network."""
+    """{task: shape} for an image of at least 256×256; many share a network, most an encoder."""
     key = (config_model.to_json(), *channels.items())
     if key not in _SHAPES:
         model = architectures.build(config_model, channels)
         size = layers.image_sizes(model).fitting((256, 256))
         image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-        outputs = jax.eval_shape(init, image)[0].final
+        with traced.encoder_traced_once():
+            outputs = jax.eval_shape(init, image)[0].final
         _SHAPES[key] = {task: output.shape for task, output in outputs.items()}
     return _SHAPES[key]
 
@@ -164,6 +182,16 @@ def test_every_config_takes_a_step(name, protocol):
     assert jax.tree.map(kind, after) == jax.tree.map(kind, state)
     assert set(logs["losses"]) == {*parts.tasks, *parts.penalties}
     assert {kind(leaf) for leaf in jax.tree.leaves(logs["losses"])} == {((), np.dtype("float32"))}
+
+
+@pytest.mark.parametrize("architecture", ["fcn", "mtan"])
+def test_a_new_architecture_needs_no_config_to_be_tested(architecture, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "NAMES", [])
+    config = on_streets(architecture)
+    tiny.narrow(config.model)
+    assert config.model.architecture == architecture
+    assert architectures.build(config.model, {"semseg": 2}) is not None
+    assert not config.model.pretrained
 
 
 def test_what_is_offered_is_a_config():

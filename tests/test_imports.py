@@ -1,6 +1,8 @@
 """The arrows between the rooms point one way, and importing mtl_jax never loads TensorFlow."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +46,7 @@ ALLOWED = {
     "mtl_jax.architectures": "_discovery _options encoders heads layers",
     "mtl_jax.tasks": "_discovery _options _segments clustering losses metrics pictures",
     "mtl_jax.weightings": "_discovery _options",
-    "mtl_jax.views": "_options layers",
+    "mtl_jax.views": "_options layers tasks",
     "mtl_jax.optimizers": "_discovery _options layers",
     "mtl_jax.system": "architectures encoders layers optimizers options tasks views weightings",
     "mtl_jax.sharing": "system weightings",
@@ -58,7 +60,7 @@ ALLOWED = {
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery architectures checkpoints encoders heads optimizers tasks"
     " train_state",
-    "mtl_jax.runs": "_options checkpoints evaluation held_out metrics optimizers options parallel"
+    "mtl_jax.runs": "checkpoints evaluation held_out metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "_arguments metrics options runs tasks",
     "mtl_jax.hub": "checkpoints export metrics options runs system weights",
@@ -69,7 +71,7 @@ ALLOWED = {
     "mtl_jax.reporting": "_arguments metrics runs studies tasks",
     "mtl_jax.commands": "input_pipeline _arguments _discovery checkpoints configs demo evaluation"
     " export hub layers options overrides own_size parallel pictures prediction reporting runs"
-    " serving studies system trackers views weights",
+    " serving studies system tasks trackers views weights",
     "mtl_jax.__main__": "commands",
 }
 # Nothing of ours, as they run where this project is not installed.
@@ -82,8 +84,11 @@ COMMANDS = "mtl_jax.commands"
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of all that a file imports, at any depth."""
-    return imports_of(ast.parse(path.read_text()))
+    """Full names of all that a file imports, at any depth, and of the modules that it names."""
+    tree = ast.parse(path.read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    named = {t for t in texts if isinstance(t, str) and re.fullmatch(r"mtl_jax(\.\w+)+", t)}
+    return imports_of(tree) | {name for name in named if room(name) in ALLOWED}
 
 
 def imports_of(tree: ast.AST) -> set[str]:
@@ -108,6 +113,11 @@ def room(name: str) -> str:
     return ".".join(name.split(".")[: 2 if name.startswith("mtl_jax.") else 1])
 
 
+def rooms(allowed: str) -> set[str]:
+    """Their full names, of a line of `ALLOWED`."""
+    return {r if r == "input_pipeline" else f"mtl_jax.{r}" for r in allowed.split()}
+
+
 def test_every_room_has_an_entry():
     assert {room(module(path)) for path in FILES} == set(ALLOWED)
 
@@ -117,7 +127,7 @@ def test_arrows_point_one_way(path):
     name = module(path)
     here = room(name)
     allowed = {here, "mtl_jax", "mtl_jax.errors", "mtl_jax._files"}
-    allowed |= {r if r == "input_pipeline" else f"mtl_jax.{r}" for r in ALLOWED[here].split()}
+    allowed |= rooms(ALLOWED[here])
     for found in imports(path):
         top = found.split(".")[0]
         if top in ("mtl_jax", "input_pipeline", "configs"):
@@ -125,6 +135,27 @@ def test_arrows_point_one_way(path):
             assert room(found) in allowed, f"{here} ─► {found}"
         if here != BOTH:
             assert top not in FOREIGN.get(name.split(".")[0], ()), f"{name} ─► {found}"
+
+
+def test_every_room_is_in_the_documentation():
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## The rooms")[2]
+    table = table.partition("\n## ")[0]
+    known = set(re.findall(r"`(\w+)`", table))
+    public = {name.partition(".")[2] for name in ALLOWED}
+    assert {name for name in public if name and not name.startswith("_")} <= known
+
+
+def test_every_arrow_that_is_listed_is_there():
+    there = {here: set() for here in ALLOWED}
+    for path in FILES:
+        there[room(module(path))] |= {room(name) for name in imports(path)}
+    for here, allowed in ALLOWED.items():
+        assert rooms(allowed) <= there[here], here
+
+
+def test_arrows_make_no_circle():
+    graph = {here: rooms(allowed) for here, allowed in ALLOWED.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_commands_import_the_input_pipeline_in_functions_only():

@@ -1,4 +1,4 @@
-"""Runs that version 0.2.0 has left go on, are evaluated, predict and are exported."""
+"""Runs that version 0.1.0 has left go on, are evaluated, predict and are exported."""
 
 import json
 import tarfile
@@ -16,7 +16,7 @@ from mtl_jax.commands import config as configuration
 from mtl_jax.commands import evaluate, export, predict, train
 from mtl_jax.runs.workdir import WorkdirError
 
-RUNS = Path(__file__).parent / "data" / "runs_0.2.0"
+RUNS = Path(__file__).parent / "data" / "runs_0.1.0"
 NAMES = sorted(path.name.removesuffix(".tar.xz") for path in RUNS.iterdir())
 FINISHED = ("joint_pcgrad",)  # of three steps; the others were stopped after four of six
 # Whose networks take long to compile.

@@ -117,6 +117,7 @@ def make(tmp_path):
             sweep=sweep,
             directory=tmp_path / "runs",
             command=(sys.executable, str(tmp_path / "main.py")),
+            config=f"from_sweep:{sweep.path}:{sweep.protocol}",
             say=said.append,
             **options,
         )
@@ -249,7 +250,8 @@ def test_a_run_that_another_sweep_has_finished_is_taken_from_there(make, tmp_pat
     second, said = make("row('good')")
     sweep = sweeps.load(tmp_path / "second.py")
     write_rows(sweep)
-    second = dataclasses.replace(second, sweep=sweep, directory=tmp_path / "runs_2")
+    changed = {"sweep": sweep, "config": f"from_sweep:{sweep.path}:one"}
+    second = dataclasses.replace(second, **changed, directory=tmp_path / "runs_2")
     (runner.directory / "other" / workdir.LOCK).touch()  # as training leaves it
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sweep.json").write_text('{"rows": 3}')  # of another program
@@ -314,7 +316,8 @@ def test_a_row_that_outlives_its_killed_sweep_is_not_started_twice(make, tmp_pat
         from mtl_jax.studies import runner as sweep_runner, sweeps
         sweep = sweeps.load({str(tmp_path / "study.py")!r})
         command = (sys.executable, {str(tmp_path / "main.py")!r})
-        sweep_runner.Runner(sweep, Path({str(runner.directory)!r}), command).run(sweep.rows)
+        directory, config = Path({str(runner.directory)!r}), {runner.config!r}
+        sweep_runner.Runner(sweep, directory, command, config).run(sweep.rows)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     wait_for(runner.directory / "slow" / "starts")

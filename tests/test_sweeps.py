@@ -162,3 +162,14 @@ def test_cost_of_reported_rows():
     assert sweeps.cost(LOADED["mtan", "cityscapes"].rows[0].config) == (37100, 296800)
     joint = LOADED["stacked_unet", "pascal"].row("joint_scratch")
     assert sweeps.cost(joint.config) == (300 * 2343, 300 * 23430)
+
+
+@pytest.mark.parametrize(("protocol", "batch"), [("nyuv2", 2), ("cityscapes", 8)])
+def test_balancing_has_the_schedule_of_the_published_tables(protocol, batch):
+    """Nash-MTL's and FAMO's: 200 epochs of Adam at 1e-4, halved at the hundredth."""
+    for row in LOADED["balancing", protocol].rows:
+        train, schedule = row.config.train, row.config.schedule
+        assert (train.epochs, train.batch_size, train.eval_every_epochs) == (200, batch, 1)
+        assert (schedule.name, schedule.learning_rate) == ("step", 1e-4)
+        assert (schedule.every_epochs, schedule.factor) == (100, 0.5)
+        assert row.config.optimizer.name == "adam"

@@ -12,6 +12,7 @@ import tqdm
 
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs import progress
+from mtl_jax.tasks import Task
 
 
 class SlowScores:
@@ -21,7 +22,7 @@ class SlowScores:
       keys: of the batch that they need besides those of the tasks.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any):
+    def __init__(self, tasks: Mapping[str, Task], specs: Mapping[str, Any], options: Any):
         """Has seen nothing yet.
 
         Args:
@@ -118,7 +119,7 @@ class SlowScores:
         self._bar.update(min(scorer.done for scorer in self._scorers.values()) - self._bar.n)
 
 
-def check(tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any) -> None:
+def check(tasks: Mapping[str, Task], specs: Mapping[str, Any], options: Any) -> None:
     """Refuses before the first step what --mode=evaluate would fail at after the last.
 
     But for the number of processes, which may be another one then. Arguments and errors are those
@@ -130,7 +131,7 @@ def check(tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any) -> N
 
 
 def _scorers(
-    tasks: Mapping[str, Any], specs: Mapping[str, Any], options: Any, workers: int
+    tasks: Mapping[str, Task], specs: Mapping[str, Any], options: Any, workers: int
 ) -> dict[str, Any]:
     """{task: its scorer}, of those that have one and labels."""
     given = {"protocols": tuple(options.protocols), "workers": workers}
@@ -152,7 +153,7 @@ def _scorers(
     return found
 
 
-def _keys(tasks: Mapping[str, Any], scorers: Mapping[str, Any]) -> tuple[str, ...]:
+def _keys(tasks: Mapping[str, Task], scorers: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for name in scorers for key in tasks[name].scored_keys)
 
 

@@ -57,6 +57,7 @@ def run(
         sweep=study,
         directory=workdir.Workdir(path or Path("runs") / study.name).path,
         command=command,
+        config=f"from_sweep:{study.path}:{study.protocol}",
         arguments=(*overrides, *arguments),
         seeds=chosen_seeds,
     )

@@ -1,20 +1,32 @@
 """Initialisers of kernels and biases, by the names that configs use."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
 from mtl_jax.errors import ConfigError
 
+
+def traced_once(init: initializers.Initializer) -> initializers.Initializer:
+    """The same initialiser, whose drawing JAX traces once for each shape and remembers.
+
+    Flax calls an initialiser for every parameter that it makes, and traces it anew, to compare
+    shapes, for every one that is read: without this, up to a third of a network's tracing.
+    """
+    return jax.jit(init, static_argnums=(1, 2))
+
+
 # Fans count the receptive field: fan_in = k·k·c_in, fan_out = k·k·c_out.
 INITIALIZERS = {
     # U(−1/√fan_in, 1/√fan_in), what PyTorch gives convolutions and linear layers unasked.
-    "pytorch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-    "kaiming_normal_fan_in": initializers.variance_scaling(2.0, "fan_in", "normal"),
-    "kaiming_normal_fan_out": initializers.variance_scaling(2.0, "fan_out", "normal"),
-    "xavier_normal": initializers.variance_scaling(1.0, "fan_avg", "normal"),
-    "truncated_normal": initializers.truncated_normal(0.01),  # cut off at two deviations
-    "transformer": initializers.truncated_normal(0.02),  # likewise; of their linear layers
+    "pytorch": traced_once(initializers.variance_scaling(1 / 3, "fan_in", "uniform")),
+    "kaiming_normal_fan_in": traced_once(initializers.variance_scaling(2.0, "fan_in", "normal")),
+    "kaiming_normal_fan_out": traced_once(initializers.variance_scaling(2.0, "fan_out", "normal")),
+    "xavier_normal": traced_once(initializers.variance_scaling(1.0, "fan_avg", "normal")),
+    "truncated_normal": traced_once(initializers.truncated_normal(0.01)),  # cut at two deviations
+    "transformer": traced_once(initializers.truncated_normal(0.02)),  # likewise; of linear layers
     "zeros": initializers.zeros,
 }
 
@@ -40,9 +52,12 @@ def bias_initializer(name: str, fan_in: int) -> initializers.Initializer:
         return initializers.zeros
     if name != "pytorch":
         raise ConfigError(f"Bias initialiser {name!r} is unknown; known are pytorch, zeros.")
-    bound = fan_in**-0.5
+    return _uniform(fan_in**-0.5)
 
+
+@functools.cache
+def _uniform(bound: float) -> initializers.Initializer:
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return init
+    return traced_once(init)

@@ -18,6 +18,8 @@ from mtl_jax.layers.initializers import initializer
 
 # The leaves of `Linear`'s low-rank update.
 LOW_RANK = ("lora_a", "lora_b")
+# Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
+_LOW_RANK = initializer("pytorch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +96,7 @@ class Linear(nn.Module):
             bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         if rank := self.updates.rank:
-            # Kaiming uniform with a = √5, as the authors draw it: U(−1/√fan_in, 1/√fan_in).
-            draw = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-            a = self.param("lora_a", draw, (width, rank), jnp.float32)
+            a = self.param("lora_a", _LOW_RANK, (width, rank), jnp.float32)
             b = self.param("lora_b", initializers.zeros, (rank, self.features), jnp.float32)
             x = nn.Dropout(self.updates.dropout, deterministic=not train)(x)
             low = (x @ a.astype(self.dtype)) @ b.astype(self.dtype)

@@ -10,9 +10,11 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax.layers import transformer
+from mtl_jax.layers.initializers import traced_once
 
 # Between pixels that the shift has brought into one window from two ends of the map.
 _APART = -100.0
+_DRAW = traced_once(initializers.truncated_normal(0.02))
 
 
 def region_ids(size: tuple[int, int], window: int, shift: tuple[int, int]) -> np.ndarray:
@@ -92,8 +94,7 @@ class WindowAttention(nn.Module):
     def _bias(self) -> jax.Array:
         """[heads, w², w²]."""
         shape = ((2 * self.window - 1) ** 2, self.heads)
-        draw = initializers.truncated_normal(0.02)
-        table = self.param("relative_position_bias_table", draw, shape, jnp.float32)
+        table = self.param("relative_position_bias_table", _DRAW, shape, jnp.float32)
         return jnp.moveaxis(table[relative_index(self.window)], -1, 0)
 
 

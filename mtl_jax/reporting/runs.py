@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from mtl_jax.runs import checks, files, rules
 from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json
 from mtl_jax.studies import runner as sweep_runner
+from mtl_jax.studies import sweeps
 from mtl_jax.tasks import Task, build
 
 BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
 # How the evaluations of a run are summed up.
 SUMMARIES = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}
-SWEEP = "sweep.json"
 
 
 class ReportError(ValueError):
@@ -144,7 +144,7 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
     studies, single, remarks = [], [], []
     for path in map(Path, paths):
         try:
-            if (path / SWEEP).exists():
+            if (path / sweeps.LIST).exists():
                 studies.append(_sweep(path))
             elif Workdir(path).config.exists():
                 single.append(_run(path.name, path))
@@ -176,11 +176,11 @@ def collect(paths: Iterable[str | Path]) -> tuple[list[Study], list[str]]:
 
 
 def _sweep(path: Path) -> Study:
-    description = files.read_json(path / SWEEP, checks.sweep)
+    description = files.read_json(path / sweeps.LIST, checks.sweep)
     try:
         return Study(str(description["name"]), [_row(path, row) for row in description["rows"]])
     except KeyError as error:
-        raise ReportError(f"{path / SWEEP} has no {error}.") from error
+        raise ReportError(f"{path / sweeps.LIST} has no {error}.") from error
 
 
 def _row(sweep: Path, row: Mapping[str, Any]) -> RunRecord:

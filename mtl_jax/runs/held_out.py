@@ -15,6 +15,7 @@ from mtl_jax.runs import baselines, files
 from mtl_jax.runs.baselines import BaselineError
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.system import System
+from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
 
 SPLIT = "held_out"  # what the input pipeline calls it
@@ -95,7 +96,7 @@ class Scores:
 
 
 def worse_by(
-    found: Mapping[str, float], references: Mapping[str, float], tasks: Mapping[str, Any]
+    found: Mapping[str, float], references: Mapping[str, float], tasks: Mapping[str, Task]
 ) -> list[float]:
     """By how many per cent each task is worse: the mean over what the field's tables have of it.
 
@@ -116,7 +117,7 @@ def worse_by(
 
 
 def references(
-    directories: Sequence[str], config: Any, tasks: Mapping[str, Any]
+    directories: Sequence[str], config: Any, tasks: Mapping[str, Task]
 ) -> dict[str, float]:
     """The metrics of single-task runs on what this run holds out too.
 

@@ -27,14 +27,16 @@ import numpy as np
 from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics import DELTA_PROTOCOLS
-from mtl_jax.runs import checks, files
+from mtl_jax.runs import files
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import SweepError
 
 ALONE, FIXED, HELD_OUT = "only_", "fixed_", "held_out"
 SUMMARY = "mean_of_last_10"
 PUBLISHED_RESULTS = Path(__file__).resolve().parent / "published_balancing.csv"
-BENCHMARKS = {"nyuv2": "nyuv2_13_3", "cityscapes": "cityscapes_7_2"}  # by protocol
+# By the data set that the rows are trained on.
+BENCHMARKS = {"nyuv2/mtan_288x384": "nyuv2_13_3", "cityscapes_mtan/128x256": "cityscapes_7_2"}
 
 
 def mean_ranks(
@@ -43,7 +45,7 @@ def mean_ranks(
     """{row: mean over the metrics of its rank}, 1 is best; equal values share their mean rank.
 
     Args:
-      rows: {row: {metric: value}} of all rows that are ranked.
+      rows: {row: {metric: value}} of all rows that are ranked; what is NaN is worse than any other.
       directions: {metric: 'max' or 'min'}.
 
     >>> rows = {"a": {"miou": 0.5, "rel": 0.2}, "b": {"miou": 0.4, "rel": 0.2}}
@@ -54,6 +56,7 @@ def mean_ranks(
     for metric, direction in directions.items():
         sign = -1.0 if direction == "max" else 1.0
         values = {name: sign * found[metric] for name, found in rows.items()}
+        values = {name: math.inf if math.isnan(v) else v for name, v in values.items()}
         for name, value in values.items():
             better = sum(other < value for other in values.values())
             equal = sum(other == value for other in values.values())
@@ -80,9 +83,9 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     """What a finished row left, of one seed.
 
     Returns:
-      {'metrics', 'types': {task: its type}, 'seconds_per_step', the median over what was logged,
-      'peak_memory' in bytes, 'on_device': whether that is a device's and not the process's,
-      'unconverged' and 'ascents': shares of the steps, or None}.
+      {'metrics', 'dataset', 'types': {task: its type}, 'seconds_per_step', the median over what was
+      logged, 'peak_memory' in bytes, 'on_device': whether that is a device's and not the
+      process's, 'unconverged' and 'ascents': shares of the steps, or None}.
 
     Raises:
       SweepError: the row is not finished.
@@ -103,6 +106,7 @@ def read(directory: Path, row: str, seed: int | None) -> dict[str, Any]:
     memory = results["peak_memory"]
     return {
         "metrics": _numbers(results[SUMMARY]),
+        "dataset": config["data"].get("dataset", ""),
         "types": {name: task["type"] for name, task in config["tasks"].items()},
         "seconds_per_step": config["train"]["batch_size"] / float(np.median(rates)),
         "peak_memory": memory["device"] or memory["host"],
@@ -145,12 +149,14 @@ def baselines(directory: Path, rows: Sequence[str], seed: int | None) -> dict[st
 def deltas(
     found: Mapping[str, float], base: Mapping[str, float], types: Mapping[str, str]
 ) -> dict[str, float]:
-    """{protocol: Δm} by all protocols, of the metrics that both have; arguments as of `tabled`.
+    """{protocol: Δm} by all protocols, of the metrics of `base`; arguments as of `tabled`.
 
-    Where a protocol takes one metric of each task, it is the first that is tabled.
+    Where a protocol takes one metric of each task, it is the first that is tabled. NaN where one of
+    the row's own is missing or not finite: over fewer metrics it could not be compared.
     """
-    both = tabled(base, types)
-    several = {name: way for name, way in tabled(found, types).items() if name in both}
+    several = tabled(base, types)
+    if not all(math.isfinite(found.get(name, math.nan)) for name in several):
+        return dict.fromkeys(DELTA_PROTOCOLS, math.nan)
     first = {name.partition("/")[0]: name for name in reversed(several)}
     single = {name: several[name] for name in first.values()}
     return {
@@ -181,7 +187,7 @@ def chosen(
       SweepError: one of the rows has not been evaluated on them.
     """
 
-    def delta(row: str) -> float:
+    def delta(row: str) -> tuple[bool, float]:
         found = []
         for seed in seeds:
             base: dict[str, float] = {}
@@ -189,7 +195,8 @@ def chosen(
                 base |= read_held_out(directory, name, seed)
             change = deltas(read_held_out(directory, row, seed), base, types)
             found.append(change["mean_over_metrics"])
-        return float(np.mean(found))
+        mean = float(np.mean(found))
+        return math.isnan(mean), mean
 
     return min(grid, key=delta)
 
@@ -203,12 +210,19 @@ class Comparison:
       bases: {'<task>/<metric>': value} of the single tasks, of each seed.
       types: {task: its type}.
       tuned: the row of the grid, or ''.
+      dataset: what all are trained on.
     """
 
     found: Mapping[str, Sequence[Mapping[str, Any]]]
     bases: Sequence[Mapping[str, float]]
     types: Mapping[str, str]
     tuned: str
+    dataset: str
+
+    def metrics(self) -> dict[str, str]:
+        """{metric: its direction} of those that the single tasks of all seeds have."""
+        every = [tabled(base, self.types) for base in self.bases]
+        return {name: way for name, way in every[0].items() if all(name in each for each in every)}
 
     def means(self) -> dict[str, dict[str, float]]:
         """{row: {metric: its mean over seeds}}."""
@@ -224,8 +238,9 @@ class Comparison:
             for row, runs in self.found.items()
         }
 
-        def mean(row: str) -> float:
-            return float(np.mean([change["mean_over_metrics"] for change in changes[row]]))
+        def mean(row: str) -> tuple[bool, float]:
+            found = float(np.mean([change["mean_over_metrics"] for change in changes[row]]))
+            return math.isnan(found), found
 
         return {row: changes[row] for row in sorted(changes, key=mean)}
 
@@ -241,31 +256,30 @@ def compare(directory: Path, seeds: Sequence[int | None]) -> Comparison:
       SweepError: there is no sweep, or a row of it is not finished.
       WorkdirError: a file of it is damaged.
     """
-    listing = directory / "sweep.json"
-    if not listing.exists():
-        raise SweepError(f"{listing} is missing; run the sweep first.")
-    listed = files.read_json(listing, checks.sweep)["rows"]
+    listed = sweeps.listed(directory)
     names = [row["name"] for row in listed if not row.get("evaluates")]
     alone = [name for name in names if name.startswith(ALONE)]
     grid = [name for name in names if name.startswith(FIXED)]
     kept = [name for name in names if name not in (*alone, *grid)]
     types: dict[str, str] = {}
+    dataset = ""
     for name in alone:
-        types |= read(directory, name, seeds[0])["types"]
+        of_one = read(directory, name, seeds[0])
+        types, dataset = types | of_one["types"], of_one["dataset"]
     tuned = chosen(directory, grid, alone, seeds, types) if grid else ""
     return Comparison(
         found={n: [read(directory, n, s) for s in seeds] for n in (*kept, *filter(None, [tuned]))},
         bases=[baselines(directory, alone, seed) for seed in seeds],
         types=types,
         tuned=tuned,
+        dataset=dataset,
     )
 
 
 def table(comparison: Comparison) -> str:
     """The Markdown table of what each method gains over single tasks, and at which cost."""
-    changes, means = comparison.deltas(), comparison.means()
-    common = tabled(next(iter(means.values())), comparison.types)
-    ranks = mean_ranks(means, common)
+    changes, common = comparison.deltas(), comparison.metrics()
+    ranks = mean_ranks(comparison.means(), common)
     lines = [
         "| weighting | "
         + " | ".join(f"Δm {p}" for p in DELTA_PROTOCOLS)
@@ -297,8 +311,7 @@ def table(comparison: Comparison) -> str:
 
 def metrics_table(comparison: Comparison) -> str:
     """The Markdown table of the metrics themselves, means and standard errors over seeds."""
-    means = comparison.means()
-    names = tabled(next(iter(means.values())), comparison.types)
+    names = comparison.metrics()
     arrows = {"max": "↑", "min": "↓"}
     lines = [
         f"| weighting | {' | '.join(f'{name} {arrows[way]}' for name, way in names.items())} |",
@@ -369,10 +382,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    protocol = args.directory.name.rpartition("_")[2]
-    if protocol in BENCHMARKS:
+    if found.dataset in BENCHMARKS:
         print("\nPublished (`mark` says whether it was read at its source):\n")
-        print(published(BENCHMARKS[protocol]))
+        print(published(BENCHMARKS[found.dataset]))
     return 0
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
-from mtl_jax.runs import checks, files
 from mtl_jax.runs.workdir import Workdir
+from mtl_jax.studies import sweeps
 from mtl_jax.studies.published_benchmarks import MARKS, METRICS, ours, read
 from mtl_jax.studies.sweeps import SweepError
 
@@ -77,10 +77,7 @@ def table(directory: Path) -> str:
       SweepError: there is no sweep.
       WorkdirError: a file of it is damaged.
     """
-    listing = directory / "sweep.json"
-    if not listing.exists():
-        raise SweepError(f"{listing} is missing; run the sweep first.")
-    listed = files.read_json(listing, checks.sweep)["rows"]
+    listed = sweeps.listed(directory)
     found: dict[str, dict[str, Any]] = {}
     for row in listed:
         if run := _measured(directory / row["name"]):

@@ -18,10 +18,10 @@ from typing import Any, TextIO
 from mtl_jax.runs import _locks, _signals, files, rules, workdir
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies import sweeps
-from mtl_jax.studies.sweeps import Row, Sweep, SweepError
+from mtl_jax.studies.sweeps import LIST, Row, Sweep, SweepError
 
 PENDING, RUNNING, DONE, FAILED = "pending", "running", "done", "failed"
-LIST, STATE, LOCK, LOG = "sweep.json", "row.json", "row.lock", "log.txt"
+STATE, LOCK, LOG = "row.json", "row.lock", "log.txt"
 _ERROR_LINES = 15
 _SAME_RUN = tuple(key for key in rules.SAME_RESULTS if not key.startswith("eval."))
 
@@ -34,6 +34,7 @@ class Runner:
       sweep: what to run.
       directory: where its rows' directories are.
       command: what starts main.py, e.g. [python, main.py].
+      config: what it is told as `--config`, with `:<row>` after it.
       arguments: further flags for every row, `--config.<key>=<value>` included.
       seeds: every row is run with each of them; () = with its config's.
       say: told what happens.
@@ -42,6 +43,7 @@ class Runner:
     sweep: Sweep
     directory: Path
     command: Sequence[str]
+    config: str
     arguments: Sequence[str] = ()
     seeds: Sequence[int] = ()
     say: Callable[[str], None] = print
@@ -246,8 +248,8 @@ class Runner:
 
     def _run_process(self, row: Row, lock: TextIO, signals: "_Signals") -> str | None:
         """Runs a row to its end. Returns the error, or None."""
-        which = f"from_sweep:{self.sweep.path}:{self.sweep.protocol}:{row.name}"
-        command = [*self.command, f"--config={which}", f"--workdir={self._path(row)}"]
+        which = f"--config={self.config}:{row.name}"
+        command = [*self.command, which, f"--workdir={self._path(row)}"]
         if row.evaluates:
             command.append("--mode=evaluate")
         command += self.arguments

@@ -21,9 +21,10 @@ from ml_collections import ConfigDict
 
 from mtl_jax import options
 from mtl_jax.errors import UsageError, did_you_mean
-from mtl_jax.runs import rules, workdir
+from mtl_jax.runs import checks, files, rules, workdir
 from mtl_jax.studies import published_benchmarks
 
+LIST = "sweep.json"  # in the directory of a sweep that is run
 PUBLISHED_RESULTS = Path(__file__).resolve().parent / "published_results.csv"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -243,6 +244,19 @@ def _of_slurm_array(environment: Mapping[str, str]) -> tuple[int, int]:
 def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
     """{row: {dotted key: value}} of the keys that are not the same in all; a name is no key."""
     return rules.what_differs({row: workdir.to_json(config) for row, config in configs.items()})
+
+
+def listed(directory: Path) -> list[dict[str, Any]]:
+    """What `sweep.json` says of each row of the sweep that has been run in a directory.
+
+    Raises:
+      SweepError: there is no sweep.
+      WorkdirError: its list is damaged.
+    """
+    listing = directory / LIST
+    if not listing.exists():
+        raise SweepError(f"{listing} is missing; run the sweep first.")
+    return files.read_json(listing, checks.sweep)["rows"]
 
 
 def read_published(path: Path = PUBLISHED_RESULTS) -> dict[str, list[dict[str, str]]]:

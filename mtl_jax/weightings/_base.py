@@ -1,6 +1,7 @@
 """What every weighting does: the contract between a balancing method and a train step."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -179,8 +180,9 @@ class GradientWeighting(Weighting):
     update_every: ClassVar[int] = 1
     representation: ClassVar[bool] = False
     gradient_chunks: ClassVar[int] = 1
-    # A weight above so many times the labelled tasks' median is cut to it where heads are weighted:
-    # nothing else bounds a method whose weights are the larger, the smaller a gradient is.
+    max_norm: ClassVar[float] = 0.0
+    # Where heads are weighted, a weight above so many times the median of those that are not 0 is
+    # cut to it: nothing else bounds weights that are the larger, the smaller a gradient is.
     head_cap: ClassVar[float] = float("inf")
 
     heads: str = _options.option(
@@ -242,8 +244,17 @@ class GradientWeighting(Weighting):
         del params, losses
         if self.heads == "plain" or weights is None:
             return jnp.ones(len(self.tasks), jnp.float32)
-        middle = jnp.nanmedian(jnp.where(labelled, weights, jnp.nan))
-        return jnp.minimum(weights, self.head_cap * jnp.where(jnp.any(labelled), middle, 1.0))
+        if math.isinf(self.head_cap):
+            return weights
+        counts = labelled & (weights != 0)
+        middle = jnp.nanmedian(jnp.where(counts, weights, jnp.nan))
+        return jnp.minimum(weights, self.head_cap * jnp.where(jnp.any(counts), middle, 1.0))
+
+    def shrink(self, squared_norm: jax.Array) -> jax.Array:
+        """What makes a gradient of that squared length no longer than `max_norm`."""
+        if not self.max_norm:
+            return jnp.ones((), jnp.float32)
+        return jnp.minimum(1.0, self.max_norm / jnp.sqrt(jnp.maximum(squared_norm, 0.0)))
 
 
 def weighted_sum(weights: jax.Array, terms: Sequence[Any]) -> Any:
@@ -284,10 +295,10 @@ def softmax(logits: jax.Array, labelled: jax.Array) -> jax.Array:
 
 def ascends(gradients: Sequence[Any], gradient: Any, labelled: jax.Array) -> jax.Array:
     """Whether a step along `gradient` leads uphill for a labelled task, beyond rounding."""
-    overlaps, squares = [], []
+    overlaps, lengths = [], []
     for each in gradients:
         table = inner_products([each, gradient])
         overlaps.append(table[0, 1])
-        squares.append(table[0, 0] * table[1, 1])
-    rounding = 1e-5 * jnp.sqrt(jnp.stack(squares))
+        lengths.append(jnp.sqrt(table[0, 0]) * jnp.sqrt(table[1, 1]))
+    rounding = 1e-5 * jnp.stack(lengths)
     return jnp.any(labelled & (jnp.stack(overlaps) < -rounding))

@@ -48,7 +48,8 @@ class GramWeighting(GradientWeighting):
       gradient_chunks: in so many parts of the shared parameters gradients are found and compared;
         those of one part are in memory at a time, and a last pass back has the weights. With n
         parts the K passes back become about K (n + 1) / 2 + 1.
-      max_norm: the combined gradient is made no longer than this; 0 = as it is.
+      max_norm: the combined gradient of the shared parameters is made no longer than this; 0 = as
+        it is. With `representation` whoever pulls it back to them does that, by `shrink`.
       every_step: the method remembers something of each step, so that none can be left out.
     """
 
@@ -137,7 +138,7 @@ class GramWeighting(GradientWeighting):
         counts = labelled & (losses != 0) if self.log_losses else labelled
         gram = jnp.where(counts[:, None] & counts[None, :], gram, 0.0)
         scale = self._scale(gram, losses)
-        seen = gram / (scale[:, None] * scale[None, :])
+        seen = gram / scale[:, None] / scale[None, :]
         found, params_gradient, own = self.weigh(
             params, state["method"], seen, losses, labelled, key
         )
@@ -157,9 +158,10 @@ class GramWeighting(GradientWeighting):
         }
         kept = weights * losses if self.log_losses else weights
         kept = jnp.where(labelled, kept, state["weights"])
-        squared = jnp.sum(weights[:, None] * gram * weights[None, :])
         state = {"method": own, "weights": kept, "record": record}
-        return weights * self.shrink(squared), params_gradient, state
+        if not self.representation:
+            weights *= self.shrink(jnp.sum(weights[:, None] * gram * weights[None, :]))
+        return weights, params_gradient, state
 
     def between(self, state: Any, losses: jax.Array, labelled: jax.Array) -> jax.Array:
         """The weights [K] of a step that does not solve, before `shrink`."""
@@ -168,12 +170,6 @@ class GramWeighting(GradientWeighting):
             weights = jnp.where(losses != 0, weights / jnp.where(losses != 0, losses, 1.0), 0.0)
         return jnp.where(labelled, weights, 0.0)
 
-    def shrink(self, squared_norm: jax.Array) -> jax.Array:
-        """What makes a gradient of that squared length no longer than `max_norm`."""
-        if not self.max_norm:
-            return jnp.ones((), jnp.float32)
-        return jnp.minimum(1.0, self.max_norm / jnp.sqrt(jnp.maximum(squared_norm, 0.0)))
-
     def diagnostics(self, state):
         """The last residual; how many steps ascended, were not solved, or left the formula."""
         return state["record"]
@@ -181,9 +177,12 @@ class GramWeighting(GradientWeighting):
     def _scale(self, gram, losses):
         """[K]: what each gradient is divided by before the method sees it."""
         ones = jnp.ones_like(losses)
+        scale = ones
+        if self.log_losses:
+            scale = jnp.where(losses != 0, jnp.where(losses < 0, jnp.nan, losses), ones)
         if self.normalize_gradients == "unit":
             squares = jnp.diag(gram)
-            return jnp.where(squares != 0, jnp.sqrt(squares), ones)
-        if self.log_losses:
-            return jnp.where(losses != 0, jnp.where(losses < 0, jnp.nan, losses), ones)
-        return ones
+            unit = jnp.where(squares != 0, jnp.sqrt(squares), ones)
+            # Of unit length a gradient is that of the loss and of its logarithm, if there is one.
+            scale = jnp.where(jnp.isnan(scale), jnp.nan, unit)
+        return scale

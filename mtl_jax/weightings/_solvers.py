@@ -113,7 +113,9 @@ def power(
         rounding = 4 * EPSILON * jnp.abs(now)
         enough = values <= now - 1e-4 * trials * promised + rounding
         best = jnp.where(jnp.any(enough), jnp.argmax(enough), len(trials) - 1)
-        return x + trials[best] * move, step + 1, jnp.max(jnp.abs(move) / x)
+        # Of nearly dependent gradients rounding can take the Hessian's last pivot below 0.
+        (new,), good = _if_finite([x + trials[best] * move], [x])
+        return new, step + 1, jnp.where(good, jnp.max(jnp.abs(move) / x), 0.0)
 
     def goes_on(carry):
         _, step, change = carry
@@ -133,6 +135,9 @@ def simplex(
 ) -> tuple[jax.Array, jax.Array]:
     """The w ≥ 0 with Σ w = 1 at which a convex function is least, by Mehrotra's interior steps.
 
+    Steps are halved until they bring the optimality conditions nearer: Newton's whole ones may go
+    to and fro for ever where ∇²f changes fast, as CAGrad's does near gradients that cancel.
+
     Args:
       gram: [K, K], of which only the tasks that count are read.
       gradient, hessian: of the function, [K] ─► [K] and [K, K]; of order 1 near the solution.
@@ -145,6 +150,10 @@ def simplex(
     count = jnp.maximum(jnp.sum(counts), 1)
     ones = counts.astype(jnp.float32)
     unit = jnp.diag(1.0 - ones)
+
+    def error(w, z, level):
+        dual = jnp.where(counts, gradient(w) - level - z, 0.0)
+        return jnp.max(jnp.abs(dual)) + jnp.sum(jnp.where(counts, w * z, 0.0))
 
     def newton(carry):
         w, z, level, step, _ = carry
@@ -170,6 +179,12 @@ def simplex(
         centre = jnp.power(left / gap, 3) * gap
         move, move_z, move_level = direction(centre - first * first_z)
         far = 0.99 * jnp.minimum(_longest(w, move, counts), _longest(z, move_z, counts))
+        trials = far * 0.5 ** jnp.arange(6.0)
+        errors = jax.vmap(lambda t: error(w + t * move, z + t * move_z, level + t * move_level))(
+            trials
+        )
+        # Where none is enough, rounding is all that is left, and the whole step is taken.
+        far = trials[jnp.argmax(errors <= (1 - 0.01 * trials) * error(w, z, level))]
         new = w + far * move, z + far * move_z, level + far * move_level
         (w, z, level), good = _if_finite(new, (w, z, level))
         relative = gap / jnp.sum(w * jnp.abs(gradient(w)))
@@ -211,7 +226,8 @@ def cone(gram: jax.Array, least: jax.Array, steps: int = 20) -> tuple[jax.Array,
     """The v ≥ u at which vᵀMv is least, by Mehrotra's interior steps: v = u + s, s ≥ 0.
 
     Σ v_k g_k is then the projection of Σ u_k g_k onto the cone of directions that no task's loss
-    ascends along.
+    ascends along. A little is added to the diagonal of C: of dependent gradients a combination
+    cancels, by which v could grow for ever.
 
     Args:
       gram: [K, K], M.
@@ -220,7 +236,7 @@ def cone(gram: jax.Array, least: jax.Array, steps: int = 20) -> tuple[jax.Array,
 
     Returns:
       v [K], and the largest of u − v, −M v and |(v − u) (M v)|, in gradients of unit length and
-      relative to the length of D u.
+      relative to the length of D u, without what was added.
     """
     counts, d, cos = counted(gram), lengths(gram), cosines(gram)
     low = jnp.where(counts, least * d, 0.0)
@@ -228,12 +244,13 @@ def cone(gram: jax.Array, least: jax.Array, steps: int = 20) -> tuple[jax.Array,
     size = jnp.where(size != 0, size, 1.0)
     low = low / size
     count = jnp.maximum(jnp.sum(counts), 1)
+    shifted = cos + 4 * EPSILON * jnp.eye(len(gram))
 
     def newton(carry):
         s, z, step, _ = carry
         ratio = jnp.where(counts, z / jnp.where(counts, s, 1.0), 0.0)
-        matrix = cos + jnp.diag(ratio + 4 * EPSILON)
-        dual = jnp.where(counts, times(cos, low + s) - z, 0.0)
+        matrix = shifted + jnp.diag(ratio)
+        dual = jnp.where(counts, times(shifted, low + s) - z, 0.0)
         gap = jnp.sum(s * z) / count
 
         def direction(target):

@@ -63,8 +63,8 @@ class AlignedMTL(GramWeighting):
             least / jnp.where(kept, values, 1.0)
         )
         weights = _solvers.times(vectors, jnp.where(kept, shares, 0.0))
-        # A NaN is not above 0, and is to be seen.
-        weights = jnp.where(jnp.isnan(jnp.trace(gram)), jnp.nan, weights)
+        # A NaN is not above 0, and is to be seen; nor has what is infinite a rank.
+        weights = jnp.where(jnp.isfinite(jnp.trace(gram)), weights, jnp.nan)
         return Weights(jnp.where(counts, weights, 0.0)), {}, {"rank": rank}
 
     def diagnostics(self, state):

@@ -60,9 +60,12 @@ class CAGrad(GramWeighting):
 
         worst, residual = _solvers.simplex(gram, gradient, hessian)
         # Where the worst combination cancels to next to nothing, no direction is better than none.
-        short = length(worst) < 1e-3 * jnp.sum(worst * jnp.sqrt(jnp.diag(matrix)))
-        still = (radius == 0) if self.c else False
+        lengths = jnp.sqrt(jnp.diag(matrix))
+        short = length(worst) < 1e-3 * jnp.sum(worst * lengths)
+        # Nor is any where the mean gradient does.
+        still = (radius < 1e-3 * self.c * jnp.sum(mean * lengths)) if self.c else False
         turned = mean + worst * jnp.where(short, 0.0, radius / length(worst))
-        weights = jnp.where(short | still, 0.0, turned)
+        nothing = short | still
+        weights = jnp.where(nothing, 0.0, turned)
         divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.rescale]
-        return Weights(weights / divisor, jnp.where(short, 0.0, residual)), {}, state
+        return Weights(weights / divisor, jnp.where(nothing, 0.0, residual)), {}, state

@@ -19,7 +19,7 @@ LEAST = 1e-8  # added to every loss
 
 @dataclasses.dataclass(frozen=True)
 class FAMO(Weighting):
-    """Weights (z / L) / Σ (z / L), which sum to 1.
+    """Weights (z / L) / Σ (z / L), which sum to 1; 0 for a loss that is 0 or less.
 
     The state is ξ as 'logits' [K], its Adam's moments, and in how many steps a loss was 0 or less
     and was taken for the least one. z is over the labelled tasks; ξ_k and its moments stay where k
@@ -61,7 +61,9 @@ class FAMO(Weighting):
         safe = jnp.where(labelled, _above_zero(losses), 1.0)
         scale = jax.lax.stop_gradient(jnp.sum(shares / safe))
         scale = jnp.where(jnp.any(labelled), scale, 1.0)
-        weights = jax.lax.stop_gradient(shares / safe) / scale
+        # A loss that was taken for the least one has no slope.
+        moving = jnp.where(losses > 0, shares, jnp.where(jnp.isnan(losses), losses, 0.0))
+        weights = jax.lax.stop_gradient(moving / safe) / scale
         return jnp.sum(shares * jnp.log(safe)) / scale, weights
 
     def after_step(self, state, before, after, labelled):
@@ -84,4 +86,4 @@ class FAMO(Weighting):
 
 
 def _above_zero(losses):
-    return jnp.maximum(losses, 0.0) + LEAST
+    return jnp.where(losses <= 0, 0.0, losses) + LEAST

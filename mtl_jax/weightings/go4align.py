@@ -72,7 +72,9 @@ class GO4Align(Weighting):
 
     def _shares(self, shares, losses, counts):
         """[K]: those of tasks that do not count stay as they are, and so does the sum."""
-        moved = jnp.where(counts, shares * jnp.exp(-self.step_size * losses), 0.0)
+        least = jnp.min(jnp.where(counts, losses, jnp.inf))  # a factor of all, which cancels
+        less = jnp.where(counts, losses - least, 0.0)
+        moved = jnp.where(counts, shares * jnp.exp(-self.step_size * less), 0.0)
         whole = jnp.sum(jnp.where(counts, shares, 0.0))
         total = jnp.sum(moved)
         return jnp.where(counts, moved * whole / jnp.where(total != 0, total, 1.0), shares)

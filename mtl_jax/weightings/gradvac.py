@@ -17,6 +17,7 @@ from mtl_jax.weightings import _solvers
 from mtl_jax.weightings._base import ascends, inner_products, weighted_sum
 from mtl_jax.weightings._gram import GramWeighting, Weights
 
+CANCELLED = 1e-6  # of a squared length, relative to that of the parts one after the other
 _PARTS = ("model", "module", "layer", "array")
 
 
@@ -146,14 +147,18 @@ class GradVac(GramWeighting):
         def vaccinate(i, goals, order):
             def meet(carry, j):
                 c, goals = carry
-                length = jnp.sqrt(jnp.sum(c * _solvers.times(gram, c)))
+                square = jnp.sum(c * _solvers.times(gram, c))
+                # What has cancelled is left with the rounding errors of its parts, which may be
+                # below 0, and has no direction. Not `square > ...`: NaN is to be seen.
+                nothing = square <= CANCELLED * jnp.sum(jnp.abs(c) * d) ** 2
+                length = jnp.sqrt(jnp.where(nothing, 0.0, square))
                 overlap = jnp.sum(c * gram[:, j])
                 cos = overlap / jnp.where(length * d[j] != 0, length * d[j], 1.0)
                 cos = jnp.clip(cos, -1.0, 1.0)
                 goal = jnp.minimum(goals[j], 1 - 1e-6)
                 sine, goal_sine = jnp.sqrt(1 - cos**2), jnp.sqrt(1 - goal**2)
                 part = length * (goal * sine - cos * goal_sine) / (d[j] * goal_sine)
-                meets = (j != i) & counts[i] & counts[j]
+                meets = (j != i) & counts[i] & counts[j] & ~nothing
                 # Not `cos < goal`: where it is NaN, that is to be seen.
                 c = c.at[j].add(jnp.where(meets & ~(cos >= goal), part, 0.0))
                 renewed = (1 - self.beta) * goals[j] + self.beta * cos

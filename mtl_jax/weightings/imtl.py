@@ -1,7 +1,8 @@
 """IMTL, impartial multi-task learning (Liu et al., ICLR 2021): IMTL-G on losses scaled by IMTL-L.
 
 Every loss is scaled by a learned e^s, which ∂/∂s of Σ e^s L − s trains; the gradients of the scaled
-losses are combined as by IMTL-G. A task's own parameters get its gradient times e^s.
+losses are combined as by IMTL-G. A task's own parameters get its gradient times e^s. There are no
+logarithms of losses to balance: where their s is learned, the scaled losses have no units left.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from mtl_jax import _options
+from mtl_jax.errors import ConfigError
 from mtl_jax.weightings._gram import GramWeighting, Weights
 from mtl_jax.weightings.imtl_g import impartial
 
@@ -31,6 +33,14 @@ class IMTL(GramWeighting):
         "own parameters of a task: its gradient as it is, or times e^s",
         _options.one_of("plain", "weighted"),
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.log_losses:
+            raise ConfigError(
+                "IMTL.log_losses=True; expected False, as this method learns a scale of every loss "
+                "already, and that of a logarithm would be another one."
+            )
 
     def start(self, key):
         """See `GramWeighting.start`."""

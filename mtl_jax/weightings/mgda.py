@@ -44,6 +44,7 @@ class MGDA(GramWeighting):
         if self.normalize in ("l2", "loss+"):
             scale = scale * _solvers.lengths(gram)
         if self.normalize in ("loss", "loss+"):
-            scale = scale * jnp.where(counts, losses, 1.0)
+            # A loss below 0 would turn the step uphill, and one of 0 has no gradient to divide.
+            scale = scale * jnp.where(counts, jnp.where(losses > 0, losses, jnp.nan), 1.0)
         shares, residual = _solvers.shortest(gram / scale[:, None] / scale[None, :])
         return Weights(shares / scale, residual), {}, state

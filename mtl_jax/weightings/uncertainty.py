@@ -87,5 +87,5 @@ class Uncertainty(Weighting):
             # Without a label the variance is not to grow just because growing costs nothing.
             term = weight * losses[index] + regulariser
             total += jnp.where(labelled[index], term, 0.0)
-            weights.append(weight)
+            weights.append(jnp.where(labelled[index], weight, 0.0))
         return total, jnp.stack(weights)

@@ -92,7 +92,7 @@ def _step(method, index: int, params, state, step: dict) -> tuple[dict, object]:
     else:
         result, state = _gradient_step(method)(params, state, *arguments)
     after = jnp.float32(step["losses_after"]) if method.needs_after else None
-    state = jax.jit(method.after_step)(state, arguments[1], after, arguments[2])
+    state = _after_step(method)(state, arguments[1], after, arguments[2])
     found = {key: np.asarray(value, np.float64) for key, value in result.items()}
     learned = found.pop("learned_gradient", None)
     if learned is not None and learned.size:
@@ -126,6 +126,11 @@ def _gradient_step(method):
         return found | ({} if weights is None else {"weights": weights}), state
 
     return jax.jit(step)
+
+
+@functools.cache
+def _after_step(method):
+    return jax.jit(method.after_step)
 
 
 @functools.cache

@@ -46,25 +46,31 @@ def program_of(model, image, shape):
         every = (predictions.final, *predictions.auxiliary)
         return jnp.concatenate([x[task] for x in every for task in golden.CHANNELS], axis=-1)
 
-    def both_modes(variables, image):
-        trained, new = model.apply(variables, image, train=True, mutable=["batch_stats"])
-        evaluated = model.apply(variables, image, train=False)
-        return concatenated(evaluated), concatenated(trained), new.get("batch_stats", {})
+    def evaluate(variables, image):
+        return concatenated(model.apply(variables, image, train=False))
 
-    in_float64 = plain.in_precision(both_modes, plain.FLOAT64, variables, like)
+    def train(variables, image):
+        predictions, new = model.apply(variables, image, train=True, mutable=["batch_stats"])
+        return concatenated(predictions), new.get("batch_stats", {})
+
+    evaluate = plain.in_precision(evaluate, plain.FLOAT64, variables, like)
+    train = plain.in_precision(train, plain.FLOAT64, variables, like)
 
     def loss(params, batch_stats, image):
-        outputs = in_float64({"params": params, "batch_stats": batch_stats}, image)
-        return (outputs[1] * cotangent).mean(), outputs
+        outputs = train({"params": params, "batch_stats": batch_stats}, image)
+        return (outputs[0] * cotangent).mean(), outputs
+
+    def both(variables, image):
+        gradient = jax.grad(loss, has_aux=True)
+        gradients, outputs = gradient(variables["params"], variables["batch_stats"], image)
+        return gradients, (evaluate(variables, image), *outputs)
 
     # Most of the time here is compilation, and what is compiled runs once.
-    options = {"xla_backend_optimization_level": 0}
-    gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
+    both = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})
 
     def compute(variables, image):
         with jax.enable_x64(True):
-            results = gradient(variables["params"], variables["batch_stats"], image)
-            return jax.tree.map(np.asarray, results)
+            return jax.tree.map(np.asarray, both(variables, image))
 
     return compute, golden.fill(variables), image
 

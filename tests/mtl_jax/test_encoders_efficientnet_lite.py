@@ -125,7 +125,12 @@ def features_of(found, image, model, dtype=jnp.float32):
 
 
 @pytest.mark.parametrize(
-    ("flags", "size"), [("FFF", (70, 49)), ("FFT", (64, 96)), ("TTT", (37, 50))]
+    ("flags", "size"),
+    [
+        ("FFF", (70, 49)),
+        pytest.param("FFT", (64, 96), marks=pytest.mark.slow),
+        ("TTT", (37, 50)),
+    ],
 )
 def test_every_tap(tmp_path, flags, size):
     arrays, model = arrays_of(QUARTER), config(flags)

@@ -154,11 +154,7 @@ def streets_config(architecture: str):
     """The first of configs/ that trains the architecture on Streets; or the default."""
     if architecture == DEFAULT:
         return test_configs.load("branched", "streets")
-    for file, protocol in test_configs.NAMES:
-        config = test_configs.load(file, protocol)
-        if config.data.dataset == "streets" and config.model.architecture == architecture:
-            return config
-    pytest.fail(f"No protocol in configs/ trains {architecture!r} on Streets; add one.")
+    return test_configs.on_streets(architecture)
 
 
 @pytest.mark.parametrize(

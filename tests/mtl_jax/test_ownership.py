@@ -99,7 +99,7 @@ def test_a_key_that_the_directory_lacks_has_its_default(tmp_path):
     older["weighting"] |= {
         "temperature": 2.0,
         "form": "gaussian",
-    }  # which every method had in 0.2.0
+    }  # which every method had in 0.1.0
     write_json(where.config, older)
     ownership.check_config(where, config())
     with pytest.raises(WorkdirError) as error:

@@ -90,7 +90,8 @@ def state_of(name: str, channels, fill: float, **more) -> TrainState:
     model = architectures.make(name, channels, **OPTIONS, **more)
     init = functools.partial(model.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, fill, leaf.dtype), shapes)
+    filled = jax.tree.map(lambda leaf: np.full(leaf.shape, fill, leaf.dtype), shapes)
+    variables = jax.device_put(filled)
     return TrainState(
         step=jnp.ones((), jnp.int32),
         params={"model": variables["params"], "weighting": {}},
@@ -101,12 +102,12 @@ def state_of(name: str, channels, fill: float, **more) -> TrainState:
     )
 
 
-@pytest.fixture
-def runs(tmp_path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, str]:
     """A run of each task alone, whose best checkpoint is 1 or 2 everywhere."""
     found = {}
     for value, (task, outputs) in enumerate(CHANNELS.items(), start=1):
-        directory = tmp_path / task
+        directory = tmp_path_factory.mktemp(task)
         with checkpoints.Checkpoints(directory / "checkpoints") as store:
             store.save_best(state_of("branched", {task: outputs}, value), {})
         found[task] = str(directory)

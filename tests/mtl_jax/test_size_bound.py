@@ -87,7 +87,7 @@ def test_evaluation(name):
     variables = golden.fill(jax.eval_shape(init, jax.random.key(0), given))
     variables = jax.tree.map(np.float32, variables)
     assert count(variables["params"]) == recorded["parameters"]
-    out = network.apply(variables, given, train=False)
+    out = jax.jit(functools.partial(network.apply, train=False))(variables, given)
     flat = np.concatenate([out.final[task] for task in golden.CHANNELS], axis=-1).reshape(-1)
     samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
     expected = recorded["evaluation"]

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from flax import nnx
 
 from mtl_jax import _discovery, _options, weightings
 
@@ -83,3 +85,38 @@ def test_reach_is_of_the_graph_and_not_of_one_batch():
     found = weightings.reached(losses, dict.fromkeys(names, 1.0), jnp.ones(3))
     expected = [[True, False], [False, True], [False, True], [True, True], [False, False]]
     np.testing.assert_array_equal(found, expected)
+
+
+def trunks() -> dict:
+    """{framework: (what two tasks share, x ─► features by it)}, all with one kernel [3, 2]."""
+    kernel = jnp.array([[1.0, -2.0], [0.5, 1.0], [-1.0, 0.25]])
+    linen = nn.Dense(2, use_bias=False)
+    graph, state = nnx.split(nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0)))
+    state = jax.tree.map(lambda _: kernel, state)
+    return {
+        "plain": ([kernel], lambda shared, x: x @ shared[0]),
+        "linen": ({"kernel": kernel}, lambda shared, x: linen.apply({"params": shared}, x)),
+        "nnx": (state, lambda shared, x: nnx.merge(graph, shared)(x)),
+    }
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "moco"])
+def test_parameters_are_those_of_linen_nnx_or_no_framework(name):
+    """One step of a method without and of one with gradients in its memory, the same for all."""
+    x, labelled, results = jnp.arange(12.0).reshape(4, 3) / 7, jnp.ones(2, bool), {}
+    for framework, (shared, features) in trunks().items():
+
+        def loss(shared, task, features=features):
+            return jnp.mean((features(shared, x)[:, task] - 3 * task) ** 2)
+
+        losses = jnp.array([loss(shared, task) for task in range(2)])
+        gradients = [jax.grad(loss)(shared, task) for task in range(2)]
+        gradients[1] = jax.tree.map(lambda g, h: g - 0.3 * h, gradients[1], gradients[0])
+        method = weightings.make(name, tasks=("semseg", "depth"))
+        params, state = method.init(jax.random.key(0), like=shared)
+        found, *_ = method.combine(params, state, gradients, losses, labelled, jax.random.key(1))
+        updated = jax.tree.map(lambda p, g: p - 0.1 * g, shared, found)
+        assert jax.tree.structure(updated) == jax.tree.structure(shared)
+        (results[framework],) = jax.tree.leaves(updated)
+    np.testing.assert_allclose(results["linen"], results["plain"], rtol=1e-5)
+    np.testing.assert_allclose(results["nnx"], results["plain"], rtol=1e-5)

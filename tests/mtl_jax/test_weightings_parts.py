@@ -4,13 +4,15 @@ import itertools
 
 import jax
 import numpy as np
+import optax
 import pytest
 from test_weightings import surgery
 from test_weightings_training import RATE, assert_close, flat, shared
-from weighting_systems import TASKS, B, Trainer, batch, gradients, section
+from weighting_systems import TASKS, B, Network, Trainer, all_tasks, batch, gradients, section
 
-from mtl_jax import sharing, weightings
+from mtl_jax import parallel, sharing, system, training, weightings
 from mtl_jax.errors import ConfigError
+from mtl_jax.optimizers import freezing
 
 
 def test_pcgrad_of_accumulated_batches_is_that_of_their_whole_gradients():
@@ -34,9 +36,9 @@ def test_pcgrad_of_accumulated_batches_is_that_of_their_whole_gradients():
     assert_close(logs["losses"], losses, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"heads": "weighted"}, {"log_losses": True}], ids=str)
-def test_micro_batches_between_two_solutions(options):
+def test_micro_batches_between_two_solutions():
     """A task that only one of them has a label of keeps its whole weight, in its head too."""
+    options = {"heads": "weighted", "log_losses": True}
     one, two = (Trainer(section("mgda", update_every=2, **options), accumulate=n) for n in (1, 2))
     ragged = batch(1, TASKS)
     ragged["depth"][0] = 5.0
@@ -63,3 +65,30 @@ def test_gradients_in_chunks_are_the_whole_ones():
     assert_close(three.state, one.state)
     with pytest.raises(ConfigError, match=r"MGDA\.gradient_chunks=2 with representation=True"):
         weightings.make("mgda", TASKS, gradient_chunks=2, representation=True)
+
+
+def parts_of(names, freeze=()) -> system.System:
+    """The network with some of the tasks, weighted by Nash-MTL."""
+    chosen = {name: all_tasks()[name] for name in names}
+    return system.System(
+        model=Network({name: task.channels for name, task in chosen.items()}),
+        tasks=chosen,
+        weighting=weightings.make("nash_mtl", tuple(chosen)),
+        image_mean=(0.5,) * 3,
+        image_std=(0.25,) * 3,
+        deep_supervision=False,
+        freezing=freezing.Freezing(freeze, tasks=tuple(chosen)),
+    )
+
+
+def test_of_a_single_task_everything_is_shared():
+    """Or its gradient would be 0, and so would its weight, by which its head is multiplied."""
+    alone = parts_of(["depth"])
+    assert all(sharing.Split(alone, alone.zeros((8, 8)), (8, 8)).shared)
+
+
+def test_nothing_that_is_shared_and_trained_is_refused():
+    frozen = parts_of(["depth", "parts"], freeze=("encoder",))
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    with pytest.raises(ConfigError, match=r"of Network config\.train\.freeze=encoder leaves it"):
+        training.create_state(frozen, optax.sgd(0.1), seed=0, image_shape=(8, 8), mesh=mesh)

@@ -115,6 +115,26 @@ def test_rank_is_read_from_directions():
     np.testing.assert_array_equal(np.asarray(values) > 0, [False, False, True])
 
 
+def test_gradients_that_cancel_have_bounded_weights():
+    """Elsewhere a combination that is 0 has ever larger ones, until rounding is the whole step."""
+    for rows in gradients(8, 0):
+        rows[1] = -rows[0]
+        gram, lengths = rows @ rows.T, np.linalg.norm(rows, axis=1)
+        least = np.full(8, 1 / 8)
+        found, residual = cone(jnp.float32(gram), jnp.float32(least))
+        v = np.asarray(found, np.float64)
+        assert residual < 1e-3
+        assert np.max(v * lengths) < 100 * np.max(least * lengths)
+        assert np.min(rows @ (v @ rows) / lengths) > -1e-3 * np.max(lengths)
+
+
+def test_a_matrix_that_rounding_has_made_indefinite_has_finite_weights():
+    gram = jnp.array([[1.0, -1.0 - 2e-6], [-1.0 - 2e-6, 1.0]])
+    found, residual = _solvers.power(gram, jnp.ones(2), 1.0)
+    assert np.all(np.isfinite(found))
+    assert residual > 1e-3
+
+
 def test_what_does_not_count_is_zero_and_what_is_not_a_number_is_seen():
     gram = np.diag([4.0, 0.0, 1.0]).astype(np.float32)
     for found in (shortest(gram)[0], cone(gram, jnp.ones(3))[0]):

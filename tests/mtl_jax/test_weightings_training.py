@@ -266,8 +266,11 @@ def test_between_two_solutions_the_last_weights_are_used(options):
     assert np.abs(np.subtract(kept[3], kept[0])).max() > 1e-4
 
 
-def test_max_norm_shortens_the_step_between_solutions_too():
-    trainer = Trainer(section("nash_mtl", update_every=2, max_norm=0.01))
+@pytest.mark.parametrize("representation", [False, True])
+def test_max_norm_shortens_the_step_between_solutions_too(representation):
+    """That of the parameters, also where the solution is of the gradients at the features."""
+    options = {"update_every": 2, "representation": representation}
+    trainer = Trainer(section("nash_mtl", max_norm=0.01, **options))
     for seed in range(2):
         before = trainer.params()["model"]
         trainer.step(batch(seed))
