@@ -17,9 +17,9 @@ import numpy as np
 
 from input_pipeline import _cores, _digest, arrays, draws, recipes, transforms
 from input_pipeline.errors import DatasetError, OptionError
+from input_pipeline.framing import Framing
 from input_pipeline.held_out import Part
 from input_pipeline.labelling import FRAME, FRAME_SPEC, Relabelled, RelabelledRecords
-from input_pipeline.labels import LabelSpec
 
 if TYPE_CHECKING:
     from input_pipeline._tensorflow import tfds
@@ -256,16 +256,8 @@ class EvalStream:
           split, part: see `Records`.
           keys: 'image' and label keys. A label that the data set does not have is left out.
           batch_size: of the global batch, over all processes.
-          image_size: (height, width) to which everything is padded or cropped, centred, e.g.
-            (512, 512) for VOC (report D). None keeps the size, which then has to be the same within
-            a batch.
-          resize: (height, width) that everything is stretched to before, images and normals
-            bicubically, other labels to the nearest pixel.
-          resize_back: only a further image is stretched, see `batches`; all else lies top left in
-            a frame of `image_size`, by default of `resize`.
-          padding: what images are padded with: 'black', or 'mean', which is 0 when normalised.
-          crop_multiple: cut right and bottom so that height and width are multiples of this, e.g.
-            32 for Miniscapes (reports A and B).
+          image_size, resize, resize_back, padding, crop_multiple: see `framing.Framing`; what
+            `resize_back` adds, see `batches`.
           process_index: of this process.
           process_count: number of processes.
 
@@ -274,27 +266,13 @@ class EvalStream:
           ValueError: `batch_size` is not a multiple of `process_count`, `image_size` or
             `crop_multiple` is not positive, or both are given; `resize_back` without `resize`.
         """
-        if resize_back and (resize is None or crop_multiple != 1):
-            raise OptionError(
-                f"config.eval.resize_back=True, found resize={resize} and "
-                f"crop_multiple={crop_multiple}; expected a (height, width) to resize to, and 1."
-            )
-        if image_size is not None and crop_multiple != 1:
-            raise OptionError(
-                f"image_size={image_size} and crop_multiple={crop_multiple}; expected one of them."
-            )
-        if image_size is not None and min(image_size) < 1:
-            raise OptionError(f"image_size={image_size}; expected a positive height and width.")
-        if crop_multiple < 1:
-            raise OptionError(f"crop_multiple={crop_multiple}; expected a positive number.")
+        self._framing = Framing(image_size, resize, resize_back, padding, crop_multiple)
         self.local_slice = _local_slice(batch_size, process_index, process_count)
         self._records = _open(builder, split, keys, part, training=False)
         self.specs, self.missing = self._records.specs, self._records.missing
         self.num_examples = self._records.num_examples
         self.num_batches = -(-self.num_examples // batch_size)
-        self._batch_size, self._crop_multiple = batch_size, crop_multiple
-        self._image_size, self._resize, self._resize_back = image_size, resize, resize_back
-        self._padding = {"black": 0, "mean": recipes.MEAN}[padding]
+        self._batch_size = batch_size
 
     def example_ids(self, step: int) -> list[str]:
         """The ids of the examples in the global batch `step`; '' for padding."""
@@ -314,15 +292,16 @@ class EvalStream:
           DatasetError: a record does not decode, or the arrays of a batch differ in size.
         """
         local = self.local_slice.stop - self.local_slice.start
-        steps, size = range(self.num_batches), self._image_size or self._resize
-        rest = self._read, self._change, local, size, self._describe
-        for step, batch in enumerate(self._records.batches(steps, *rest)):
-            yield {**batch, **self._stretched(step, batch["image"])} if self._resize_back else batch
+        rest = self._read, self._change, local, self._framing.size, self._describe
+        for step, batch in enumerate(self._records.batches(range(self.num_batches), *rest)):
+            if self._framing.resize_back:
+                batch = {**batch, **self._stretched(step, batch["image"])}
+            yield batch
 
     def _stretched(self, step: int, images: np.ndarray) -> Batch:
         sizes = self._records.image_sizes(self._read(step)[0])
         spec, own = self.specs["image"], zip(images, sizes)
-        stretched = [recipes.stretched(i[:h, :w], spec, self._resize) for i, (h, w) in own]
+        stretched = [recipes.stretched(i[:h, :w], spec, self._framing.resize) for i, (h, w) in own]
         return {"stretched": np.stack(stretched), "own_size": np.array(sizes, np.int32)}
 
     def check_sizes(self) -> None:
@@ -331,12 +310,12 @@ class EvalStream:
         Raises:
           DatasetError: the images of a batch will differ in size.
         """
-        frame = self._image_size or self._resize
-        if self._resize_back and frame:
+        frame = self._framing.size
+        if self._framing.resize_back and frame:
             self._check_frame(frame)
         if frame or self._batch_size == 1:
             return
-        multiple = self._crop_multiple
+        multiple = self._framing.crop_multiple
         for step in range(self.num_batches):
             indices = self._indices(step)
             indices = indices[indices < self.num_examples]
@@ -372,28 +351,10 @@ class EvalStream:
         return np.minimum(indices, self.num_examples - 1), numbers
 
     def _change(self, example: Batch, valid: np.ndarray) -> Batch:
-        if self._image_size or self._resize or self._crop_multiple > 1:
-            specs = {**self.specs, FRAME: FRAME_SPEC}
-            example = {key: self._fit(value, specs[key]) for key, value in example.items()}
+        if self._framing.changes:
+            fit, specs = self._framing.fit, {**self.specs, FRAME: FRAME_SPEC}
+            example = {key: fit(value, specs[key]) for key, value in example.items()}
         return {**example, "valid": np.bool_(valid[0])}
-
-    def _fit(self, value: np.ndarray, spec: LabelSpec) -> np.ndarray:
-        fill = self._padding if spec.kind == "image" else spec.fill
-        if self._resize_back:
-            return transforms.window(value, (0, 0), self._image_size or self._resize, fill)
-        if self._resize is not None:
-            value = recipes.stretched(value, spec, self._resize)
-        if self._image_size is not None:
-            room = np.subtract(value.shape[:2], self._image_size)
-            offset = np.where(room >= 0, room // 2, -(-room // 2))
-            return transforms.window(value, offset.tolist(), self._image_size, fill)
-        height, width = (n // self._crop_multiple * self._crop_multiple for n in value.shape[:2])
-        if not height * width:
-            raise OptionError(
-                f"an image of {value.shape[0]}×{value.shape[1]} is smaller than "
-                f"crop_multiple={self._crop_multiple}."
-            )
-        return value[:height, :width]
 
     def _describe(self, step: int) -> str:
         indices = np.minimum(self._indices(step), self.num_examples - 1)

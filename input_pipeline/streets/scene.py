@@ -226,11 +226,10 @@ def _furniture(stage: _Stage, side: int) -> None:
         stage.add(surroundings.traffic_sign, street.place(offset, z), 0.3)
     for _ in range(random.integer(4)):
         stage.add(surroundings.plain_pole, street.place(line, random.uniform(5, 60)), 0.25)
-    lights = (
-        [middle - half - 0.8 for middle, half in [street.crossing] if middle]
-        if street.crossing
-        else []
-    )
+    lights = []
+    if street.crossing:
+        middle, half = street.crossing
+        lights = [middle - half - 0.8] if middle else []
     if not lights and random.chance(0.2):
         lights = [random.uniform(10, 35)]
     for z in lights:

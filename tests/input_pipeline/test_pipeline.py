@@ -293,6 +293,7 @@ def test_images_that_form_no_batch_are_refused_beforehand(builder, mixed, monkey
         ({"image_size": (8, 8), "crop_multiple": 4}, "expected one of them"),
         ({"image_size": (0, 8)}, r"image_size=\(0, 8\); expected a positive height and width"),
         ({"crop_multiple": 0}, "crop_multiple=0"),
+        ({"padding": "grey"}, "padding='grey'; expected one of black, mean"),
         ({"resize_back": True}, "resize=None and crop_multiple=1; expected a"),
     ],
 )
