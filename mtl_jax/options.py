@@ -110,10 +110,19 @@ def of_saved(saved: Mapping[str, Any]) -> ConfigDict:
     """
     config = ConfigDict(saved)
     fill(config, saved=True)
-    # Older versions wrote out what () means now.
-    for key, expected in encoders.expected_statistics(config.model).items():
-        if config.model[key] == expected:
-            config.model[key] = ()
+    return with_short_statistics(config)
+
+
+def with_short_statistics(config: ConfigDict) -> ConfigDict:
+    """A copy of a config with () for statistics of images that are what () means.
+
+    Older versions wrote them out, and people may.
+    """
+    config = config.copy_and_resolve_references()
+    model = config.get("model", {})
+    for key, expected in encoders.expected_statistics(model).items():
+        if model.get(key) == expected:
+            model[key] = ()
     return config
 
 

@@ -208,9 +208,12 @@ class Workdir:
         Raises:
           WorkdirError: it does; the message lists the keys.
         """
+        from mtl_jax import options  # only here, see `complete_config`
+
         if "task_order" not in self.read_config():  # that of the alphabet: `options.keep_order`
             may_differ = (*may_differ, "task_order")
-        saved, given = to_json(self.complete_config()), to_json(config)
+        saved = to_json(self.complete_config())
+        given = to_json(options.with_short_statistics(config))
         lines = rules.differences(saved, given, may_differ=may_differ)
         if lines:
             raise WorkdirError(

@@ -129,6 +129,17 @@ class TestSaved:
         found = options.of_saved(workdir.from_json(old))
         assert (found.model.image_mean, found.model.image_std) == ((), (0.5, 0.5, 0.5))
 
+    def test_a_run_that_was_told_the_encoders_statistics_is_gone_on_with(self, tmp_path):
+        config = branched.get_config("streets_scratch")
+        config.model.image_mean = (0.485, 0.456, 0.406)
+        options.fill(config)
+        directory = workdir.Workdir(tmp_path)
+        workdir.write_json(directory.config, workdir.to_json(config))
+        directory.check_config(config, may_differ=())
+        config.model.image_mean = (0.5, 0.456, 0.406)
+        with pytest.raises(workdir.WorkdirError, match="image_mean"):
+            directory.check_config(config, may_differ=())
+
     def test_what_no_part_has_is_refused_all_the_same(self):
         old = branched.get_config("streets_scratch").to_dict()
         old["weighting"]["temprature"] = 2.0
