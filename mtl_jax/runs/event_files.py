@@ -1,6 +1,6 @@
-"""TensorBoard's event files, by TensorFlow or, where a run does without it, by tensorboardX."""
+"""TensorBoard's event files, by tensorboardX's records and messages: TensorFlow is not needed."""
 
-import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,58 +11,57 @@ import numpy as np
 from mtl_jax.runs.step_log import Writer
 
 
-def writer(directory: Path) -> Any:
-    """A `step_log.Writer` that also has `write_hparams`; only the first process's writes.
-
-    Where TensorFlow has been loaded it is clu's, which needs it; otherwise tensorboardX's.
-    """
-    if sys.modules.get("tensorflow") is None:
-        return WithoutTensorFlow(directory if jax.process_index() == 0 else None)
-    from clu import metric_writers  # which imports TensorFlow
-
-    writers = []
-    if jax.process_index() == 0:
-        writers.append(metric_writers.SummaryWriter(str(directory)))
-    return metric_writers.AsyncMultiWriter(writers)
+def writer(directory: Path) -> "EventFile":
+    """What writes to a new file in the directory; only the first process's writes anything."""
+    return EventFile(directory if jax.process_index() == 0 else None)
 
 
-class WithoutTensorFlow(Writer):
-    """Writes by tensorboardX, from a thread of its own."""
+class EventFile(Writer):
+    """Writes at once, and not from a thread, which a full disk would end without a word."""
 
     def __init__(self, directory: Path | None):
         """Opens a file in the directory; None writes nothing."""
-        import tensorboardX
-
-        self._writer = None
+        self._file = None
         if directory is not None:
-            self._writer = tensorboardX.SummaryWriter(str(directory))
+            from tensorboardX import event_file_writer
+
+            self._file = event_file_writer.EventsWriter(str(directory / "events"))
 
     def write_hparams(self, values: Mapping[str, Any]) -> None:
         """The config, for TensorBoard's table of runs."""
-        if self._writer is None:
+        if self._file is None:
             return
         from tensorboardX.summary import hparams
 
         for summary in hparams(dict(values), {}):
-            self._writer.file_writer.add_summary(summary)
+            self._write(summary)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """{name: number}."""
-        if self._writer is None:
+        """{name: number}; NaN is one, too."""
+        if self._file is None:
             return
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, float(value), step)
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=float(v)) for name, v in scalars.items()]
+        self._write(Summary(value=values), step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """{name: uint8 [N, H, W, 3]}."""
-        if self._writer is None:
+        if self._file is None:
             return
+        from tensorboardX.summary import image
+
         for name, value in images.items():
             for number, picture in enumerate(np.asarray(value)):
                 tag = f"{name}/{number}" if number else name
-                self._writer.add_image(tag, picture, step, dataformats="HWC")
+                self._write(image(tag, picture, dataformats="HWC"), step)
 
     def flush(self) -> None:
-        """Waits until all is in the file."""
-        if self._writer is not None:
-            self._writer.flush()
+        """All is in the file already."""
+
+    def _write(self, summary: Any, step: int = 0) -> None:
+        """So that it can be looked at. Raises OSError."""
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._file.write_event(Event(wall_time=time.time(), step=int(step), summary=summary))
+        self._file.flush()
