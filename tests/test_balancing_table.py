@@ -146,6 +146,16 @@ def test_differences_from_equal_weights_are_paired_by_seed(directory):
     assert rows["fixed"].strip("|").split("|")[4].strip() == "+0.00 ± 0.00"
 
 
+def test_published_rows_are_those_of_the_data_set(directory, capsys):
+    """Whatever the directory is called."""
+    path = directory / "only_depth" / "seed_0" / "config.json"
+    for dataset, printed in (("streets/64x128", False), ("nyuv2/mtan_288x384", True)):
+        config = json.loads(path.read_text()) | {"data": {"dataset": dataset}}
+        path.write_text(json.dumps(config))
+        assert balancing.main([str(directory), "--seeds=0,1"]) == 0
+        assert ("FairGrad" in capsys.readouterr().out) == printed
+
+
 def test_table_of_metrics(directory):
     found = balancing.compare(directory, [0, 1])
     lines = balancing.metrics_table(found).splitlines()

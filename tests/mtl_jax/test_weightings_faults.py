@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from mtl_jax import weightings
+from mtl_jax import training, weightings
 from mtl_jax.configs import common
+from mtl_jax.errors import ConfigError
 from mtl_jax.runs import workdir
+from mtl_jax.train_state import TrainState
 
 J = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 NAMES = weightings.names()
@@ -253,3 +255,23 @@ def test_shares_of_go4align_do_not_underflow():
         jnp.array([0.5, 0.5]), jnp.array([2.0, 2.01]), None, jnp.ones(2, bool)
     )
     np.testing.assert_allclose(shares, [1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(1.0))], rtol=1e-3)
+
+
+def test_imtl_has_no_logarithms_beside_its_own_scales():
+    with pytest.raises(ConfigError, match=r"IMTL\.log_losses=True; expected False, as .* scale"):
+        weightings.make("imtl", ("a", "b"), log_losses=True)
+
+
+def test_a_weighting_that_is_not_finite_is_none_to_go_on_from():
+    """What was recorded of a solver is: of a task of no weight a residual may be infinite."""
+    memory = {"method": {"logits": jnp.array([0.0, jnp.nan])}, "weights": jnp.ones(2)}
+    memory["record"] = {"residual": jnp.float32(jnp.inf), "ascents": jnp.int32(0)}
+    state = TrainState(
+        step=jnp.int32(3),
+        params={"model": {"w": jnp.ones(2)}, "weighting": {}},
+        batch_stats={},
+        opt_state=(),
+        weighting=memory,
+        epoch_losses={},
+    )
+    assert training.not_finite(state) == ["weighting/method/logits"]
