@@ -67,6 +67,8 @@ RELEASED = {
     "head_{task}/bn": "heads.{task}.mt_proj.1",
     "head_{task}/predict": "heads.{task}.linear_pred",
 }
+# In ViT-B's file besides, and read by nothing.
+UNUSED = ("backbone.q_fuse.", "backbone.classify_route_", "aux_heads.")
 
 
 def build(options, channels: dict[str, int]) -> nn.Module:

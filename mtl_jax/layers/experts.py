@@ -83,7 +83,7 @@ class Router(nn.Module):
         mean = Conv(narrow, 1, use_bias=True, dtype=self.dtype, name="mean")(mean)
         mean = mean.astype(jnp.float32).mean((1, 2))
         places = jnp.moveaxis(x.reshape(x.shape[0], -1, width), 1, 2)
-        weighted = Dense(1, self.dtype, name="places")(places)[..., 0]
+        weighted = transformer.Linear(1, dtype=self.dtype, name="places")(places)[..., 0]
         weighted = transformer.LayerNorm(EPSILON, dtype=self.dtype, name="places_norm")(weighted)
         weighted = Dense(narrow, self.dtype, name="weighted")(
             jax.nn.gelu(weighted, approximate=False)

@@ -3,7 +3,8 @@
 The module of an architecture or head of which there are such files has `RELEASED`, {our layers:
 what they are called there}. Both may have places for {task}, a task's name; {index}, its position
 among the tasks; numbers {n}, {m}, {b}; and the {rest} of a name. `TRANSPOSED` are the layers that
-are transposed convolutions.
+are transposed convolutions, `UNUSED` how names begin of what some files have and their authors'
+code reads as little as ours.
 
 Files of whole networks are the user's: none is fetched, as their licences are unclear or forbid
 commercial use.
@@ -45,7 +46,11 @@ def arrays(
       PretrainedError: an array is missing, of another shape, or in the file only.
     """
     transposed = getattr(architecture, "TRANSPOSED", ())
-    matched = match(wanted, found, architecture.RELEASED, transposed, tasks)
+    unused = tuple(getattr(architecture, "UNUSED", ()))
+    plain = {name.removeprefix(PREFIX): array for name, array in found.items()}
+    dropped = [name for name in plain if name.startswith(unused)]
+    plain = {name: array for name, array in plain.items() if name not in dropped}
+    matched = match(wanted, plain, architecture.RELEASED, transposed, tasks)
     if matched.wrong:
         raise PretrainedError(
             "The file is not of the network that config.model describes, with the tasks "
@@ -53,6 +58,8 @@ def arrays(
         )
     if matched.counters:
         report(f"  {matched.counters} of the file are not used, batch counters of BatchNorm")
+    if dropped:
+        report(f"  {len(dropped)} of the file are not used, nor by its authors: {dropped[0]}, ...")
     return matched.arrays
 
 

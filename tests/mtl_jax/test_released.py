@@ -69,6 +69,24 @@ def test_every_array_is_found(name):
         np.testing.assert_array_equal(by_path[path].ravel(), array.ravel(), err_msg=key)
 
 
+def test_what_mlores_authors_do_not_read_is_left_over():
+    """ViT-B's file has 8,198,410 parameters, and five heads, that nothing reads."""
+    width, tasks = 640, 5
+    extra = {"backbone.classify_route_1.bias": (tasks,), "backbone.classify_route_2.bias": (tasks,)}
+    for place in (1, 2):
+        extra[f"backbone.classify_route_{place}.weight"] = (tasks, width // 2, 1, 1)
+    for task in range(tasks):
+        extra[f"backbone.q_fuse.{task}.weight"] = (width, 4 * width, 1, 1)
+        extra[f"backbone.q_fuse.{task}.bias"] = (width,)
+    assert sum(int(np.prod(shape)) for shape in extra.values()) == 8_198_410
+    names = {f"module.{name}" for name in extra} | {"module.aux_heads.semseg.mt_proj.1.running_var"}
+    found, said = read("mlore", file_of("mlore") | dict.fromkeys(names, np.zeros(1)))
+    assert found.keys() == wanted("mlore").keys()
+    assert f"{len(names)} of the file are not used, nor by its authors: " in said[-1]
+    with pytest.raises(PretrainedError, match=r"15 arrays differ:\n.*: in the file only"):
+        read("task_prompter", file_of("task_prompter") | dict.fromkeys(names, np.zeros(1)))
+
+
 def test_what_does_not_fit_is_named():
     file = file_of("task_prompter")
     network = wanted("task_prompter")

@@ -195,6 +195,9 @@ def test_heads_start_as_their_authors_have_it():
     x = jnp.zeros((1, 2, 2, 64))
     kernel = mlore.Head(3).init(jax.random.key(0), x, train=False)["params"]["conv"]["kernel"]
     assert 0.039 < np.abs(kernel).max() <= 0.04
+    router = experts.Router(3).init(jax.random.key(0), jnp.zeros((1, 20, 20, 8)))["params"]
+    assert np.abs(router["places"]["kernel"]).max() <= 0.04  # PyTorch's own reach 0.05
+    assert not router["places"]["bias"].any()
     prompts = _prompted_vit.drawn_prompts(jax.random.key(0), (5, 8000), jnp.float32)
     expected = stats.truncnorm(-3, 1, loc=1)  # within −2 and 2
     assert -2 <= prompts.min() < -1.5 < 1.99 < prompts.max() <= 2
