@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
@@ -151,8 +152,9 @@ def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CH
 
 @functools.cache
 def traced(name: str, dtype: str, size: tuple[int, int]):
-    """(image, predictions, variables) as shapes."""
+    """(image, predictions, variables) as shapes, of few layers: test_configs looks at all."""
     config = config_of("architecture", name).copy_and_resolve_references()
+    tiny.narrow(config)
     config.dtype = dtype
     model = architectures.build(config, CHANNELS)
     image = jax.eval_shape(functools.partial(images, model, size))
@@ -180,7 +182,9 @@ class TestArchitectures:
 
     def test_a_single_task_of_any_name(self, name):
         """Of three there are those above."""
-        model = architectures.build(config_of("architecture", name), {"anything": 2})
+        config = config_of("architecture", name).copy_and_resolve_references()
+        tiny.narrow(config)
+        model = architectures.build(config, {"anything": 2})
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
         out, _ = jax.eval_shape(init, jax.eval_shape(functools.partial(images, model)))
         assert {task: x.shape[-1] for task, x in out.final.items()} == {"anything": 2}
