@@ -14,18 +14,19 @@ from mtl_jax.commands import assembly
 from mtl_jax.runs import feeds
 
 POOL = {"processes": 1, "maxtasksperchild": 1}  # each has the device's memory to itself
-_WAYS: dict[str, dict[str, Any]] = {
-    "resident, 1 step in a call": {"train__steps_per_call": 1},
-    "host": {"data__resident": False, "train__steps_per_call": 1},
-    "resident, 8 steps in a call": {"train__steps_per_call": 8},
-}
 
 
 def cases(flags: argparse.Namespace) -> list[Case]:
     """One for each way of feeding."""
+    several = 2 if flags.tiny else 8
+    ways: dict[str, dict[str, Any]] = {
+        "resident, 1 step in a call": {"train__steps_per_call": 1},
+        "host": {"data__resident": False, "train__steps_per_call": 1},
+        f"resident, {several} steps in a call": {"train__steps_per_call": several},
+    }
     return [
         Case({"feeding": name}, functools.partial(_measure, flags, changes))
-        for name, changes in _WAYS.items()
+        for name, changes in ways.items()
     ]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,7 @@ class _Used:
     @functools.cached_property
     def _config(self):
         config = _runs.config(self._flags, "branched:streets_scratch", train__max_steps=4)
+        shutil.rmtree(self._where.path, ignore_errors=True)  # of an earlier call, maybe another's
         train.run(config, self._where.path)
         return config
 
