@@ -1,5 +1,6 @@
-"""TensorBoard's event files, by tensorboardX's records and messages: TensorFlow is not needed."""
+"""TensorBoard's event files, by clu or, where a run does without TensorFlow, by tensorboardX."""
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +12,30 @@ import numpy as np
 from mtl_jax.runs.step_log import Writer
 
 
-def writer(directory: Path) -> "EventFile":
-    """What writes to a new file in the directory; only the first process's writes anything."""
-    return EventFile(directory if jax.process_index() == 0 else None)
+def writer(directory: Path) -> Any:
+    """A `step_log.Writer` that also has `write_hparams`; only the first process's writes anything.
+
+    Where TensorFlow has been loaded it is clu's, which needs it; otherwise `EventFile`.
+    """
+    first = jax.process_index() == 0
+    if sys.modules.get("tensorflow") is None:
+        return EventFile(directory if first else None)
+    from clu import metric_writers  # which imports TensorFlow
+
+    writers = [metric_writers.SummaryWriter(str(directory))] if first else []
+    return metric_writers.AsyncMultiWriter(writers)
 
 
 class EventFile(Writer):
-    """Writes at once, and not from a thread, which a full disk would end without a word."""
+    """Without TensorFlow, by tensorboardX's records and messages.
+
+    It writes at once. tensorboardX's own writer has a thread whose queue its flush does not wait
+    for, and which a full disk ends without a word.
+    """
 
     def __init__(self, directory: Path | None):
         """Opens a file in the directory; None writes nothing."""
-        self._file = None
+        self._file: Any = None
         if directory is not None:
             from tensorboardX import event_file_writer
 

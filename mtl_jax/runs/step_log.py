@@ -31,7 +31,7 @@ class NonFiniteLoss(FloatingPointError, InEveryProcess):
 
 
 class Writer(Protocol):
-    """What is needed of what writes TensorBoard's events."""
+    """What is needed of clu's `MetricWriter`."""
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None: ...
 

@@ -1,12 +1,14 @@
-"""What is written for TensorBoard is in the file at once."""
+"""TensorBoard's files: by clu beside TensorFlow, and without it in the file at once."""
 
 import io
 import logging
 import math
 import struct
+import sys
 
 import numpy as np
 import pytest
+from clu import metric_writers
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
@@ -26,7 +28,7 @@ def events_in(directory):
 
 def test_all_is_in_the_file_at_once(tmp_path, caplog):
     picture = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
-    writer = event_files.writer(tmp_path)
+    writer = event_files.EventFile(tmp_path)
     writer.write_hparams({"seed": 3, "data.augment.crop": "(32, 64)"})
     with caplog.at_level(logging.WARNING):
         writer.write_scalars(7, {"train/loss": 0.5, "miou": np.float32(math.nan)})
@@ -46,7 +48,7 @@ def test_all_is_in_the_file_at_once(tmp_path, caplog):
 
 
 def test_what_cannot_be_written_is_an_error(tmp_path, monkeypatch):
-    writer = event_files.writer(tmp_path)
+    writer = event_files.EventFile(tmp_path)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -56,9 +58,21 @@ def test_what_cannot_be_written_is_an_error(tmp_path, monkeypatch):
         writer.write_scalars(1, {"train/loss": 0.5})
 
 
-def test_other_processes_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("jax.process_index", lambda: 1)
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize("tensorflow", [True, False])
+def test_who_writes(process, tensorflow, tmp_path, monkeypatch):
+    if tensorflow:
+        from input_pipeline import _tensorflow  # noqa: F401
+    else:
+        monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr("jax.process_index", lambda: process)
     writer = event_files.writer(tmp_path)
+    assert isinstance(writer, event_files.EventFile) != tensorflow
+    if tensorflow:
+        assert isinstance(writer, metric_writers.AsyncMultiWriter)
     writer.write_scalars(1, {"train/loss": 0.5})
     writer.flush()
-    assert not list(tmp_path.iterdir())
+    if process:
+        assert not list(tmp_path.iterdir())
+    else:
+        assert events_in(tmp_path)[-1].step == 1
