@@ -38,8 +38,7 @@ class VideoReader:
         self._path, self._av = path, _import_av(path)
         inputs.check_is_file(path)
         try:
-            # Names and comments in it need not be UTF-8.
-            self._container = self._av.open(str(path), metadata_errors="replace")
+            self._container = self._av.open(str(path), **_lenient(self._av))
         except self._av.FFmpegError as error:
             raise self._broken(error) from error
         if not self._container.streams.video:
@@ -217,10 +216,11 @@ def upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def _display_matrix(frame: Any) -> np.ndarray:
     """[3, 3]; the identity where the file says nothing."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(data), np.int32).reshape(3, 3)
-    return np.eye(3)
+    from av.sidedata.sidedata import Type
+
+    # Not by iterating, which gives the data up to PyAV 18 and their keys from 19 on.
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    return np.eye(3) if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 
 def check_available(path: Path) -> None:
@@ -242,6 +242,11 @@ def _rate(stream: Any) -> Fraction:
     """Frames per second; 25 where a file says nothing."""
     said = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and rate.numerator]
     return _fraction(said[0]) if said else Fraction(25)
+
+
+def _lenient(av: Any) -> dict[str, str]:
+    """Names and comments in a video need not be UTF-8, which PyAV is told up to its version 18."""
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 def _fraction(value: Any) -> Fraction:

@@ -67,6 +67,22 @@ def test_written_frames_are_read_again(tmp_path, rate, size):
         assert np.median(difference) <= 3
 
 
+def test_a_title_need_not_be_utf8(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a title"
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(_frame(i), format="rgb24") for i in range(3)]
+        for frame in (*frames, None):
+            for packet in stream.encode(frame):
+                container.mux(packet)
+    content = path.read_bytes()
+    assert b"a title" in content
+    path.write_bytes(content.replace(b"a title", b"\xe9 title"))
+    assert len(_read(path)[0]) == 3
+
+
 def test_a_last_odd_row_and_column_are_repeated(tmp_path):
     grey = np.full((47, 33, 3), 200, np.uint8)
     for image in _read(_write(tmp_path / "a.mp4", [grey] * 2))[0]:
