@@ -1,6 +1,5 @@
 """Differences between two runs of the same seeds."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,9 +7,27 @@ from scipy import stats
 
 from mtl_jax.reporting.document import Block, Strong, Table
 from mtl_jax.reporting.runs import BEST, ReportError, RunRecord, Study
+from mtl_jax.runs.seeds import standard_error
 from mtl_jax.runs.words import NONE, number
 
 _LEVEL = 0.95
+
+
+def check(studies: Sequence[Study], against: Sequence[str]) -> None:
+    """Raises ReportError for a name that no run has, or a run of a single seed."""
+    runs = [run for study in studies for run in study.runs]
+    for name in against:
+        named = [run for run in runs if run.name == name]
+        if not named:
+            raise ReportError(
+                f"--against={name}: there is no such run; expected one of "
+                f"{', '.join(dict.fromkeys(run.name for run in runs))}."
+            )
+        if few := [run for run in named if len(run.seeds) < 2]:
+            raise ReportError(
+                f"--against={name}: differences are paired by seed, and it has "
+                f"{len(few[0].each)} of them; run it with --seeds=0,1,2."
+            )
 
 
 def tables(study: Study, against: Sequence[str]) -> list[Block]:
@@ -22,31 +39,16 @@ def tables(study: Study, against: Sequence[str]) -> list[Block]:
 
     Args:
       study: the runs.
-      against: names of some of them.
-
-    Raises:
-      ReportError: a name that no run has, or a run with a single seed.
+      against: names that `check` has let through; those of other studies are passed over.
     """
-    known = {run.name: run for run in study.runs}
     found: list[Block] = []
-    for name in against:
-        if name not in known:
-            raise ReportError(
-                f"--against={name}: {study.name} has no such run; expected one of "
-                f"{', '.join(known)}."
-            )
-        base = known[name]
-        if len(base.seeds) < 2:
-            raise ReportError(
-                f"--against={name}: differences are paired by seed, and it has {len(base.seeds)} "
-                "seeds; run it with --seeds=0,1,2."
-            )
+    for base in (run for name in against for run in study.runs if run.name == name):
         rows = [_row(base, run) for run in study.runs if run is not base]
-        rows = [row for row in rows if set(row[1:]) != {NONE}]
+        rows = [row for row in rows if any(cell != NONE for cell in row[1:])]
         if rows:
             caption = (
-                f"Difference from {name}, paired by seed: mean ± standard error; bold where it is "
-                "not 0 at 95 %"
+                f"Difference from {base.name}, paired by seed: mean ± standard error; bold where "
+                "it is not 0 at 95 %"
             )
             found.append(Table(["run", *_metrics(base)], rows, caption))
     return found
@@ -75,18 +77,9 @@ def _cell(base: RunRecord, run: RunRecord, metric: str) -> str | Strong:
     differences = [own - other for other, own in pairs if other is not None and own is not None]
     if len(differences) < 2:
         return NONE
-    mean, error = difference(differences)
+    mean, error = float(np.mean(differences)), standard_error(differences)
     text = number(abs(mean))
     decimals = len(text.partition(".")[2])
     text = f"{'−' if mean < 0 else '+'}{text} ± {error:.{decimals}f}"
     quantile = stats.t.ppf((1 + _LEVEL) / 2, len(differences) - 1)
     return Strong(text) if abs(mean) > quantile * error else text
-
-
-def difference(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of at least two differences, and its standard error.
-
-    >>> difference([1.0, 2.0, 3.0])
-    (2.0, 0.5773502691896258)
-    """
-    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))

@@ -34,6 +34,7 @@ def write(
         seed, or the folder cannot be written.
     """
     studies, remarks = runs.collect(paths)
+    paired.check(studies, against)
     written = blocks(studies, remarks, title, count, against)
     try:
         return document.write(written, Path(folder))

@@ -4,6 +4,7 @@ The run of seed n is kept in <workdir>/seed_<n>, a work directory like any other
 holds the config that they share and results.json, which sums them up.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -84,6 +85,11 @@ def spread(runs: Iterable[Mapping[str, float | None]]) -> tuple[dict, dict]:
         mean[name] = float(np.mean(values))
         deviation[name] = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return mean, deviation
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of at least two numbers, with the sample standard deviation."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def aggregate(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

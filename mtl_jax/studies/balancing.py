@@ -28,6 +28,7 @@ from mtl_jax import _arguments, metrics, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics import DELTA_PROTOCOLS
 from mtl_jax.runs import files
+from mtl_jax.runs.seeds import standard_error
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import SweepError
@@ -347,8 +348,7 @@ def _with_error(values: Sequence[float], form: str = "{:+.2f}") -> str:
     mean = form.format(np.mean(values) + 0.0)
     if len(values) == 1:
         return mean
-    error = np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{mean} ± {form.replace('+', '').format(error)}"
+    return f"{mean} ± {form.replace('+', '').format(standard_error(values))}"
 
 
 def _paired(change: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]]) -> str:

@@ -49,7 +49,7 @@ def arrays(
     unused = tuple(getattr(architecture, "UNUSED", ()))
     plain = {name.removeprefix(PREFIX): array for name, array in found.items()}
     dropped = [name for name in plain if name.startswith(unused)]
-    plain = {name: array for name, array in plain.items() if name not in dropped}
+    plain = {name: array for name, array in plain.items() if not name.startswith(unused)}
     matched = match(wanted, plain, architecture.RELEASED, transposed, tasks)
     if matched.wrong:
         raise PretrainedError(

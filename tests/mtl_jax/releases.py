@@ -1,7 +1,8 @@
-"""A run of the toy network, and its release."""
+"""Fixtures: a run of the toy network, and its release."""
 
 import jax
 import jax.numpy as jnp
+import pytest
 import run_main
 import tiny
 
@@ -29,6 +30,7 @@ SPECS = {
 METRICS = {"semseg/miou": 0.5, "semseg/iou/road": 0.25, "depth/rel": 0.125, "loss": 1.0}
 
 
+@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The work directory of a run of the toy network, one of two seeds'."""
     parent = workdir.Workdir(tmp_path_factory.mktemp("runs") / "streets_run")
@@ -57,6 +59,7 @@ def run(tmp_path_factory):
     return directory.path
 
 
+@pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
     """The folder of its release."""
     folder = tmp_path_factory.mktemp("released") / "streets"

@@ -19,16 +19,7 @@ from mtl_jax.hub import card, release, remote
 from mtl_jax.runs import workdir
 
 toy_network = toy.in_every_run()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return releases.run(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def written(run, tmp_path_factory):
-    return releases.written(run, tmp_path_factory)
+run, written = releases.run, releases.written
 
 
 def image():

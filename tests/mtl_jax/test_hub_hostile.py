@@ -15,16 +15,7 @@ from mtl_jax.hub import release
 from mtl_jax.weights import safetensors_files
 
 toy_network = toy.in_every_run()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return releases.run(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def written(run, tmp_path_factory):
-    return releases.written(run, tmp_path_factory)
+run, written = releases.run, releases.written
 
 
 @pytest.fixture

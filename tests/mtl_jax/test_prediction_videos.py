@@ -1,15 +1,15 @@
-"""Videos in, videos out: a stream of frames, upright, in step, and never half a file."""
+"""Videos in, videos out: figures of every frame, in step, and never half a file."""
 
 import builtins
 import errno
 import os
-import struct
 import sys
 import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import toy_videos
 from toy_predictions import TASKS, BrightestChannel, maps_of, save
 
 from mtl_jax import prediction
@@ -17,170 +17,17 @@ from mtl_jax.prediction import videos
 
 av = pytest.importorskip("av", reason="PyAV, the extra 'video', is not installed")
 
-SMALL = {"figure_width": 120}
 LATE = 70  # frames after which something is on the disk: the encoder looks ahead
-
-
-def _frame(i, height=48, width=64):
-    """Large areas of plain colours, which survive the encoding; the frame's number in the blue."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[: height // 2, : width // 2] = (220, 40, 40)
-    image[height // 2 :, width // 2 :] = (40, 220, 40)
-    image[..., 2] += np.uint8(8 * i % 200)
-    return image
-
-
-def _write(path, frames, rate=Fraction(25), times=None):
-    with videos.VideoWriter(path, rate, Fraction(1, 1000 * rate.numerator)) as writer:
-        for i, frame in enumerate(frames):
-            writer.write(frame, i / rate if times is None else times[i])
-    return path
-
-
-def _read(path):
-    """All images, and all times."""
-    with videos.VideoReader(path) as reader:
-        images, times = zip(*reader.frames())
-    return images, times
-
-
-def _predict(tmp_path, files, **options):
-    settings = prediction.Settings(**SMALL | options)
-    return prediction.predict_files(
-        BrightestChannel(), TASKS, files, tmp_path / "out", settings, report=lambda text: None
-    )
-
-
-@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(10)])
-@pytest.mark.parametrize("size", [(48, 64), (47, 33)])
-def test_written_frames_are_read_again(tmp_path, rate, size):
-    frames = [_frame(i, *size) for i in range(12)]
-    path = _write(tmp_path / "a.mp4", frames, rate)
-    with videos.VideoReader(path) as reader:
-        assert reader.rate == rate
-        assert reader.frame_count == 12
-    images, times = _read(path)
-    assert list(times) == [i / rate for i in range(12)]
-    for image, frame in zip(images, frames, strict=True):
-        assert image.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
-        difference = np.abs(image[: size[0], : size[1]].astype(int) - frame)
-        assert np.median(difference) <= 3
-
-
-def test_a_title_need_not_be_utf8(tmp_path):
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "a title"
-        stream = container.add_stream("libx264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        frames = [av.VideoFrame.from_ndarray(_frame(i), format="rgb24") for i in range(3)]
-        for frame in (*frames, None):
-            for packet in stream.encode(frame):
-                container.mux(packet)
-    content = path.read_bytes()
-    assert b"a title" in content
-    path.write_bytes(content.replace(b"a title", b"\xe9 title"))
-    assert len(_read(path)[0]) == 3
-
-
-def test_a_last_odd_row_and_column_are_repeated(tmp_path):
-    grey = np.full((47, 33, 3), 200, np.uint8)
-    for image in _read(_write(tmp_path / "a.mp4", [grey] * 2))[0]:
-        assert np.abs(image.astype(int) - 200).max() <= 6
-
-
-def test_frames_of_the_same_time_follow_each_other(tmp_path):
-    times = [Fraction(n, 25) for n in (0, 1, 1, 2)]
-    found = _read(_write(tmp_path / "a.mp4", [_frame(i) for i in range(4)], times=times))[1]
-    assert len(found) == 4
-    assert np.all(np.diff(found) > 0)
-
-
-def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
-    """They count from the first frame, whenever that is."""
-    times = tuple(Fraction(n, 30) for n in (0, 1, 4, 5, 11, 12))
-    later = [time + 2 for time in times]
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(6)], Fraction(30), later)
-    assert _read(path)[1] == times
-    _predict(tmp_path, [path])
-    assert _read(tmp_path / "out" / "a_overlay.mp4")[1] == times
-
-
-def _turned(path, matrix):
-    """The same file with another display matrix, as telephones write it."""
-    data = bytearray(path.read_bytes())
-    header = data.index(b"tkhd") + 4
-    assert data[header] == 0  # version 0: 40 bytes before the matrix
-    data[header + 40 : header + 76] = struct.pack(">9i", *(int(x * 65536) for x in matrix))
-    turned = path.with_name("turned.mp4")
-    turned.write_bytes(data)
-    return turned
-
-
-@pytest.mark.parametrize(
-    ("matrix", "turn"),
-    # ISO/IEC 14496-12: (x, y) goes to (a·x + c·y, b·x + d·y), of a b u c d v tx ty w; y is down.
-    [
-        ((1, 0, 0, 0, 1, 0, 0, 0, 0.25), lambda image: image),
-        # A quarter turn clockwise: what was up, is to the right.
-        ((0, 1, 0, -1, 0, 0, 48, 0, 0.25), lambda image: image[::-1].transpose(1, 0, 2)),
-        ((-1, 0, 0, 0, -1, 0, 64, 48, 0.25), lambda image: image[::-1, ::-1]),
-        ((0, -1, 0, 1, 0, 0, 0, 64, 0.25), lambda image: image[:, ::-1].transpose(1, 0, 2)),
-        # Mirrored, as the front cameras of telephones store it.
-        ((-1, 0, 0, 0, 1, 0, 64, 0, 0.25), lambda image: image[:, ::-1]),
-        ((1, 0, 0, 0, -1, 0, 0, 48, 0.25), lambda image: image[::-1]),
-        ((0, 1, 0, 1, 0, 0, 0, 0, 0.25), lambda image: image.transpose(1, 0, 2)),
-        ((0, -1, 0, -1, 0, 0, 48, 64, 0.25), lambda image: image[::-1, ::-1].transpose(1, 0, 2)),
-    ],
-    ids=[
-        "upright",
-        "clockwise",
-        "upside down",
-        "anticlockwise",
-        "left-right",
-        "top-bottom",
-        "transposed",
-        "transversed",
-    ],
-)
-def test_frames_are_turned_as_players_turn_them(tmp_path, matrix, turn):
-    frame = _frame(0)
-    frame[:24, 32:] = (40, 40, 220)  # four different corners
-    path = _turned(_write(tmp_path / "a.mp4", [frame] * 3), matrix)
-    images, _ = _read(path)
-    for image in images:
-        assert image.shape == turn(frame).shape
-        assert np.median(np.abs(image.astype(int) - turn(frame))) <= 3
-
-
-def _raw(path, height):
-    """The bare stream of H.264, without a container."""
-    with av.open(str(path), "w", format="h264") as container:
-        stream = container.add_stream("libx264", 25)
-        stream.width, stream.height = 64, height
-        for i in range(3):
-            frame = av.VideoFrame.from_ndarray(_frame(i, height), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path.read_bytes()
-
-
-def test_frames_of_two_sizes_are_an_error_with_the_sizes(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(_raw(tmp_path / "first", 48) + _raw(tmp_path / "second", 64))
-    with pytest.raises(prediction.PredictionError, match=r"64×64 at frame 3 after 64×48"):
-        _read(path)
-
-
-# Predicting.
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_video_gives_figures_and_arrays_of_every_frame(tmp_path, batch_size):
     rate = Fraction(30000, 1001)
-    path = _write(tmp_path / "drive.mp4", [_frame(i) for i in range(10)], rate)
-    decoded, times = _read(path)
-    written = _predict(tmp_path, [path], figure="both", save_npz=True, batch_size=batch_size)
+    path = toy_videos.write(tmp_path / "drive.mp4", [toy_videos.frame(i) for i in range(10)], rate)
+    decoded, times = toy_videos.read(path)
+    written = toy_videos.predict(
+        tmp_path, [path], figure="both", save_npz=True, batch_size=batch_size
+    )
     out = tmp_path / "out"
     assert sorted(written) == sorted(file for file in out.rglob("*") if file.is_file())
     assert sorted(file.name for file in out.iterdir()) == [
@@ -207,8 +54,11 @@ def test_a_video_gives_figures_and_arrays_of_every_frame(tmp_path, batch_size):
 
 
 def test_photographs_and_videos_together(tmp_path):
-    files = [_write(tmp_path / "a.mp4", [_frame(0)] * 2), save(tmp_path / "a.png")]
-    written = _predict(tmp_path, files)
+    files = [
+        toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(0)] * 2),
+        save(tmp_path / "a.png"),
+    ]
+    written = toy_videos.predict(tmp_path, files)
     assert sorted(path.name for path in written) == [
         "a_mp4_overlay.mp4", "a_png_depth.png", "a_png_overlay.png", "a_png_semseg.png",
     ]  # fmt: skip
@@ -237,7 +87,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
     peaks = []
     for length in (20, 20, 80):  # the first is for what is made once
         tracemalloc.start()
-        _predict(tmp_path, [tmp_path / f"{length}.mp4"], batch_size=2)
+        toy_videos.predict(tmp_path, [tmp_path / f"{length}.mp4"], batch_size=2)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 10 * 256 * 256 * 3
@@ -247,7 +97,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
 
 
 def test_without_pyav_one_message_says_what_to_install(tmp_path, monkeypatch):
-    path = _write(tmp_path / "a.mp4", [_frame(0)])
+    path = toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(0)])
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -258,7 +108,7 @@ def test_without_pyav_one_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "av")
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(prediction.PredictionError, match=r"a.mp4: videos need PyAV.*\[video\]"):
-        _predict(tmp_path, [save(tmp_path / "b.png"), path])
+        toy_videos.predict(tmp_path, [save(tmp_path / "b.png"), path])
     assert not (tmp_path / "out").exists()  # before anything is done
 
 
@@ -274,15 +124,15 @@ def _cut_off(path):
 def test_a_video_that_does_not_decode_is_named_and_leaves_nothing(tmp_path, contents):
     bad = tmp_path / "a.mp4"
     bad.write_bytes(contents)
-    good = _write(tmp_path / "b.mp4", [_frame(0)])
+    good = toy_videos.write(tmp_path / "b.mp4", [toy_videos.frame(0)])
     with pytest.raises(prediction.PredictionError, match=r"1 of 2 files (.|\n)*a.mp4: ") as caught:
-        _predict(tmp_path, [bad, good])
+        toy_videos.predict(tmp_path, [bad, good])
     assert "b.mp4" not in str(caught.value)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["b_overlay.mp4"]
 
 
 def test_a_video_that_stops_decoding_leaves_nothing(tmp_path, monkeypatch):
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(80)])
+    path = toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(i) for i in range(80)])
     real = videos.upright
 
     def fails_later(image, matrix):
@@ -294,20 +144,20 @@ def test_a_video_that_stops_decoding_leaves_nothing(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(videos, "upright", fails_later)
     with pytest.raises(prediction.PredictionError, match=r"a.mp4: does not .* beyond frame 70 "):
-        _predict(tmp_path, [path])
+        toy_videos.predict(tmp_path, [path])
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_frames_that_are_missing_are_said(tmp_path):
-    path = _cut_off(_write(tmp_path / "a.mp4", [_frame(i) for i in range(50)]))
-    found, said = len(_read(path)[0]), []
+    path = _cut_off(toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(i) for i in range(50)]))
+    found, said = len(toy_videos.read(path)[0]), []
     assert 1 < found < 50
-    settings = prediction.Settings(**SMALL)
+    settings = prediction.Settings(**toy_videos.SMALL)
     prediction.predict_files(
         BrightestChannel(), TASKS, [path], tmp_path / "out", settings, report=said.append
     )
     assert f"a.mp4: its last {50 - found} of 50 frames are missing" in said[1]
-    assert len(_read(tmp_path / "out" / "a_overlay.mp4")[0]) == found
+    assert len(toy_videos.read(tmp_path / "out" / "a_overlay.mp4")[0]) == found
 
 
 @pytest.mark.parametrize(
@@ -327,7 +177,7 @@ def test_a_length_in_the_header_tells_of_missing_frames(tmp_path, name, codec, s
             samples.rate = 8000
             encoded = [*audio.encode(samples), *audio.encode()]
         for i in range(60):
-            frame = av.VideoFrame.from_ndarray(_frame(i), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(toy_videos.frame(i), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if sound:
@@ -343,18 +193,18 @@ def test_a_length_in_the_header_tells_of_missing_frames(tmp_path, name, codec, s
 
 
 def test_a_name_that_is_as_long_as_can_be(tmp_path):
-    path = _write(tmp_path / f"{'路' * 83}.mp4", [_frame(0)] * 2)
-    (written,) = _predict(tmp_path, [path])
+    path = toy_videos.write(tmp_path / f"{'路' * 83}.mp4", [toy_videos.frame(0)] * 2)
+    (written,) = toy_videos.predict(tmp_path, [path])
     assert written.name.startswith("路" * 60)
     assert written.name.endswith("_overlay.mp4")
-    assert len(_read(written)[0]) == 2
+    assert len(toy_videos.read(written)[0]) == 2
 
 
 def test_a_fifo_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    good = _write(tmp_path / "b.mp4", [_frame(0)])
+    good = toy_videos.write(tmp_path / "b.mp4", [toy_videos.frame(0)])
     with pytest.raises(prediction.PredictionError, match=r"a.mp4: expected a file, found a FIFO"):
-        _predict(tmp_path, [tmp_path / "a.mp4", good])
+        toy_videos.predict(tmp_path, [tmp_path / "a.mp4", good])
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["b_overlay.mp4"]
 
 
@@ -364,7 +214,7 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
 
     monkeypatch.setattr(videos.VideoWriter, "_open", full)
     with pytest.raises(OSError, match=r"No space left .*a.mp4") as caught:
-        _write(tmp_path / "a.mp4", [_frame(0)])
+        toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(0)])
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
 
@@ -388,7 +238,7 @@ def test_sound_alone_is_no_video(tmp_path):
     [(KeyboardInterrupt, ["Interrupted. 70 files are complete: "]), (RuntimeError, [])],
 )
 def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error, said):
-    path = _write(tmp_path / "a.mp4", [_frame(i) for i in range(80)])
+    path = toy_videos.write(tmp_path / "a.mp4", [toy_videos.frame(i) for i in range(80)])
     written = []
 
     def fails_later(self, picture, time):
@@ -401,7 +251,7 @@ def test_an_interrupted_run_leaves_no_video(tmp_path, monkeypatch, error, said):
     monkeypatch.setattr(videos.VideoWriter, "write", fails_later)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_overlay.mp4").write_bytes(b"old")
-    settings, reports = prediction.Settings(save_npz=True, **SMALL), []
+    settings, reports = prediction.Settings(save_npz=True, **toy_videos.SMALL), []
     with pytest.raises(error):
         prediction.predict_files(
             BrightestChannel(), TASKS, [path], tmp_path / "out", settings, report=reports.append

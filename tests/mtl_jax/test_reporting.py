@@ -223,10 +223,13 @@ def test_differences_are_paired_by_seed(tmp_path):
     assert strong == {"semseg/miou"}
     report.write(paths, tmp_path / "report", against=["base"])
     assert "Difference from base, paired by seed" in (tmp_path / "report/report.md").read_text()
-    with pytest.raises(runs.ReportError, match="--against=bas: Runs has no such run; expected one"):
-        paired.tables(study, ["bas"])
-    with pytest.raises(runs.ReportError, match=r"single: .* it has 0 seeds; run it with --seeds"):
-        paired.tables(study, ["single"])
+    elsewhere = runs.Study("of other data", study.runs[2:])
+    paired.check([study, elsewhere], ["base"])  # in one of them
+    assert not paired.tables(elsewhere, ["base"])
+    with pytest.raises(runs.ReportError, match="--against=bas: there is no such run; expected one"):
+        report.write(paths, tmp_path / "report", against=["bas"])
+    with pytest.raises(runs.ReportError, match=r"single: .* it has 1 of them; run it with --seeds"):
+        report.write(paths, tmp_path / "report", against=["single"])
 
 
 def test_seeds_are_one_row_with_deviations(tmp_path):
