@@ -196,11 +196,12 @@ def test_a_study_as_jobs(submitit, tmp_path, capsys, monkeypatch):
     submitted = []
     submit = engine.submit
     monkeypatch.setattr(engine, "submit", lambda *a: submitted.extend(submit(*a)) or submitted)
-    assert study(tmp_path / "s", jobs=2, engine_options="slurm_partition=gpu,timeout_min=60") == 0
+    options = {"jobs": 2, "engine_options": "slurm_partition=gpu,timeout_min=60"}
+    assert study(tmp_path / "s", only_rows=("l1", "l2"), **options) == 0
     assert Executor.made == (tmp_path / "s/jobs", "slurm")
     assert Executor.parameters == {"slurm_partition": "gpu", "timeout_min": 60}
     common = ["mtl", "sweep", "--sweep=depth_loss:streets", f"--workdir={tmp_path / 's'}"]
-    common += ["--seeds=0,1", "--config.train.max_steps=1"]
+    common += ["--rows=l1,l2", "--seeds=0,1", "--config.train.max_steps=1"]
     assert [job.part.command for job in submitted] == [
         [*common, "--shard=0/2"],
         [*common, "--shard=1/2"],

@@ -141,6 +141,16 @@ def test_shards_are_a_partition_and_keep_what_belongs_together(name):
         assert any({row.name, *row.after} <= set(shard) for shard in shards)
 
 
+def test_some_rows_and_what_they_build_on():
+    sweep = LOADED["test_time_augmentation", "streets"]
+    chosen = sweep.only(["scales_0.5_2_3"])
+    assert [row.name for row in chosen.rows] == ["trained", "scales_0.5_2_3"]
+    assert chosen.name == sweep.name
+    assert [row.name for row in sweep.only(["plain", "trained"]).rows] == ["trained", "plain"]
+    with pytest.raises(sweeps.SweepError, match="has no row 'plan'. Did you mean 'plain'"):
+        sweep.only(["plan"])
+
+
 @pytest.mark.parametrize("value", ["2/2", "1", "a/b", "-1/2", "0/0"])
 def test_a_shard_that_is_none(value):
     with pytest.raises(sweeps.SweepError, match="such as 0/2"):

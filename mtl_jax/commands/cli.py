@@ -70,6 +70,7 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
             overrides=changes,
             arguments=_handed_on(given),
             chosen_seeds=seeds,
+            only_rows=given.rows or (),
             shard=given.shard or "0/1",
             only_list=bool(given.sweep_list),
             images_per_second=given.images_per_second or 0.0,

@@ -40,6 +40,7 @@ _FOR = {
     "licence": ("release",),
     "name": ("release",),
     "sweep_list": ("sweep",),
+    "rows": ("sweep",),
     "shard": ("sweep",),
     "images_per_second": ("sweep",),
     "engine": ("sweep",),
@@ -79,6 +80,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--name", help="release: <owner>/<name> on the hub, for the model card")
     add("--sweep", help="sweep: <name>[:<protocol>] or <file>.py[:<protocol>]")
     add("--sweep_list", action="store_true", default=None, help="print the rows; run nothing")
+    add("--rows", type=_list, help="sweep: these rows alone, and what they build on")
     add("--shard", help="sweep: i/n, the i-th of n parts, from 0; auto = as a SLURM array says")
     add("--engine", help="sweep: submitit = as jobs of SLURM, submitit:local = processes here")
     add("--jobs", type=int, help="sweep: how many jobs of --engine share the rows; one each")

@@ -19,6 +19,7 @@ def run(
     overrides: Sequence[str] = (),
     arguments: Sequence[str] = (),
     chosen_seeds: Sequence[int] = (),
+    only_rows: Sequence[str] = (),
     shard: str = "0/1",
     only_list: bool = False,
     images_per_second: float = 0.0,
@@ -36,6 +37,7 @@ def run(
       overrides: `--config.<key>=<value>` each, for every row.
       arguments: further flags for every row.
       chosen_seeds: every row is run with each of these; () = with its config's seed.
+      only_rows: these rows, and those that they build on; () = all.
       shard: 'i/n': the i-th of n parts, from 0; 'auto': as a SLURM array says.
       only_list: print the rows and their cost; run nothing.
       images_per_second: a rate to estimate with; 0 = that of the rows that are done.
@@ -61,24 +63,28 @@ def run(
         arguments=(*overrides, *arguments),
         seeds=chosen_seeds,
     )
-    rows = study.shard(*sweeps.parse_shard(shard))
+    # The folder is the whole study's: its list names all rows, whichever are run now.
+    chosen = study.only(only_rows) if only_rows else study
+    rows = chosen.shard(*sweeps.parse_shard(shard))
     if only_list:
         print(runner.table(rows, images_per_second))
         return 0
     if engine_name:
-        return _submit(engine_name, runner, which, jobs or len(rows), engine_options)
+        parts = [f"--rows={','.join(only_rows)}"] if only_rows else []
+        parts += [f"--seeds={','.join(map(str, chosen_seeds))}"] if chosen_seeds else []
+        command = [*command, "sweep", f"--sweep={which}", f"--workdir={runner.directory}", *parts]
+        return _submit(engine_name, runner, command, jobs or len(rows), engine_options)
     if jobs or engine_options:
         raise UsageError("--jobs and --engine_options are of no use without --engine.")
     return runner.run(rows)
 
 
-def _submit(name: str, runner: sweep_runner.Runner, which: str, jobs: int, options: str) -> int:
+def _submit(
+    name: str, runner: sweep_runner.Runner, command: Sequence[str], jobs: int, options: str
+) -> int:
     """Hands the rows to other machines; each of its jobs is this command with its --shard."""
     runner.claim()
-    command = [*runner.command, "sweep", f"--sweep={which}", f"--workdir={runner.directory}"]
-    if runner.seeds:
-        command.append(f"--seeds={','.join(map(str, runner.seeds))}")
-    command += runner.arguments
+    command = [*command, *runner.arguments]
     folder = runner.directory / "jobs"
     submitted = engine.submit(name, command, jobs, folder, engine.parse_options(options))
     print(

@@ -132,6 +132,18 @@ class Sweep:
             f"{', '.join(row.name for row in self.rows)}."
         )
 
+    def only(self, names: Sequence[str]) -> "Sweep":
+        """The rows of these names, and the earlier ones that they build on.
+
+        Raises SweepError for a name that no row has.
+        """
+        waiting, wanted = list(names), set()
+        while waiting:
+            row = self.row(waiting.pop())
+            wanted.add(row.name)
+            waiting += row.after
+        return dataclasses.replace(self, rows=tuple(r for r in self.rows if r.name in wanted))
+
     def shard(self, index: int, count: int) -> list[Row]:
         """The rows of one machine of several: every count-th, with what builds on one another."""
         leader: dict[str, str] = {}
