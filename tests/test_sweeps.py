@@ -147,7 +147,7 @@ def test_some_rows_and_what_they_build_on():
     assert [row.name for row in chosen.rows] == ["trained", "scales_0.5_2_3"]
     assert chosen.name == sweep.name
     assert [row.name for row in sweep.only(["plain", "trained"]).rows] == ["trained", "plain"]
-    with pytest.raises(sweeps.SweepError, match="has no row 'plan'. Did you mean 'plain'"):
+    with pytest.raises(sweeps.SweepError, match=r"has no row 'plan'\. Did you mean 'plain'"):
         sweep.only(["plan"])
 
 
