@@ -73,7 +73,9 @@ TRAIN = {
     ),
     "freeze": Option((), "'encoder', 'common' (all that is shared) or tasks: no update"),
     "freeze_batch_norm": Option(
-        "", "whose BatchNorms use running statistics in training: '', 'encoder' or 'all'"
+        "",
+        "whose BatchNorms, besides those of `freeze`, use running statistics in training: '', "
+        "'encoder' or 'all'",
     ),
     "log_every": Option(50, "steps between two log entries"),
     "eval_every_epochs": Option(1, "epochs between two evaluations", number(above=0)),

@@ -1,34 +1,50 @@
-"""HRNet-18 "small v2" (Wang et al. 2020): four resolutions side by side.
+"""HRNet-18 (Wang et al. 2020): four resolutions side by side.
 
-It is the network that multi-task papers call HRNet-18; the full HRNet-W18 has
-9.6 million parameters. Parameters are named as in timm's `hrnet_w18_small_v2`:
+"Small v2" is the network that multi-task papers call HRNet-18, of 3.9 million parameters; the full
+HRNet-W18 has 9.6 million. Parameters are named as in timm's `hrnet_w18_small_v2`:
 `stage3.1.fuse_layers.0.2.0.weight` is `stage3_1/fuse_layers_0_2_0/conv/kernel`.
 """
 
+import dataclasses
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
+from mtl_jax._options import Option, one_of
 from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid
 from mtl_jax.layers.residual import Residual
 
 WIDTHS = (18, 36, 72, 144)
-MODULES = {2: 1, 3: 3, 4: 2}  # stage: how many
-UNITS = 2  # basic blocks of a branch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Depth:
+    """How many of each there are."""
+
+    bottlenecks: int  # before the stages
+    modules: tuple[int, int, int]  # of stages 2, 3 and 4
+    units: int  # basic blocks of a module's branch
+
+
+SIZES = {"small_v2": _Depth(2, (1, 3, 2), 2), "w18": _Depth(4, (1, 4, 3), 4)}
 # Of every block: running statistics, and kernels before training.
 _LIKE = {"momentum": 0.99, "kernel_init": "kaiming_normal_fan_out"}
 
 
-OPTIONS = {}
+OPTIONS = {
+    "size": Option("small_v2", "small_v2, what papers call HRNet-18, or w18", one_of(*SIZES)),
+}
 
 
 def build(options, *, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """The network; it has no options."""
-    del options
-    return HRNet(dtype=dtype)
+    """The network of these `OPTIONS`."""
+    return HRNet(size=options.size, dtype=dtype)
 
 
 def _published_layer(layer: str) -> str | None:
@@ -55,23 +71,38 @@ def _published_layer(layer: str) -> str | None:
     return f"{above}.fuse_layers.{target}.{source}.{within}{place}"
 
 
+def _describe(arrays: Mapping[str, np.ndarray]) -> str:
+    """Which size a file is of; '' where it is of no HRNet-18."""
+    kernel = arrays.get("stage2.0.branches.0.0.conv1.weight")
+    if kernel is None or len(kernel) != WIDTHS[0]:
+        return ""
+    size = "w18" if "layer1.3.conv1.weight" in arrays else "small_v2"
+    return f"The file is of config.model.encoder.size={size!r}."
+
+
 PUBLISHED = Published(
     layer=_published_layer,
     unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier."),
-    sources={"hrnet_w18_small_v2": Source(repo="timm/hrnet_w18_small_v2.ms_in1k")},
+    sources={
+        "hrnet_w18_small_v2": Source(repo="timm/hrnet_w18_small_v2.ms_in1k"),
+        "hrnet_w18": Source(repo="timm/hrnet_w18.ms_aug_in1k"),
+    },
+    size="size",
+    describe=_describe,
 )
 
 
 class Module(nn.Module):
-    """Branches of their own, then every scale from all of them."""
+    """Branches of their own, each of `units` basic blocks, then every scale from all of them."""
 
+    units: int
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, maps: list[jax.Array], *, train: bool) -> list[jax.Array]:
         maps = list(maps)
         for branch, width in enumerate(WIDTHS[: len(maps)]):
-            for unit in range(UNITS):
+            for unit in range(self.units):
                 name = f"branches_{branch}_{unit}"
                 maps[branch] = Residual(width, **_LIKE, dtype=self.dtype, name=name)(
                     maps[branch], train=train
@@ -103,27 +134,34 @@ class Module(nn.Module):
 
 
 class HRNet(nn.Module):
-    """Stem, one residual layer, then three stages of two, three and four resolutions."""
+    """Stem, bottlenecks, then three stages of two, three and four resolutions.
 
+    Attributes:
+      size: of `SIZES`.
+      dtype: compute type.
+    """
+
+    size: str = "small_v2"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> Pyramid:
         """[B, ⌈H/s⌉, ⌈W/s⌉, c] at strides s = 4, 8, 16, 32 with 18, 36, 72, 144 channels."""
-        x = image
+        depth, x = SIZES[self.size], image
         for index in (1, 2):
             x = layers.ConvBNReLU(64, stride=2, **_LIKE, dtype=self.dtype, name=f"stem{index}")(
                 x, train=train
             )
-        for index in (0, 1):
+        for index in range(depth.bottlenecks):
             x = Residual(256, bottleneck=True, **_LIKE, dtype=self.dtype, name=f"layer1_{index}")(
                 x, train=train
             )
         maps = [x]
-        for stage, modules in MODULES.items():
+        for stage, modules in enumerate(depth.modules, start=2):
             maps = self._transition(maps, stage, train)
             for index in range(modules):
-                maps = Module(self.dtype, name=f"stage{stage}_{index}")(maps, train=train)
+                module = Module(depth.units, self.dtype, name=f"stage{stage}_{index}")
+                maps = module(maps, train=train)
         return Pyramid(dict(zip((4, 8, 16, 32), maps, strict=True)), skip=maps[0])
 
     def _transition(self, maps, stage: int, train: bool) -> list[jax.Array]:

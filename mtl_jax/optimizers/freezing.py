@@ -1,9 +1,10 @@
 """Parts of a network that training leaves as they are.
 
 A frozen parameter has no gradient, so that nothing is spent on computing one, and no update, so
-that weight decay does not move it either. A frozen BatchNorm normalises by its running statistics
-in training as in evaluation; these and its scale and bias stay. Low-rank updates (`lora_rank`) of a
-frozen encoder are what is trained of it; without them nothing is, so no paths are dropped.
+that weight decay does not move it either. It computes in training what it does in evaluation: its
+BatchNorms, and those that are frozen by themselves, normalise by their running statistics, which
+stay as their scales and biases do. Low-rank updates (`lora_rank`) of a frozen encoder are what is
+trained of it; without them nothing is, so neither paths nor features of it are dropped.
 """
 
 import contextlib
@@ -29,12 +30,13 @@ class Freezing:
     Attributes:
       parts: 'encoder', 'common' (all that no task owns, the encoder too), or tasks' names, whose
         own layers are meant.
-      batch_norm: whose BatchNorms stay: '' nobody's, 'encoder', or 'all'.
+      batch_norm: whose BatchNorms stay besides: '' nobody's, 'encoder', or 'all'.
       tasks: of the run.
       batch_norms: the paths of the network's BatchNorms, see `optimizers.modules_of`.
       unlabelled: those of which the data set has no labels. Their own layers stay, if they have
         any: without a gradient, weight decay alone would move them, by Adam to zero at full speed.
-      drop_paths: whether the encoder's residual branches are dropped in training, if it has a rate.
+      encoder_drops: whether residual branches and features of the encoder are dropped in training,
+        if it has a rate.
     """
 
     parts: tuple[str, ...] = ()
@@ -42,7 +44,7 @@ class Freezing:
     tasks: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     batch_norms: frozenset[tuple[str, ...]] = frozenset()
-    drop_paths: bool = True
+    encoder_drops: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.batch_norm or self.unlabelled)
@@ -54,18 +56,17 @@ class Freezing:
           ConfigError: the network has no parameter of one of `parts`.
         """
         found = set()
-        still = {*self.parts, *self.unlabelled}
 
         def stays(path, _) -> bool:
             names = optimizers.names_of(path)
             if names[0] != "model":
                 return False
-            owners = {optimizers.group_of(path, self.tasks)}
-            if optimizers.is_encoder(names[1]) and names[-1] not in transformer.LOW_RANK:
-                owners.add(ENCODER)
+            owners = self._owners(names[1])
+            if names[-1] in transformer.LOW_RANK:
+                owners.discard(ENCODER)
             found.update(owners)
             of_batch_norm = tuple(names[1:-1]) in self.batch_norms
-            return bool(owners & still) or (of_batch_norm and self._keeps(names[1]))
+            return self._stay(owners) or (of_batch_norm and self._in_scope(names[1]))
 
         mask = jax.tree_util.tree_map_with_path(stays, params)
         if absent := [part for part in self.parts if part not in found]:
@@ -88,28 +89,37 @@ class Freezing:
     def as_frozen(self) -> contextlib.AbstractContextManager:
         """Within it, `Module.apply(..., train=True)` treats what is frozen as in evaluation.
 
-        That is, frozen BatchNorms are left as they are, and a frozen encoder drops no paths.
+        That is, its BatchNorms are left as they are, and of a frozen encoder nothing is dropped.
         """
-        if not self.batch_norm and self.drop_paths:
+        if not self:
             return contextlib.nullcontext()
 
-        def is_still(module: nn.Module) -> bool:
-            if isinstance(module, layers.BatchNorm):
-                return self._keeps(module.path[0])
-            is_path = isinstance(module, transformer.DropPath)
-            return is_path and not self.drop_paths and optimizers.is_encoder(module.path[0])
-
         def intercept(call, args, kwargs, context):
-            if context.method_name == "__call__" and is_still(context.module):
-                kwargs = kwargs | {"train": False}
+            module = context.module
+            if context.method_name == "__call__" and module.path:
+                top = module.path[0]
+                stays = self._in_scope(top) or self._stay(self._owners(top))
+                if isinstance(module, layers.BatchNorm) and stays:
+                    kwargs = kwargs | {"train": False}
+                undropped = not self.encoder_drops and optimizers.is_encoder(top)
+                if isinstance(module, transformer.DropPath | nn.Dropout) and undropped:
+                    return args[0]
             return call(*args, **kwargs)
 
         return nn.intercept_methods(intercept)
 
-    def _keeps(self, module: str) -> bool:
-        """Whether the BatchNorms within a top-level module stay."""
-        in_scope = self.batch_norm == ENCODER and optimizers.is_encoder(module)
-        return self.batch_norm == "all" or in_scope
+    def _owners(self, module: str) -> set[str]:
+        """Which parts a top-level module of the network belongs to."""
+        of_encoder = {ENCODER} if optimizers.is_encoder(module) else set()
+        return {optimizers.group_of(("model", module), self.tasks), *of_encoder}
+
+    def _stay(self, owners: set[str]) -> bool:
+        return not owners.isdisjoint({*self.parts, *self.unlabelled})
+
+    def _in_scope(self, module: str) -> bool:
+        """Whether the BatchNorms within a top-level module stay, whatever else does."""
+        of_encoder = self.batch_norm == ENCODER and optimizers.is_encoder(module)
+        return self.batch_norm == "all" or of_encoder
 
 
 def build(
@@ -149,5 +159,5 @@ def build(
         tuple(tasks),
         tuple(unlabelled),
         frozenset(norms),
-        drop_paths=adapted or not is_still,
+        encoder_drops=adapted or not is_still,
     )

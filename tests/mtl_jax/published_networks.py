@@ -251,8 +251,8 @@ def timm_swin(name: str) -> str:
     return ".".join(parts).replace("head.", "head.fc.")
 
 
-def hrnet() -> dict[str, tuple[int, ...]]:
-    """{name: shape} of HRNet-W18 small v2 without its classifier, as timm names them."""
+def hrnet(bottlenecks=2, modules=(1, 3, 2), units=2, classes: int = 1000):
+    """{name: shape} of HRNet-W18, by default of small v2, as timm names them."""
     widths, shapes = (18, 36, 72, 144), {}
 
     def conv(name, norm, outputs, inputs, size=3):
@@ -261,19 +261,25 @@ def hrnet() -> dict[str, tuple[int, ...]]:
 
     conv("conv1", "bn1", 64, 3)
     conv("conv2", "bn2", 64, 64)
-    for block, inputs in ((0, 64), (1, 256)):
-        for index, (o, i, size) in enumerate(((64, inputs, 1), (64, 64, 3), (256, 64, 1)), start=1):
-            conv(f"layer1.{block}.conv{index}", f"layer1.{block}.bn{index}", o, i, size)
-    conv("layer1.0.downsample.0", "layer1.0.downsample.1", 256, 64, 1)
+
+    def bottleneck(name, inputs, inner):
+        sizes = ((inner, inputs, 1), (inner, inner, 3), (4 * inner, inner, 1))
+        for index, (o, i, size) in enumerate(sizes, start=1):
+            conv(f"{name}.conv{index}", f"{name}.bn{index}", o, i, size)
+        if inputs != 4 * inner:
+            conv(f"{name}.downsample.0", f"{name}.downsample.1", 4 * inner, inputs, 1)
+
+    for block in range(bottlenecks):
+        bottleneck(f"layer1.{block}", 256 if block else 64, 64)
     conv("transition1.0.0", "transition1.0.1", 18, 256)
     conv("transition1.1.0.0", "transition1.1.0.1", 36, 256)
     for stage in (2, 3):
         name = f"transition{stage}.{stage}.0"
         conv(f"{name}.0", f"{name}.1", widths[stage], widths[stage - 1])
-    for stage, modules in ((2, 1), (3, 3), (4, 2)):
-        for module in range(modules):
+    for stage, number in enumerate(modules, start=2):
+        for module in range(number):
             for branch in range(stage):
-                for unit in (0, 1):
+                for unit in range(units):
                     name = f"stage{stage}.{module}.branches.{branch}.{unit}"
                     for index in (1, 2):
                         own = widths[branch]
@@ -286,7 +292,15 @@ def hrnet() -> dict[str, tuple[int, ...]]:
                     for k in range(i - j):
                         outputs = widths[i] if k == i - j - 1 else widths[j]
                         conv(f"{name}.{k}.0", f"{name}.{k}.1", outputs, widths[j])
-    return shapes
+    for branch, inner in enumerate((32, 64, 128, 256)):  # the classifier's
+        bottleneck(f"incre_modules.{branch}.0", widths[branch], inner)
+        if branch:
+            name = f"downsamp_modules.{branch - 1}"
+            conv(f"{name}.0", f"{name}.1", 4 * inner, 2 * inner)
+            shapes[f"{name}.0.bias"] = (4 * inner,)
+    conv("final_layer.0", "final_layer.1", 2048, 1024, 1)
+    shapes["final_layer.0.bias"] = (2048,)
+    return shapes | _linear("classifier", 2048, classes)
 
 
 def _scale(name: str, channels: int) -> dict[str, tuple[int, ...]]:

@@ -54,13 +54,20 @@ def test_vit(options, expected):
     assert count(model, (2 * model.patch, 3 * model.patch)) == expected
 
 
-def test_hrnet():
-    model = encoders.make("hrnet")
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ("small_v2", {"params": 3_860_720, "batch_stats": 15_948}),
+        ("w18", {"params": 9_562_260, "batch_stats": 33_936}),
+    ],
+)
+def test_hrnet(size, expected):
+    model = encoders.make("hrnet", size=size)
     shapes = jax.eval_shape(
         lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, 64, 64, 3))
     )
     found = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in shapes.items()}
-    assert found == {"params": 3_860_720, "batch_stats": 15_948}
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tiny
 from flax import linen as nn
 
 from input_pipeline import labels
-from mtl_jax import system
+from mtl_jax import layers, system
 from mtl_jax.configs import branched, common, joint
 from mtl_jax.layers import transformer
 from mtl_jax.optimizers import freezing
@@ -67,7 +67,11 @@ ALL_STATISTICS = statistics("encoder", "head_semseg", "head_parts")
 @pytest.mark.parametrize(
     ("changes", "still", "still_statistics"),
     [
-        ({"train__freeze": ("encoder",)}, ENCODER | ENCODER_NORM | {"encoder/conv1/bias"}, set()),
+        (
+            {"train__freeze": ("encoder",)},
+            ENCODER | ENCODER_NORM | {"encoder/conv1/bias"},
+            statistics("encoder"),
+        ),
         ({"train__freeze_batch_norm": "encoder"}, ENCODER_NORM, statistics("encoder")),
         (
             {"train__freeze": ("parts",), "train__freeze_batch_norm": "all"},
@@ -82,7 +86,7 @@ ALL_STATISTICS = statistics("encoder", "head_semseg", "head_parts")
                 "optimizer__images_per_update": {"common": 8, "semseg": 8, "parts": 8},
             },
             ENCODER | ENCODER_NORM | {"encoder/conv1/bias"},
-            set(),
+            statistics("encoder"),
         ),
     ],
     ids=["encoder", "encoder's BatchNorm", "a head and all BatchNorms", "asynchronous"],
@@ -178,6 +182,61 @@ def test_layers_of_a_task_without_labels_stay():
     assert not any(jax.tree.leaves(found.mask(shared)))  # nothing is the task's alone
     both = specs | {"depth": labels.depth((1.0, 80.0)).as_dict()}
     assert not system.build(config, both).freezing
+
+
+class Branches(nn.Module):
+    """An encoder with BatchNorm and dropout, a BatchNorm for both tasks, and one for each."""
+
+    channels: tuple = ()
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = Normalised(name="encoder")(x, train=train)
+        x = layers.BatchNorm(name="shared")(x, train=train)
+        return [Normalised(name=f"head_{task}")(x, train=train) for task in ("depth", "parts")]
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = layers.BatchNorm(name="bn")(x, train=train)
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "unlabelled", "still"),
+    [
+        ((), (), set()),
+        (("encoder",), (), {"encoder"}),
+        (("common",), (), {"encoder", "shared"}),
+        (("encoder", "parts"), (), {"encoder", "head_parts"}),
+        ((), ("depth",), {"head_depth"}),
+    ],
+)
+def test_what_is_frozen_computes_in_training_what_it_does_in_evaluation(freeze, unlabelled, still):
+    """BatchNorms that normalise by the batch follow it; of a frozen encoder nothing is dropped."""
+    config = common.base().train
+    config.freeze = freeze
+    model, x = Branches(), 3 + np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    variables = model.init(jax.random.key(0), x, train=False)
+    frozen = freezing.build(config, model, ("depth", "parts"), unlabelled)
+    with frozen.as_frozen():
+        _, seen = model.apply(
+            variables,
+            x,
+            train=True,
+            rngs={"dropout": jax.random.key(0)},
+            mutable=["batch_stats"],
+            capture_intermediates=lambda module, _: module.name == "encoder",
+        )
+    paths = moved(variables["batch_stats"], seen["batch_stats"])
+    everything = {"encoder", "shared", "head_depth", "head_parts"}
+    assert {path.split("/")[0] for path in paths} == everything - still
+    features = seen["intermediates"]["encoder"]["__call__"][0]
+    if "encoder" in still:  # statistics that everything starts with change nothing
+        np.testing.assert_allclose(features, x, rtol=1e-4)
+    else:
+        assert (np.asarray(features) == 0).mean() > 0.4
 
 
 class Transformer(nn.Module):

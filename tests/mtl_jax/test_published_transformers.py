@@ -46,7 +46,12 @@ FILES = {  # name: (options of the encoder, {name: shape}, parameters with the c
         networks.swin(192, (2, 2, 18, 2), 12),
         196_735_516,
     ),
-    "hrnet": ({"name": "hrnet"}, networks.hrnet(), 3_860_720),
+    "hrnet": ({"name": "hrnet"}, networks.hrnet(), 15_597_464),
+    "hrnet_w18": (
+        {"name": "hrnet", "size": "w18"},
+        networks.hrnet(4, (1, 4, 3), 4),
+        21_299_004,
+    ),
 }
 
 
@@ -69,7 +74,9 @@ def theirs(options: dict) -> dict[str, tuple[int, ...]]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "file", [pytest.param(f, marks=pytest.mark.slow if f == "hrnet_w18" else ()) for f in FILES]
+)
 def test_names_and_shapes_are_the_published(file):
     """At full size, both ways: the encoder is the published network without its classifier."""
     options, shapes, parameters = FILES[file]
@@ -297,6 +304,16 @@ def test_a_swin_file_says_what_it_is_of():
     arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     assert _swin_files.describe(arrays).endswith(".size='L' and .window=12.")
     assert _swin_files.describe({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("shapes", "size"),
+    [(networks.hrnet(), "'small_v2'."), (networks.hrnet(4, (1, 4, 3), 4), "'w18'."), ({}, "")],
+)
+def test_an_hrnet_file_says_what_it_is_of(shapes, size):
+    arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    found = encoders.published()["hrnet"].describe(arrays)
+    assert found.removeprefix("The file is of config.model.encoder.size=") == size
 
 
 @pytest.mark.parametrize("variant", ["augreg", "dinov2"])

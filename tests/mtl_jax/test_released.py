@@ -78,7 +78,10 @@ def test_what_mlores_authors_do_not_read_is_left_over():
     for task in range(tasks):
         extra[f"backbone.q_fuse.{task}.weight"] = (width, 4 * width, 1, 1)
         extra[f"backbone.q_fuse.{task}.bias"] = (width,)
-    assert sum(int(np.prod(shape)) for shape in extra.values()) == 8_198_410
+    unread = sum(int(np.prod(shape)) for shape in extra.values())
+    assert unread == 8_198_410
+    # The authors' network without those heads; ours is counted in test_size_bound.
+    assert test_size_bound.MLORE_VIT_B + unread == 267_330_816
     names = {f"module.{name}" for name in extra} | {"module.aux_heads.semseg.mt_proj.1.running_var"}
     found, said = read("mlore", file_of("mlore") | dict.fromkeys(names, np.zeros(1)))
     assert found.keys() == wanted("mlore").keys()

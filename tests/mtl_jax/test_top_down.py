@@ -92,15 +92,16 @@ def test_against_the_plain_construction():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_parameters():
-    decoder = top_down.TopDownDecoder(outputs=19)
+@pytest.mark.parametrize(("outputs", "expected"), [(19, 181_459), (1, 180_289)])
+def test_parameters(outputs, expected):
+    decoder = top_down.TopDownDecoder(outputs)
     features = {
         stride: jnp.zeros((1, 64 // stride, 64 // stride, channels))
         for stride, channels in {4: 24, 8: 40, 16: 112, 32: 320}.items()
     }
     init = functools.partial(decoder.init, train=False)
     params = jax.eval_shape(init, jax.random.key(0), Pyramid(features))["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 181_459
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
 def model(architecture: str, encoder) -> ConfigDict:
