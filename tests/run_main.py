@@ -5,6 +5,7 @@ A process of its own trains the toy network, as only the way there is tested.
 
 import contextlib
 import io
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,26 @@ def begin(*arguments, devices: int = 1) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def begin_two(*arguments) -> list[subprocess.Popen]:
+    """Starts one run in two processes of two devices each."""
+    common = [*arguments, f"--coordinator=127.0.0.1:{free_port()}", "--processes=2"]
+    return [begin(*common, f"--process={process}", devices=2) for process in (0, 1)]
+
+
+def wait_for(processes: list[subprocess.Popen]) -> None:
+    """All of them have to succeed."""
+    for process in processes:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
 
 
 def start(*arguments, code: int = 0) -> subprocess.CompletedProcess:

@@ -1,12 +1,15 @@
-"""Whole runs of the weightings that look at held-out training images, resumed bit for bit."""
+"""Whole runs of the weightings that look at held-out training images: resumed, in processes."""
+
+import json
 
 import jax
 import numpy as np
 import pytest
 import tiny
 import toy_network as toy
+from run_main import begin_two, call, wait_for
 
-from mtl_jax import options
+from mtl_jax import checkpoints, options
 from mtl_jax.commands import evaluate, train
 from mtl_jax.runs import held_out, loop
 from mtl_jax.runs.baselines import BaselineError
@@ -108,6 +111,33 @@ def test_pivrg_goes_on_with_the_scores_that_it_had(streets_dir, alone, tmp_path,
     found = config(streets_dir, {"name": "pivrg", "baselines": baselines})
     whole, again, _ = resumed(found, tmp_path, monkeypatch)
     jax.tree.map(np.testing.assert_array_equal, whole, again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["auto_lambda", "pivrg"])
+def test_two_processes_hold_out_what_one_does(streets_dir, alone, tmp_path, weighting):
+    """Each has its part of the held-out images beside its batches, or scores its part of them."""
+    options_of = {
+        "auto_lambda": ["--config.weighting.learning_rate=0.01"],
+        "pivrg": [f"--config.weighting.baselines={','.join(evaluated(alone))}"],
+    }
+    common = [*tiny.arguments(streets_dir), f"--config.weighting.name={weighting}"]
+    common += ["--config.data.held_out=0.34", "--config.train.max_steps=3", *options_of[weighting]]
+    common += ["--config.optimizer.name=sgd", "--config.schedule.learning_rate=0.05"]
+    processes = begin_two(f"--workdir={tmp_path / 'two'}", *common)
+    call(f"--workdir={tmp_path / 'one'}", *common)
+    wait_for(processes)
+    one, two = (
+        checkpoints.read_variables(tmp_path / name / "checkpoints", "latest")[0]
+        for name in ("one", "two")
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(y, x, rtol=1e-3, atol=1e-4), one, two)
+    weights = [
+        json.loads((tmp_path / name / "results.json").read_text())["weighting"]["weight"]
+        for name in ("one", "two")
+    ]
+    assert weights[1] == pytest.approx(weights[0], rel=1e-3)
+    assert weights[0]["semseg"] != weights[0]["depth"]
 
 
 def test_a_task_without_a_reference_metric_has_no_score(streets_dir, tmp_path):

@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
 
 import jax
 import numpy as np
 import pytest
 import tiny
 import toy_network as toy
-from run_main import begin, call
+from run_main import begin, begin_two, call, free_port, wait_for
 
 from mtl_jax import checkpoints, evaluation, parallel, training
 
@@ -95,30 +94,19 @@ def test_accumulation_averages_the_micro_batches(sgd, tmp_path):
     assert_close(found[0][0].params, found[1][0].params)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["fixed", "aligned_mtl"])
 def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, weighting):
     """Real processes over loopback, with and without a gradient of each task.
 
-    All other weightings are tested on several devices of one process, which run the same program.
+    Those that look at held-out images are tested in test_held_out_runs.py; all others on several
+    devices of one process, which run the same program.
     """
     common = [*tiny.arguments(streets_dir), f"--config.weighting.name={weighting}"]
     common += ["--config.optimizer.name=sgd", "--config.train.max_steps=3"]
-    two = [f"--coordinator=127.0.0.1:{free_port()}", "--processes=2"]
-    processes = [
-        begin(f"--workdir={tmp_path / 'two'}", *common, *two, f"--process={process}", devices=2)
-        for process in (0, 1)
-    ]
+    processes = begin_two(f"--workdir={tmp_path / 'two'}", *common)
     call(f"--workdir={tmp_path / 'one'}", *common)
-    for process in processes:
-        output, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, output
+    wait_for(processes)
     variables = {}
     for name in ("one", "two"):
         variables[name], step = checkpoints.read_variables(
