@@ -1,5 +1,6 @@
 """What tasks share of a network: its parameters, and where the shared part ends."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -207,7 +208,8 @@ class Cut:
 
         Raises:
           ConfigError: the network has none: all of it is shared, or something shared is also
-            reached on another way, or is made from what is a task's own.
+            reached on another way, or is made from what is a task's own, or two tasks are given
+            different features.
         """
         self._system = system
         params, *inputs = _shapes(variables, image_shape)
@@ -234,19 +236,39 @@ class Cut:
         self._which = [int(rank[place]) if crosses[place] else None for place in order]
         features = jax.eval_shape(lambda *args: self.features(*args)[0], params, *inputs)
 
-        def beyond(params, features, batch_stats, image, key):
+        def beyond(given, batch_stats, image, key):
+            params, features = given
             supervised, *_ = self._beyond(features, params, batch_stats, image, key)
             return _sums(supervised, system)
 
-        rest = weightings.reached(beyond, params, features, *inputs)
+        rest = weightings.reached(beyond, (params, features), *inputs)
         paths = jax.tree_util.tree_leaves_with_path(params)
-        for (path, _), is_shared, tasks in zip(paths, split.shared, rest, strict=True):
+        for (path, _), is_shared, tasks in zip(
+            paths, split.shared, rest[: len(paths)], strict=True
+        ):
             if is_shared and tasks.any():
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 raise ConfigError(
                     "config.weighting.representation=True needs a network whose shared part ends "
                     f"before the tasks' own modules; {type(system.model).__name__} uses the shared "
                     f"{name} after or beside them. Use representation=False."
+                )
+        self._check_in_common(rest[len(paths) :])
+
+    def _check_in_common(self, given: list[np.ndarray]) -> None:
+        """Raises ConfigError if the inner product of two tasks' gradients would be 0 by itself.
+
+        Args:
+          given: for each feature, which tasks depend on it.
+        """
+        for a, b in itertools.combinations(range(len(self._system.weighting.tasks)), 2):
+            if not any(tasks[a] and tasks[b] for tasks in given):
+                names = [self._system.weighting.tasks[k] for k in (a, b)]
+                raise ConfigError(
+                    "config.weighting.representation=True compares tasks at the features that "
+                    f"their own modules are given; {type(self._system.model).__name__} gives "
+                    f"{' and '.join(names)} none in common, so that they would never seem to "
+                    "conflict. Use representation=False."
                 )
 
     def features(self, params, batch_stats, image, key):

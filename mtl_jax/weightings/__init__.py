@@ -11,6 +11,32 @@ A library: pure functions over pytrees, without a config, a data set or TensorFl
 ... )
 >>> print(weights, gradient["w"])
 [2.222 1.579] [0.585 3.801 3.801]
+
+Parameters are pytrees, here those of a Linen module:
+
+>>> from flax import linen, nnx
+>>> x = jnp.array([[1.0, 2.0, 3.0]])
+>>> trunk = linen.Dense(2, use_bias=False)
+>>> shared = {"params": {"kernel": jnp.ones((3, 2))}}  # as of trunk.init(key, x)
+>>> def loss(shared, task):
+...     return jnp.sum((trunk.apply(shared, x)[:, task] - 3 * task) ** 2) / 2
+>>> gradients = [jax.grad(loss)(shared, task) for task in range(2)]
+>>> gradient, *_ = method.combine(params, state, gradients, losses, labelled, jax.random.key(1))
+>>> print(gradient["params"]["kernel"].T)
+[[ 6. 12. 18.]
+ [ 3.  6.  9.]]
+
+and here the state of an NNX module:
+
+>>> graph, shared = nnx.split(nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0)))
+>>> shared = jax.tree.map(jnp.ones_like, shared)
+>>> def loss(shared, task):
+...     return jnp.sum((nnx.merge(graph, shared)(x)[:, task] - 3 * task) ** 2) / 2
+>>> gradients = [jax.grad(loss)(shared, task) for task in range(2)]
+>>> gradient, *_ = method.combine(params, state, gradients, losses, labelled, jax.random.key(1))
+>>> print(gradient["kernel"][...].T)
+[[ 6. 12. 18.]
+ [ 3.  6.  9.]]
 """
 
 import sys

@@ -27,7 +27,8 @@ class GradDrop(GradientWeighting):
 
     Attributes:
       representation: drop signs of the gradients at the features that the tasks' own modules are
-        given, the paper's way.
+        given, as the paper does, but of each example by itself: the paper decides once for the
+        batch, by the sum of gradients times the features' signs.
       leak: what is kept of each gradient whatever its sign.
       reduce: sum, or mean over the labelled tasks.
     """

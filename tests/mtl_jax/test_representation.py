@@ -9,7 +9,7 @@ from test_weightings_solvers import shortest_by_enumeration
 from weighting_systems import TASKS, Network, Trainer, all_tasks, batch, gradients, section
 
 from mtl_jax import architectures, options, sharing, system, weightings
-from mtl_jax.configs import branched, joint, mtan
+from mtl_jax.configs import branched, cross_stitch, joint, mtan
 from mtl_jax.errors import ConfigError
 
 RATE = 0.1
@@ -129,7 +129,8 @@ class Side(Network):
         return architectures.Predictions(final=final)
 
 
-def cut_of(model) -> sharing.Cut:
+def split_of(model) -> tuple:
+    """(system, variables, what tasks share of it)."""
     tasks = all_tasks()
     parts = system.System(
         model=model,
@@ -140,7 +141,12 @@ def cut_of(model) -> sharing.Cut:
         deep_supervision=False,
     )
     variables = parts.zeros((8, 8))
-    return sharing.Cut(parts, sharing.Split(parts, variables, (8, 8)), variables, (8, 8))
+    return parts, variables, sharing.Split(parts, variables, (8, 8))
+
+
+def cut_of(model) -> sharing.Cut:
+    parts, variables, split = split_of(model)
+    return sharing.Cut(parts, split, variables, (8, 8))
 
 
 @pytest.mark.parametrize(("network", "module"), [(Refined, "refine"), (Side, "encoder")])
@@ -177,8 +183,9 @@ def test_what_two_heads_are_given_is_one_feature():
         (branched.get_config("streets"), 5),  # of all strides, whether or not they are read
         (joint.get_config(), "of Joint all is shared"),
         (mtan.get_config(), "MTAN uses the shared"),
+        (cross_stitch.get_config(), "CrossStitch gives semseg and depth none in common"),
     ],
-    ids=["branched", "top_down", "joint", "mtan"],
+    ids=["branched", "top_down", "joint", "mtan", "cross_stitch"],
 )
 def test_networks_of_the_configs(found, expected):
     options.fill(found)
@@ -209,6 +216,10 @@ class Pair(nn.Module):
 
 
 def test_what_two_of_three_tasks_use_is_shared():
-    cut = cut_of(Pair({name: task.channels for name, task in all_tasks().items()}))
-    assert cut._own == {"head_semseg", "head_depth", "head_parts"}
-    assert cut._which == [0, 0, 1]
+    """By gradients of parameters; at their features the third would never conflict with them."""
+    model = Pair({name: task.channels for name, task in all_tasks().items()})
+    _, variables, split = split_of(model)
+    own = split.own_modules(variables["params"])
+    assert own == {"head_semseg", "head_depth", "head_parts"}
+    with pytest.raises(ConfigError, match="Pair gives semseg and parts none in common"):
+        cut_of(model)

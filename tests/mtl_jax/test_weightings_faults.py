@@ -182,6 +182,19 @@ def test_weighted_heads_where_most_weights_are_0():
     np.testing.assert_array_equal(nothing, 0.0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOSS_METHODS])
+def test_what_is_not_finite_is_seen(name):
+    """Neither masked nor replaced, in a gradient: the step is not finite, and the run stops."""
+    method = weightings.make(name, ("a", "b", "c"))
+    rows = [jnp.float32(row) for row in ([1.0, -0.5], [float("nan"), 1.0], [-1.0, 0.3])]
+    params, state = method.init(jax.random.key(0), like=rows[0])
+    losses, known = jnp.array([1.0, 2.0, 0.5]), jnp.ones(3, bool)
+    combine = jax.jit(method.combine)
+    gradient, *_ = combine(params, state, rows, losses, known, jax.random.key(1))
+    assert not np.all(np.isfinite(gradient))
+
+
 def test_gradvac_of_gradients_that_cancel():
     """Nothing is left of the first two but rounding, which has no length and no direction."""
     method = weightings.make("gradvac", ("a", "b", "c"))

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import pathlib
 import re
 import subprocess
 import sys
@@ -40,6 +41,28 @@ def test_the_examples_run(name):
     assert runner.failures == 0
     if not name.rpartition(".")[2].startswith("_"):
         assert runner.tries > 0, "no example"
+
+
+def test_the_lines_that_docs_start_with_run():
+    """A step of gradients with the first block, one of losses with the second."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    text = (root / "docs" / "weightings.md").read_text(encoding="utf-8")
+    gradients_of, losses_of = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    losses = {
+        "semseg_loss": lambda shared, batch: jnp.sum((shared["w"] - batch) ** 2),
+        "depth_loss": lambda shared, batch: jnp.sum((3 * shared["w"] + batch) ** 2),
+    }
+    known = {"jax": jax, "shared": {"w": jnp.array([1.0, -1.0])}, "batch": jnp.array([0.5, 2.0])}
+    known |= losses | {"labelled": jnp.ones(2, bool), "key": jax.random.key(1)}
+    known["losses"] = jnp.stack([loss(known["shared"], known["batch"]) for loss in losses.values()])
+    exec(gradients_of, known)
+    assert jax.tree.structure(known["gradient"]) == jax.tree.structure(known["shared"])
+    for gradient in known["gradients"]:
+        assert jnp.sum(gradient["w"] * known["gradient"]["w"]) > 0
+    known["method"] = known["weightings"].make("fixed", ("semseg", "depth"), weights=(0.7, 0.3))
+    known["params"], known["state"] = known["method"].init(known["key"])
+    exec(losses_of, known)
+    np.testing.assert_allclose(known["total"], known["losses"] @ jnp.array([0.7, 0.3]), rtol=1e-6)
 
 
 def test_it_needs_neither_tensorflow_nor_a_config():
