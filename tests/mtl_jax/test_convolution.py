@@ -113,11 +113,33 @@ def test_other_platforms_keep_the_plain_gradient(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("height", "row_bytes", "rows"),
-    [(32, 2**20, 16), (12, 5 * 2**20, 3), (13, 2**23, 1), (13, 2**20, 13), (8, 2**30, 1)],
+    ("height", "fitting", "rows"), [(32, 16, 16), (12, 5, 4), (13, 0, 1), (13, 99, 13), (8, 7, 4)]
 )
-def test_rows_at_a_time(height, row_bytes, rows):
-    assert _convolution._rows_at_a_time(height, row_bytes) == rows
+def test_rows_at_a_time(height, fitting, rows):
+    assert _convolution._rows_at_a_time(height, fitting) == rows
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "patches"),
+    [
+        (64, (64, 64), "256x576"),  # a row of four images: 0.6 MB of patches
+        (512, (8, 16), "512x4608"),  # all, 9.4 MB: no fewer pixels than outputs
+    ],
+)
+def test_patches_fit_into_a_cache_and_have_as_many_pixels_as_outputs(channels, size, patches):
+    x = jax.ShapeDtypeStruct((4, *size, channels), jnp.float32)
+    gather = functools.partial(
+        _convolution._kernel_gradient_from_patches,
+        size=(3, 3),
+        stride=1,
+        padding=((1, 1), (1, 1)),
+        dilation=1,
+    )
+    lowered = jax.jit(gather).lower(x, x).as_text()
+    assert set(re.findall(r"dot_general .*\(tensor<\d+x\d+xf32>, tensor<(\d+)x", lowered)) == {
+        patches.split("x")[0]
+    }
+    assert f"tensor<{patches}xf32>" in lowered
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 8), (8, 3), (4, 4)])
