@@ -173,7 +173,7 @@ def _image_gradient_from_taps(gradient, kernel, *, padding, dilation):
 
 
 def _kernel_gradient_from_patches(gradient, x, *, size, stride, padding, dilation):
-    """Gradient of the kernel as patchesᵀ · gradient, over some output rows of all images at a time.
+    """Gradient of the kernel as gradientᵀ · patches, over some output rows of all images at a time.
 
     Args:
       gradient: with respect to the output [B, h, w, o].
@@ -199,8 +199,9 @@ def _kernel_gradient_from_patches(gradient, x, *, size, stride, padding, dilatio
             for j in range(size[1])
         ]
         patches = jnp.concatenate(taps, axis=-1).reshape(-1, length)
+        # Of the two the gradient is turned round, which is narrower.
         return jnp.matmul(
-            patches.T, gradient.reshape(-1, outputs), preferred_element_type=jnp.float32
+            gradient.reshape(-1, outputs).T, patches, preferred_element_type=jnp.float32
         )
 
     # Of fewer pixels than outputs, adding to the total takes longer than gathering the patches.
@@ -216,9 +217,9 @@ def _kernel_gradient_from_patches(gradient, x, *, size, stride, padding, dilatio
             gradient_rows = lax.dynamic_slice_in_dim(gradient, index * rows, rows, axis=1)
             return total + product(x_rows, gradient_rows)
 
-        start = jnp.zeros((length, outputs), jnp.float32)
+        start = jnp.zeros((outputs, length), jnp.float32)
         total = lax.fori_loop(0, height // rows, add, start)
-    return total.reshape(*size, -1, outputs).astype(x.dtype)
+    return total.T.reshape(*size, -1, outputs).astype(x.dtype)
 
 
 def _rows_at_a_time(height: int, fitting: int) -> int:
