@@ -121,8 +121,7 @@ def assert_predicts(config_model, parts) -> None:
     size = parts.sizes.fitting((256, 256))
     image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
     init = functools.partial(parts.model.init_with_output, jax.random.key(0), train=False)
-    with traced.encoder_traced_once():
-        outputs = jax.eval_shape(init, image)[0].final
+    outputs = traced.shapes(init, image)[0].final
     assert {task: output.shape for task, output in outputs.items()} == {
         task: (1, *size, count) for task, count in channels.items()
     }
@@ -187,7 +186,7 @@ def test_every_config_takes_a_step(name, protocol):
     step = training.make_train_step(
         parts, optimizer, schedule, seed=0, steps_per_epoch=10, mesh=mesh
     )
-    after, logs = jax.eval_shape(step, state, synthetic_batch(parts, 2, *size))
+    after, logs = traced.shapes(step, state, synthetic_batch(parts, 2, *size))
     assert jax.tree.map(kind, after) == jax.tree.map(kind, state)
     assert set(logs["losses"]) == {*parts.tasks, *parts.penalties}
     assert {kind(leaf) for leaf in jax.tree.leaves(logs["losses"])} == {((), np.dtype("float32"))}

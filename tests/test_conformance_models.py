@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import traced
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
@@ -97,10 +98,11 @@ def slow_where_long():
 @functools.cache
 def initialised(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CHANNELS)):
     config = config_of("architecture", name).copy_and_resolve_references()
+    tiny.narrow(config)
     config.dtype = dtype
     model = architectures.build(config, {task: CHANNELS[task] for task in tasks})
     init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images(model))
+    like = traced.shapes(init, jax.random.key(0), images(model))
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -114,7 +116,7 @@ def initialised(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tupl
             return 0.5 * noise
         return 0.1 * noise + np.float32(path[-1].key == "scale")
 
-    return model, jax.tree_util.tree_map_with_path(fill, shapes)
+    return model, jax.tree_util.tree_map_with_path(fill, like)
 
 
 @functools.cache
@@ -151,7 +153,7 @@ def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CH
 
 
 @functools.cache
-def traced(name: str, dtype: str, size: tuple[int, int]):
+def shapes(name: str, dtype: str, size: tuple[int, int]):
     """(image, predictions, variables) as shapes, of few layers: test_configs looks at all."""
     config = config_of("architecture", name).copy_and_resolve_references()
     tiny.narrow(config)
@@ -159,14 +161,14 @@ def traced(name: str, dtype: str, size: tuple[int, int]):
     model = architectures.build(config, CHANNELS)
     image = jax.eval_shape(functools.partial(images, model, size))
     init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-    return image, *jax.eval_shape(init, image)
+    return image, *traced.shapes(init, image)
 
 
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 class TestArchitectures:
     def test_predictions_are_float32_at_the_inputs_resolution(self, name):
         for dtype, size in (("float32", ODD), ("bfloat16", SIZE)):
-            image, out, _ = traced(name, dtype, size)
+            image, out, _ = shapes(name, dtype, size)
             for predictions in (out.final, *out.auxiliary):
                 assert set(predictions) <= set(CHANNELS)
                 for task, prediction in predictions.items():
@@ -175,7 +177,7 @@ class TestArchitectures:
             assert set(out.final) == set(CHANNELS)
 
     def test_variables_are_float32_and_those_of_any_size(self, name):
-        variables, others = traced(name, "float32", ODD)[2], traced(name, "bfloat16", SIZE)[2]
+        variables, others = shapes(name, "float32", ODD)[2], shapes(name, "bfloat16", SIZE)[2]
         assert set(variables) <= {"params", "batch_stats"}
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
         assert variables == others
@@ -186,7 +188,7 @@ class TestArchitectures:
         tiny.narrow(config)
         model = architectures.build(config, {"anything": 2})
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-        out, _ = jax.eval_shape(init, jax.eval_shape(functools.partial(images, model)))
+        out, _ = traced.shapes(init, jax.eval_shape(functools.partial(images, model)))
         assert {task: x.shape[-1] for task, x in out.final.items()} == {"anything": 2}
 
 
@@ -246,14 +248,14 @@ def encoded(name: str):
     model = encoders.build(config_of("encoder", name), dtype=jnp.float32)
     image = jax.eval_shape(functools.partial(images, model, ODD))
     init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-    pyramid, variables = jax.eval_shape(init, image)
+    pyramid, variables = traced.shapes(init, image)
     model = encoders.build(config_of("encoder", name), dtype=jnp.bfloat16)
     size = layers.image_sizes(model).fitting(SIZE)
     unknown = jax.ShapeDtypeStruct(
         jax_export.symbolic_shape(f"batch, {size[0]}, {size[1]}, 3"), jnp.float32
     )
     apply = functools.partial(model.apply, train=False)
-    return (image, pyramid), (unknown, jax.eval_shape(apply, variables, unknown))
+    return (image, pyramid), (unknown, traced.shapes(apply, variables, unknown))
 
 
 @pytest.mark.parametrize("name", _discovery.names(encoders))

@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+import traced
 from test_configs import specs_of
 from test_sweeps import LOADED
 
@@ -203,7 +204,7 @@ def layers_of(config, module: str) -> list[tuple[int, ...]]:
     config.model.encoder = common.resnet(18, "FFF", width=8)
     model = system.build(config, specs_of(config)).model
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    shapes = traced.shapes(lambda x: model.init(jax.random.key(0), x, train=False), image)
     return [
         leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(shapes["params"])

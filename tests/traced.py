@@ -1,37 +1,75 @@
-"""Shapes of networks whose encoder is traced once, however many networks have it."""
+"""Shapes of networks, of which each part is traced once, however many networks have it.
 
-import functools
+Most of the time of a trace goes into layers that are alike: the blocks of a stage, the heads of
+tasks, the encoder of all networks that have it.
+"""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from mtl_jax import encoders
+_KNOWN = {}
 
 
-def encoder_traced_once():
-    """Within it, an encoder that a network calls gives zeros of the shapes that it has.
+def shapes(function, *args):
+    """What `jax.eval_shape(function, *args)` gives, where `function` calls modules.
 
-    The network's own variables then lack the encoder's.
+    A module with the same options, called with the same shapes, gives zeros of the shapes that it
+    gave the first time, and has the variables that it had then.
     """
-    return nn.intercept_methods(_zeros)
+    with nn.intercept_methods(_traced_once):
+        return jax.eval_shape(function, *args)
 
 
-def _zeros(next_call, args, kwargs, context):
+def _traced_once(next_call, args, kwargs, context):
     module = context.module
-    called_by_another = isinstance(module.parent, nn.Module) and not _is_encoder(module.parent)
-    if context.method_name != "__call__" or not _is_encoder(module) or not called_by_another:
+    if context.method_name != "__call__" or not isinstance(module.parent, nn.Module):
         return next_call(*args, **kwargs)
-    features = _features(module.clone(parent=None, name=None), args[0].shape)
-    return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), features)
+    names = {field.name for field in dataclasses.fields(module)} - {"name", "parent"}
+    options = [(name, getattr(module, name)) for name in sorted(names)]
+    if any(isinstance(leaf, nn.Module) for leaf in jax.tree.leaves(options)):
+        return next_call(*args, **kwargs)  # which may be bound to variables of another's
+    given, structure = jax.tree.flatten((args, kwargs))
+    scope = module.scope
+    known = (type(module), *options), (*map(_kind, given), structure)
+    known = (*known, str(scope.mutable), *scope.rngs)
+    try:
+        hash(known)
+    except TypeError:  # by an option that is a list
+        return next_call(*args, **kwargs)
+    if known not in _KNOWN:
+        found = next_call(*args, **kwargs)
+        _KNOWN[known] = jax.tree.map(_like, (found, dict(module.variables)))
+        return found
+    found, variables = _KNOWN[known]
+    for collection, values in variables.items():
+        if scope.is_mutable_collection(collection):
+            for name, value in values.items():
+                if not scope.has_variable(collection, name):
+                    scope.put_variable(collection, name, jax.tree.map(_empty, value))
+    return jax.tree.map(_zeros, found)
 
 
-def _is_encoder(module) -> bool:
-    """Whether it is an encoder, or a part of one."""
-    return type(module).__module__.startswith(f"{encoders.__name__}.")
+def _is_array(x) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
 
 
-@functools.cache
-def _features(encoder: nn.Module, shape) -> encoders.Pyramid:
-    init = functools.partial(encoder.init_with_output, jax.random.key(0), train=False)
-    return jax.eval_shape(init, jax.ShapeDtypeStruct(shape, jnp.float32))[0]
+def _kind(x):
+    """Of an array its shape and type; anything else as it is."""
+    return (x.shape, x.dtype, getattr(x, "weak_type", False)) if _is_array(x) else x
+
+
+def _like(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype) if _is_array(x) else x
+
+
+def _zeros(x):
+    return jnp.zeros(x.shape, x.dtype) if _is_array(x) else x
+
+
+def _empty(x):
+    """As `_zeros`, of one number's memory, and without a trace."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape)

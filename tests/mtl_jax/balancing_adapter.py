@@ -86,13 +86,11 @@ def _rows(step: dict) -> list[jax.Array]:
 def _step(method, index: int, params, state, step: dict) -> tuple[dict, object]:
     arguments = _rows(step), jnp.float32(step["losses"]), jnp.array(step["labelled"], bool)
     if not method.needs_gradients:
-        result = _loss_step(method)(params, state, *arguments[1:])
-    elif index % method.update_every:
-        result, state = _between(method)(state, *arguments)
+        kind = _loss_step
     else:
-        result, state = _gradient_step(method)(params, state, *arguments)
+        kind = _between if index % method.update_every else _gradient_step
     after = jnp.float32(step["losses_after"]) if method.needs_after else None
-    state = _after_step(method)(state, arguments[1], after, arguments[2])
+    result, state = _program(kind, method)(params, state, *arguments, after)
     found = {key: np.asarray(value, np.float64) for key, value in result.items()}
     learned = found.pop("learned_gradient", None)
     if learned is not None and learned.size:
@@ -101,8 +99,21 @@ def _step(method, index: int, params, state, step: dict) -> tuple[dict, object]:
 
 
 @functools.cache
+def _program(kind, method):
+    """The step that `kind` makes for the method, and what the method does after it."""
+    one = kind(method)
+
+    def step(params, state, rows, losses, labelled, after):
+        result, state = one(params, state, rows, losses, labelled)
+        return result, method.after_step(state, losses, after, labelled)
+
+    return jax.jit(step)
+
+
 def _loss_step(method):
-    def step(params, state, losses, labelled):
+    def step(params, state, rows, losses, labelled):
+        del rows
+
         def total(params, losses):
             return method.total(params, state, losses, labelled, jax.random.key(0))
 
@@ -111,12 +122,11 @@ def _loss_step(method):
         )
         del weights  # those that are logged are held against the derivatives elsewhere
         found = {"total": value, "weights": gradients[1]}
-        return found | {"learned_gradient": _learned(method, gradients[0])}
+        return found | {"learned_gradient": _learned(method, gradients[0])}, state
 
-    return jax.jit(step)
+    return step
 
 
-@functools.cache
 def _gradient_step(method):
     def step(params, state, rows, losses, labelled):
         gradient, weights, learned, state = method.combine(
@@ -125,23 +135,18 @@ def _gradient_step(method):
         found = {"gradient": gradient, "learned_gradient": _learned(method, learned)}
         return found | ({} if weights is None else {"weights": weights}), state
 
-    return jax.jit(step)
+    return step
 
 
-@functools.cache
-def _after_step(method):
-    return jax.jit(method.after_step)
-
-
-@functools.cache
 def _between(method):
-    def step(state, rows, losses, labelled):
+    def step(params, state, rows, losses, labelled):
+        del params
         weights = method.between(state, losses, labelled)
         gradient = weightings.weighted_sum(weights, rows)
         shrink = method.shrink(jnp.sum(gradient**2))
         return {"gradient": shrink * gradient, "weights": shrink * weights}, state
 
-    return jax.jit(step)
+    return step
 
 
 def _learned(method, gradient) -> jax.Array:

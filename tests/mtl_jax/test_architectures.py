@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+import traced
 
 from mtl_jax import architectures
 
@@ -41,7 +42,7 @@ def config(
 def shapes(model_config, channels=TASKS, size=(64, 64)):
     model = architectures.build(model_config, channels)
     image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    return jax.eval_shape(
+    return traced.shapes(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), image
     )
 
@@ -104,7 +105,7 @@ def test_joint_keeps_the_tasks_order():
     x = jnp.zeros((2, 32, 32, 3))
     variables = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape),
-        jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x),
+        traced.shapes(functools.partial(model.init, train=False), jax.random.key(0), x),
     )
     variables["params"]["decoder"]["predict"]["bias"] = jnp.arange(20.0)
     final = jax.jit(functools.partial(model.apply, train=False))(variables, x).final

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
+import traced
 
 from mtl_jax import architectures
 
@@ -21,7 +22,7 @@ def variables(architecture: str, channels, size=(64, 64), **options):
     model = architectures.make(architecture, channels, **options)
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     init = functools.partial(model.init_with_output, train=False)
-    out, found = jax.eval_shape(init, jax.random.key(0), image)
+    out, found = traced.shapes(init, jax.random.key(0), image)
     assert {task: x.shape for task, x in out.final.items()} == {
         task: (1, *size, outputs) for task, outputs in channels.items()
     }

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import plain
 import pytest
+import traced
 
 from mtl_jax import architectures
 
@@ -39,7 +40,7 @@ def program_of(model, image, shape):
     """
     cotangent = golden.uniform("cotangent", tuple(shape))
     like = jax.ShapeDtypeStruct(image.shape, jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), like)
+    variables = traced.shapes(lambda x: model.init(jax.random.key(0), x, train=False), like)
     variables = {"batch_stats": {}, **variables}
 
     def concatenated(predictions):

@@ -113,7 +113,7 @@ def shapes(config, channels, size=(70, 50)):
         model = architectures.build(config, channels)
         image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
-        _SHAPES[key] = jax.eval_shape(init, image)
+        _SHAPES[key] = traced.shapes(init, image)
     return _SHAPES[key]
 
 
@@ -253,8 +253,7 @@ def test_any_encoder(architecture, encoder):
     config = {"architecture": architecture, "encoder": {"name": encoder}}
     told = ""
     try:
-        with traced.encoder_traced_once():
-            out, _ = shapes(config, SEMSEG_DEPTH, size=(64, 128))
+        out, _ = shapes(config, SEMSEG_DEPTH, size=(64, 128))
     except ConfigError as error:
         told = str(error)
     lacks = f"needs .* and config.model.encoder(.name='{encoder}' does not give| gives)"

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import published_networks as networks
 import pytest
+import traced
 
 from mtl_jax import encoders
 
 
 def count(model, size=(64, 96)) -> int:
-    shapes = jax.eval_shape(
+    shapes = traced.shapes(
         lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, *size, 3))
     )
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
@@ -63,7 +64,7 @@ def test_vit(options, expected):
 )
 def test_hrnet(size, expected):
     model = encoders.make("hrnet", size=size)
-    shapes = jax.eval_shape(
+    shapes = traced.shapes(
         lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, 64, 64, 3))
     )
     found = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in shapes.items()}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import published_networks as networks
 import pytest
+import traced
 from jax import export as jax_export
 from ml_collections import ConfigDict
 from test_depthwise import convolve
@@ -161,7 +162,7 @@ def test_parameters(variant, width, parameters):
     model = encoders.build(common.efficientnet_lite(variant, width=width))
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     init = functools.partial(model.init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), image)
+    variables = traced.shapes(init, jax.random.key(0), image)
     found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     shapes = networks.efficientnet_lite(QUARTER, stem=8)
     trunk = [
@@ -191,7 +192,7 @@ def small():
     """The encoder at a quarter of the width, and its variables."""
     encoder = encoders.build(common.efficientnet_lite(0, width=0.25))
     init = functools.partial(encoder.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     rng = np.random.default_rng(2)
 
     def fill(path, leaf):

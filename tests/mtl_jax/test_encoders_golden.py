@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 
 from mtl_jax.encoders import hrnet, swin, vit
 
@@ -36,7 +37,7 @@ def test_outputs(name):
     for size, summaries in expected.items():
         shape = (2, *map(int, size.split("x")), 3)
         image = jnp.asarray(1.7 * golden.uniform("image", shape), jnp.float32)
-        init = jax.eval_shape(lambda x=image: network.init(jax.random.key(0), x, train=False))
+        init = traced.shapes(lambda x=image: network.init(jax.random.key(0), x, train=False))
         apply = jax.jit(functools.partial(network.apply, train=False))
         found = outputs(apply(golden.fill(init), image))
         for actual, summary in zip(found, summaries, strict=True):

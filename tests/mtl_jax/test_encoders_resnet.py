@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import pytest
+import traced
 
 from mtl_jax import encoders
 from mtl_jax.encoders import resnet
@@ -26,7 +27,7 @@ def shapes(size=(64, 96), **changes):
     """Features and variables, without computing any."""
     model = encoders.build(config(**changes))
     image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    return jax.eval_shape(
+    return traced.shapes(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), image
     )
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import pytest
+import traced
 
 from mtl_jax import encoders
 
@@ -32,7 +33,7 @@ def test_features_of_every_output_stride(output_stride, sides):
     )
     image = jax.ShapeDtypeStruct((1, 512, 512, 3), jnp.float32)
     init = functools.partial(encoders.build(config).init_with_output, train=False)
-    pyramid, _ = jax.eval_shape(init, jax.random.key(0), image)
+    pyramid, _ = traced.shapes(init, jax.random.key(0), image)
     features = {stride: pyramid.features[stride] for stride in pyramid.strides}
     assert pyramid.skip.shape == (1, 128, 128, 16)
     assert {stride: x.shape[1] for stride, x in features.items()} == sides

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 
 from mtl_jax import encoders
@@ -24,7 +25,7 @@ def image(height, width, batch=2):
 
 
 def variables_of(model):
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image(16, 16))
+    shapes = traced.shapes(lambda x: model.init(jax.random.key(0), x, train=False), image(16, 16))
     return jax.tree.map(jnp.float32, golden.fill(shapes))
 
 
@@ -146,7 +147,7 @@ def test_low_rank_updates_begin_at_nothing():
         sum(
             leaf.size
             for leaf in jax.tree.leaves(
-                jax.eval_shape(
+                traced.shapes(
                     lambda x, m=model: m.init(jax.random.key(0), x, train=False), image(16, 16, 1)
                 )
             )

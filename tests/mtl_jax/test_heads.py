@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 
 from mtl_jax import layers
 from mtl_jax.errors import UsageError
@@ -12,7 +13,7 @@ from mtl_jax.heads import aspp, deeplabv3plus
 
 def shapes(module, *arrays, **options):
     arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in arrays]
-    return jax.eval_shape(
+    return traced.shapes(
         functools.partial(module.init_with_output, **options), jax.random.key(0), *arrays
     )
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 
 from mtl_jax import architectures, encoders, layers
@@ -23,7 +24,7 @@ def shapes(module, *arrays, **options):
         arrays,
         is_leaf=lambda x: isinstance(x, tuple) and isinstance(x[0], int),
     )
-    return jax.eval_shape(
+    return traced.shapes(
         functools.partial(module.init_with_output, **options), jax.random.key(0), *arrays
     )
 
@@ -217,7 +218,7 @@ def test_depths_of_dpt_are_within_their_range_in_evaluation(train):
     variables = jax.tree.map(
         jnp.float32, golden.fill(jax.eval_shape(network.init, jax.random.key(0), pyramid))
     )
-    found = network.apply(variables, pyramid)
+    found = jax.jit(network.apply)(variables, pyramid)
     assert found.min() == 0.5
     assert (found.max() > 0.6) == train
 
@@ -241,7 +242,7 @@ def test_outputs_are_those_of_a_float64_construction(name):
         given = (maps[0],) if name == "simple_pyramid" else (maps, tokens)
         options = {} if name == "simple_pyramid" else {"train": False}
         init = functools.partial(head.init, **options)
-        variables = golden.fill(jax.eval_shape(init, jax.random.key(0), *given))
+        variables = golden.fill(traced.shapes(init, jax.random.key(0), *given))
         found = jax.jit(functools.partial(head.apply, **options))(variables, *given)
         found = found.features.values() if name == "simple_pyramid" else found[:1]
         for actual, summary in zip(found, expected, strict=True):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+import traced
 
 from mtl_jax import architectures, encoders, layers
 from mtl_jax.architectures import segnet
@@ -163,9 +164,9 @@ def test_architectures_pass_dropout_on(name, protocol, option):
         config.update_from_flattened_dict({option: rate})
         model = architectures.build(config, {"depth": 1})
         x = jnp.zeros((2, 32, 32, 3))
-        variables = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+        variables = traced.shapes(lambda: model.init(jax.random.key(0), x, train=False))
         apply = functools.partial(model.apply, train=train, mutable=["batch_stats"])  # no key
-        return jax.eval_shape(apply, variables, x)
+        return traced.shapes(apply, variables, x)
 
     outputs(0.0, train=True)
     outputs(0.5, train=False)

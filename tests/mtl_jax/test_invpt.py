@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 from test_architectures_golden import assert_as_recorded, program_of
 
@@ -63,8 +64,9 @@ def test_evaluation():
     """The same in float32, without gradients."""
     expected = json.loads(FILE.read_text())["evaluation"]
     network, given = model(), jnp.float32(image())
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), given, train=False))
-    out = network.apply(golden.fill(shapes), given, train=False)
+    shapes = traced.shapes(lambda: network.init(jax.random.key(0), given, train=False))
+    variables = jax.tree.map(jnp.float32, golden.fill(shapes))
+    out = jax.jit(functools.partial(network.apply, train=False))(variables, given)
     maps = [x[task] for x in (out.final, *out.auxiliary) for task in golden.CHANNELS]
     flat = np.concatenate(maps, axis=-1).reshape(-1)
     samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
@@ -86,7 +88,7 @@ def test_published_parameters(channels, table, parameters, statistics):
     encoder = {"name": "vit", "size": "L", "table": table, "positions": "plain"}
     network = architectures.make("invpt", channels, encoder=encoder)
     init = functools.partial(network.init, train=False)
-    found = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    found = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     assert count(found["params"]) == parameters
     assert count(found["batch_stats"]) == statistics
 
@@ -108,7 +110,7 @@ def test_after_features_of_several_strides():
     given = jnp.float32(image())
     outputs = {}
     for name, network in (("plain", plain), ("several", several)):
-        shapes = jax.eval_shape(lambda n=network: n.init(jax.random.key(0), given, train=False))
+        shapes = traced.shapes(lambda n=network: n.init(jax.random.key(0), given, train=False))
         variables = jax.tree.map(jnp.float32, golden.fill(shapes))
         apply = jax.jit(functools.partial(network.apply, train=False))
         outputs["with it", name] = apply(variables, given).final["semseg"]
@@ -131,7 +133,7 @@ def test_parameters_after_swin_l():
     network = architectures.make("invpt", NYUD, encoder={"name": "swin", "size": "L", "window": 12})
     assert network.size_multiple == 64
     init = functools.partial(network.init, train=False)
-    found = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    found = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     vit = 303_301_632 + (28 * 36 - 14 * 14) * 1024
     first = 9 * (1536**2 - 1024**2) + 2 * 512 + 9 * 512 * 512
     skips = 9 * 144 * (1024 - 384) + 9 * 288 * (1024 - 768) + 9 * 1024 * 576 + 576

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 
 from mtl_jax import encoders
@@ -21,7 +22,7 @@ NETWORKS = {
 def parameters(**options) -> int:
     model = encoders.make(**options)
     image = jnp.zeros((1, 32, 32, 3))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    shapes = traced.shapes(lambda: model.init(jax.random.key(0), image, train=False))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
@@ -63,7 +64,7 @@ def test_every_update_of_a_network_drops_in_training_alone(name):
             seen["/".join(context.module.path[:-1])] = context.module.deterministic
         return call(*args, **kwargs)
 
-    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), x, train=False))
+    variables = traced.shapes(lambda: network.init(jax.random.key(0), x, train=False))
     layers = {
         "/".join(key.key for key in path[1:-1])
         for path, _ in jax.tree_util.tree_leaves_with_path(variables)
@@ -84,12 +85,12 @@ def test_what_is_merged_is_the_plain_network_with_the_same_features(name, mlp):
     plain, random = NETWORKS[name], np.random.default_rng(0)
     adapted = plain.clone(updates=transformer.LowRank(2, 6.0, mlp))
     x = jnp.asarray(random.normal(size=(1, 12, 20, 3)), jnp.float32)
-    init = jax.eval_shape(lambda: adapted.init(jax.random.key(0), x, train=False))
+    init = traced.shapes(lambda: adapted.init(jax.random.key(0), x, train=False))
     params = jax.tree.map(
         lambda leaf: jnp.asarray(random.normal(0, 0.2, leaf.shape), jnp.float32), init["params"]
     )
     merged = transformer.merge_low_rank(params, 6.0)
-    expected = jax.eval_shape(lambda: plain.init(jax.random.key(0), x, train=False))["params"]
+    expected = traced.shapes(lambda: plain.init(jax.random.key(0), x, train=False))["params"]
     assert jax.tree.map(jnp.shape, merged) == jax.tree.map(jnp.shape, expected)
 
     @jax.jit

@@ -1,5 +1,7 @@
 """The loss of a batch from those of its parts: every task type, with each of its losses."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,20 +44,31 @@ def batch() -> dict[str, np.ndarray]:
     }
 
 
+@functools.cache
+def loss_and_denominator(case):
+    """The task's key and channels; (predictions, batch) ─► (loss, denominator), one program."""
+    key, options = CASES[case]
+    task = tasks.build({key: options}, {k: spec.as_dict() for k, spec in SPECS.items()})[key]
+
+    @jax.jit
+    def of(prediction, part):
+        targets = task.targets(part)
+        denominator = task.denominator(targets, part["valid"])
+        return task.loss(prediction, targets, part["valid"]), denominator
+
+    return key, task.channels, of
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("parts", [2, 3, 6])
 def test_the_loss_is_the_mean_of_the_parts_by_their_denominators(case, parts):
-    key, options = CASES[case]
-    task = tasks.build({key: options}, {k: spec.as_dict() for k, spec in SPECS.items()})[key]
+    key, channels, compute = loss_and_denominator(case)
     data = {k: v for k, v in batch().items() if k in ("image", key, "valid")}
-    prediction = jax.random.normal(jax.random.key(0), (B, H, W, task.channels))
+    prediction = np.random.default_rng(1).standard_normal((B, H, W, channels), np.float32)
 
     def of(rows):
-        part = {k: jnp.asarray(v[rows]) for k, v in data.items()}
-        targets = task.targets(part)
-        denominator = task.denominator(targets, part["valid"])
+        loss, denominator = compute(prediction[rows], {k: v[rows] for k, v in data.items()})
         assert denominator.dtype == jnp.float32
-        loss = task.loss(prediction[rows], targets, part["valid"])
         return np.float64(loss), np.float64(denominator)
 
     whole, total = of(np.arange(B))

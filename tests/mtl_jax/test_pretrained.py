@@ -11,6 +11,7 @@ import published_networks as networks
 import pytest
 import test_safetensors_files as safetensors
 import torch_files
+import traced
 from flax import linen as nn
 
 from mtl_jax import architectures, encoders, layers
@@ -62,7 +63,7 @@ def test_names_and_shapes_are_the_published(name):
     assert sum(sizes.values()) == SIZES[name]
     config, module = encoder_of(name)
     init = functools.partial(encoders.build(config).init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
+    variables = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         *layer, last = [key.key for key in path[1:]]
@@ -98,7 +99,7 @@ def fresh(config, **tasks: int) -> TrainState:
     model = architectures.build(config, channels)
     init = functools.partial(model.init, train=False)
     size = layers.image_sizes(model).fitting((32, 32))
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25, leaf.dtype), shapes)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

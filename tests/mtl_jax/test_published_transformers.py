@@ -12,6 +12,7 @@ import numpy as np
 import published_networks as networks
 import pytest
 import torch_files
+import traced
 from test_pretrained import load, save
 
 from mtl_jax import architectures, encoders, layers
@@ -61,7 +62,7 @@ def theirs(options: dict) -> dict[str, tuple[int, ...]]:
     published = encoders.published()[options["name"]]
     size = layers.image_sizes(model).fitting((64, 64))
     init = functools.partial(model.init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
+    variables = traced.shapes(init, jax.random.key(0), jnp.zeros((1, *size, 3), jnp.float32))
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         name = published.name("/".join(["encoder", *(key.key for key in path[1:])]))
@@ -185,7 +186,7 @@ def test_networks_without_a_class_token_start_from_the_published_vit(tmp_path, n
     config = config_of(name="vit", size="T", table=(2, 3), class_token=False, positions="plain")
     encoder = architectures.make(name, {"depth": 1}, encoder=dict(config.encoder)).encoder
     init = functools.partial(encoder.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
     wanted = {
         "/".join(["params", "encoder", *(key.key for key in path[1:])]): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import test_invpt
 import test_size_bound
+import traced
 
 from mtl_jax.weights import released
 from mtl_jax.weights.published import PretrainedError
@@ -32,7 +33,7 @@ def wanted(name: str) -> dict[str, jax.ShapeDtypeStruct]:
     else:
         network, image = test_size_bound.model(name), test_size_bound.image()
     init = functools.partial(network.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.float32(image))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.float32(image))
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
 

@@ -13,6 +13,7 @@ import numpy as np
 import published_networks as networks
 import pytest
 import torch_files
+import traced
 
 from mtl_jax import architectures, system
 from mtl_jax.configs import vit as configs
@@ -34,7 +35,7 @@ def dpt_shapes(width: int, channels: int = 256):
     """{our name: shape} of a depth head of DPT after features of a width."""
     tokens = [jnp.zeros((1, 2, 2, width))] * 4, [jnp.zeros((1, width))] * 4
     init = functools.partial(dpt.DPT(1, "depth", channels).init, train=False)
-    return paths(jax.eval_shape(init, jax.random.key(0), *tokens))
+    return paths(traced.shapes(init, jax.random.key(0), *tokens))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def state_of(config) -> TrainState:
     """A state whose every variable is 0.25."""
     model = architectures.build(config, CHANNELS)
     init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 28, 28, 3)))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 28, 28, 3)))
     small = {"params": {}, "batch_stats": {}}
     for collection, found in small.items():
         decoders = {k: v for k, v in shapes[collection].items() if k.startswith("decoder_")}

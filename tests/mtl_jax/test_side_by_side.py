@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 
 from mtl_jax import architectures, checkpoints
@@ -89,7 +90,7 @@ def state_of(name: str, channels, fill: float, **more) -> TrainState:
     """Everything `fill`, but no network at all is computed."""
     model = architectures.make(name, channels, **OPTIONS, **more)
     init = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    shapes = traced.shapes(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     filled = jax.tree.map(lambda leaf: np.full(leaf.shape, fill, leaf.dtype), shapes)
     variables = jax.device_put(filled)
     return TrainState(

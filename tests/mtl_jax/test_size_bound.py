@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from scipy import stats
 from test_architectures_golden import assert_as_recorded, program_of
 
@@ -84,7 +85,7 @@ def test_evaluation(name):
     recorded = reference(name)
     network, given = model(name), jnp.float32(image())
     init = functools.partial(network.init, train=False)
-    variables = golden.fill(jax.eval_shape(init, jax.random.key(0), given))
+    variables = golden.fill(traced.shapes(init, jax.random.key(0), given))
     variables = jax.tree.map(np.float32, variables)
     assert count(variables["params"]) == recorded["parameters"]
     out = jax.jit(functools.partial(network.apply, train=False))(variables, given)
@@ -141,7 +142,7 @@ def test_published_parameters(name, channels, options, parameters):
     network = architectures.make(name, channels, **options)
     given = jax.ShapeDtypeStruct((1, *layers.image_sizes(network).only, 3), jnp.float32)
     init = functools.partial(network.init, train=False)
-    assert count(jax.eval_shape(init, jax.random.key(0), given)["params"]) == parameters
+    assert count(traced.shapes(init, jax.random.key(0), given)["params"]) == parameters
 
 
 def test_gates_by_hand():
@@ -160,9 +161,7 @@ def test_noise_moves_the_gates_in_training_alone():
     network = model("mlore").clone(side=mlore.Side(3, 2, False, noise=True))
     given = jnp.float32(image())
     init = functools.partial(network.init, train=False)
-    variables = jax.tree.map(
-        np.float32, golden.fill(jax.eval_shape(init, jax.random.key(0), given))
-    )
+    variables = jax.tree.map(np.float32, golden.fill(traced.shapes(init, jax.random.key(0), given)))
 
     @functools.partial(jax.jit, static_argnames="train")
     def balance(seed, train):
@@ -182,9 +181,7 @@ def test_the_balance_is_the_released_one():
     """In training without noise, (deviation / mean)² of the gates' means, summed over 8 blocks."""
     network, given = model("mlore"), jnp.float32(image())
     init = functools.partial(network.init, train=False)
-    variables = jax.tree.map(
-        np.float32, golden.fill(jax.eval_shape(init, jax.random.key(0), given))
-    )
+    variables = jax.tree.map(np.float32, golden.fill(traced.shapes(init, jax.random.key(0), given)))
     out, _ = network.apply(variables, given, train=True, mutable=["batch_stats"])
     expected = 3e-4 * reference("mlore")["balance"]
     np.testing.assert_allclose(out.penalties["balance"], expected, rtol=1e-4)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from ml_collections import ConfigDict
 from test_depthwise import convolve
 
@@ -100,7 +101,7 @@ def test_parameters(outputs, expected):
         for stride, channels in {4: 24, 8: 40, 16: 112, 32: 320}.items()
     }
     init = functools.partial(decoder.init, train=False)
-    params = jax.eval_shape(init, jax.random.key(0), Pyramid(features))["params"]
+    params = traced.shapes(init, jax.random.key(0), Pyramid(features))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
@@ -117,7 +118,7 @@ def test_architectures_with_branches_take_it(architecture):
     network = architectures.build(config, {"semseg": 3, "depth": 1})
     image = jnp.zeros((2, 33, 47, 3))
     init = functools.partial(network.init_with_output, train=False)
-    out, variables = jax.eval_shape(init, jax.random.key(0), image)
+    out, variables = traced.shapes(init, jax.random.key(0), image)
     assert out.final["semseg"].shape == (2, 33, 47, 3)
     assert {"decoder_semseg", "decoder_depth"} < set(variables["params"])
     config.encoder = common.resnet(18, "FFT", width=4)
