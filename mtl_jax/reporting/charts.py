@@ -1,20 +1,19 @@
 """Charts as SVG: small, with real text, in colours that are legible on white and on black.
 
 Text and axes are drawn in `INK`, a stand-in that the document replaces by the colour of its text.
-Only Matplotlib's object interface is used, so nothing global changes.
+The files are written directly: a chart takes milliseconds, and reports have hundreds of them.
 """
 
+import base64
 import dataclasses
 import io
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib import colors, figure, ticker
-from matplotlib.backends import backend_svg
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
+from mtl_jax.reporting import axes, svg
 from mtl_jax.reporting.document import INK
 
 # Contrast of at least 3 to white and to nearly black.
@@ -30,32 +29,15 @@ COLOURS = (
     "#a1714f",
     "#7f8794",
 )
-_DASHES = ("-", "--", ":", "-.")
-_METADATA = ("Creator", "Date", "Format", "Type")
-_WIDTH, _HEIGHT = 4.4, 2.6  # inches: about the width of a phone
-_DPI = 72  # of an SVG: a unit is a point
-_STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#808890",
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "text.parse_math": False,  # names are text, with a $ in them too
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4,
-}
+_DASHES = ("", "6 2.5", "1.6 2.6", "9 2.5 1.6 2.5")  # points, of SVG's stroke-dasharray
+# Points, as all lengths here.
+_WIDTH = 316.8  # about the width of a phone
+_HEIGHT = 145.0  # of the area in which lines are drawn
+_BAR = 14.4  # from one bar to the next
+_CELL = 21.6  # of a confusion matrix
+_SMALL = 8.0  # font of legends and of a confusion matrix
+_LEGEND_LINE = 12.3
+_RADIUS = 2.5  # of marks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,31 +77,30 @@ def lines(
       legend: below that.
       order: labels in the order of colours; charts that share it give a label the same colour.
     """
-    labels = list(dict.fromkeys(line.label for line in content if not line.hollow))
-    labels += dict.fromkeys(line.label for line in content if line.hollow)
+    heights = [y for line in content for y in (line.y, *_ends(line))]
+    bottom = axes.EDGE + _HEIGHT
+    y = axes.Scale(*axes.limits(heights), bottom, axes.EDGE)
+    marks = y.ticks(7)
+    left = axes.left_margin(label for _, label in marks)
+    span = axes.limits([line.x for line in content], log=log_x)
+    x, along = axes.fitting(axes.Scale(*span, left, _WIDTH - axes.EDGE, log_x), _WIDTH)
+
+    drawing = svg.Drawing()
+    axes.horizontal(drawing, x, along, axes.EDGE, bottom)
+    places, labels = y.place([value for value, _ in marks]), [label for _, label in marks]
+    axes.vertical(drawing, places, labels, left, x.end, grid=True)
     coloured = list(dict.fromkeys([*order, *(line.beside or line.label for line in content)]))
-    with matplotlib.rc_context(_STYLE):
-        fig, axes = _figure(_WIDTH, _HEIGHT + (_legend_height(labels) if legend else 0))
-        for line in content:
-            number = coloured.index(line.beside or line.label)
-            colour = COLOURS[number % len(COLOURS)]
-            first = line is next(other for other in content if other.label == line.label)
-            style: dict = {"label": line.label if first else None, "color": colour}
-            if line.hollow:
-                style |= {"linestyle": "", "marker": "D", "markerfacecolor": "none"}
-            else:
-                style["linestyle"] = _DASHES[number // len(COLOURS) % len(_DASHES)]
-                style["marker"] = "o" if len(line.x) <= 20 else ""
-            x, y = np.asarray(line.x, float), np.asarray(line.y, float)
-            axes.plot(x, y, **style)
-            if len(line.deviations):
-                axes.errorbar(x, y, yerr=line.deviations, fmt="none", ecolor=colour, capsize=2)
-        axes.set_xlabel(x_label, parse_math=False)
-        if log_x:
-            axes.set_xscale("log")
-        if legend:
-            _add_legend(fig, labels)
-        return _svg(fig)
+    entries: dict[str, _Look] = {}
+    for line in content:
+        look = _look(line, coloured.index(line.beside or line.label))
+        _draw(drawing, line, look, x, y)
+        entries.setdefault(line.label, look)
+    axes.corner(drawing, left, axes.EDGE, x.end, bottom)
+    # What others have published stands last.
+    entries = dict(sorted(entries.items(), key=lambda entry: entry[1].hollow))
+    return _with_words(
+        drawing, _WIDTH, (left + x.end) / 2, bottom, x_label, entries if legend else {}
+    )
 
 
 def bars(
@@ -138,25 +119,35 @@ def bars(
       published: {name: values}, drawn as hollow marks.
     """
     names, deviations, published = list(values), deviations or {}, published or {}
-    height = 0.75 + 0.2 * len(names)
-    legend = ["published"] if any(published.values()) else []
-    with matplotlib.rc_context(_STYLE):
-        fig, axes = _figure(_WIDTH, height + _legend_height(legend))
-        place = np.arange(len(names))
-        axes.barh(place, [values[name] for name in names], height=0.65, color=COLOURS[0])
-        for i, name in enumerate(names):
-            if name in deviations:
-                axes.errorbar(values[name], i, xerr=deviations[name], color=INK, capsize=2)
-            marks = published.get(name, ())
-            axes.plot(marks, [i] * len(marks), "D", color=COLOURS[1], markerfacecolor="none")
-        axes.set_yticks(place, [_shortened(name) for name in names], parse_math=False)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.grid(False, axis="y")
-        axes.set_xlabel(x_label, parse_math=False)
-        if legend:
-            axes.plot([], [], "D", color=COLOURS[1], markerfacecolor="none", label="published")
-            _add_legend(fig, legend)
-        return _svg(fig)
+    ends = [values[name] + sign * std for name, std in deviations.items() for sign in (-1, 1)]
+    every = [[0.0, *values.values()], ends, *published.values()]
+    left = axes.left_margin(_shortened(name) for name in names)
+    span = axes.limits(every, beyond=False)
+    x, along = axes.fitting(axes.Scale(*span, left, _WIDTH - axes.EDGE), _WIDTH)
+    bottom = axes.EDGE + _BAR * len(names)
+    places = [axes.EDGE + _BAR * (i + 0.5) for i in range(len(names))]
+
+    drawing = svg.Drawing()
+    axes.horizontal(drawing, x, along, axes.EDGE, bottom)
+    axes.vertical(drawing, places, [*map(_shortened, names)], left, x.end, grid=False)
+    zero = float(x.place(0.0))
+    for name, y in zip(names, places, strict=True):
+        if math.isfinite(values[name]):
+            end, height = float(x.place(values[name])), 0.65 * _BAR
+            begin, width = min(zero, end), abs(end - zero)
+            drawing.rectangle(begin, y - height / 2, width, height, f"fill:{COLOURS[0]}")
+        if math.isfinite(deviation := deviations.get(name, math.nan)):
+            low, high = x.place([values[name] - deviation, values[name] + deviation])
+            d = svg.commands(
+                "M", low, y, "H", high, "M", low, y - 2, "v", 4, "M", high, y - 2, "v", 4
+            )
+            drawing.path(d, f"fill:none;stroke:{INK};stroke-width:1.6")
+    known = [(value, y) for name, y in zip(names, places) for value in published.get(name, ())]
+    look = _Look(COLOURS[1], hollow=True)
+    _diamonds(drawing, x.place([v for v, _ in known]), [y for _, y in known], look)
+    axes.corner(drawing, left, axes.EDGE, x.end, bottom)
+    entries = {"published": look} if known else {}
+    return _with_words(drawing, _WIDTH, (left + x.end) / 2, bottom, x_label, entries)
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
@@ -169,128 +160,146 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> str:
     counts = np.asarray(counts, np.float64)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    side = 1.6 + 0.3 * len(names)
-    with matplotlib.rc_context(_STYLE | {"axes.grid": False, "font.size": 8}):
-        fig, axes = _figure(side, side)
-        low, high = -0.5, len(names) - 0.5
-        edges = np.arange(low, high + 1)
-        grid = {"color": "#808890", "alpha": 0.2, "linewidth": 0.4}
-        axes.hlines(edges, low, high, **grid)
-        axes.vlines(edges, low, high, **grid)
-        # Opacity says how much, so that it works on any background.
-        picture = np.zeros((*shares.shape, 4))
-        picture[..., :3] = colors.to_rgb(COLOURS[0])
-        picture[..., 3] = shares
-        axes.imshow(picture, interpolation="none")
-        for i, j in np.argwhere(shares >= 0.005):  # what does not round to 0
-            text = f"{shares[i, j]:.2f}".removeprefix("0")
-            # It lies within its cell, so the layout need not ask how large it is.
-            axes.text(j, i, text, ha="center", va="center", fontsize=6, in_layout=False)
-        place = np.arange(len(names))
-        axes.set_xticks(place, names, rotation=90, parse_math=False)
-        shown = [
-            name if total else f"{name} (absent)"
-            for name, total in zip(names, totals[:, 0], strict=True)
+    shown = [
+        name if total else f"{name} (absent)"
+        for name, total in zip(names, totals[:, 0], strict=True)
+    ]
+    side, top = _CELL * len(names), axes.EDGE
+    left = axes.LINE + axes.left_margin(shown, _SMALL)
+    right, bottom = left + side, top + side
+
+    drawing = svg.Drawing()
+    edges = _CELL * np.arange(len(names) + 1)
+    grid = [
+        svg.commands("M", left, top + e, "h", side, "M", left + e, top, "v", side) for e in edges
+    ]
+    drawing.path("".join(grid), "fill:none;stroke:#808890;stroke-opacity:0.2;stroke-width:0.4")
+    drawing.image(left, top, side, side, _opacities(shares))
+    for i, j in np.argwhere(shares >= 0.005):  # what does not round to 0
+        text = f"{shares[i, j]:.2f}".removeprefix("0")
+        x, y = left + _CELL * (j + 0.5), top + _CELL * (i + 0.5)
+        drawing.text(x, y + 2.2, text, axes.text(6, "middle"))
+    for i, (name, true) in enumerate(zip(names, shown, strict=True)):
+        place = _CELL * (i + 0.5) + 2.9
+        drawing.text(left - axes.TICK, top + place, true, axes.text(_SMALL, "end"))
+        end = axes.text(_SMALL, "end")
+        drawing.text(left + place, bottom + axes.TICK, name, end, upwards=True)
+    axes.corner(drawing, left, top, right, bottom)
+    middle = axes.text(_SMALL, "middle")
+    drawing.text(axes.LINE - 2, top + side / 2, "true class", middle, upwards=True)
+    below = bottom + axes.left_margin(names, _SMALL) + axes.LINE / 2
+    drawing.text(left + side / 2, below, "predicted class", middle)
+    return drawing.finish(right + axes.EDGE, below + axes.EDGE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """How a line and its entry in a legend look."""
+
+    colour: str
+    dashes: str = ""
+    marked: bool = False
+    hollow: bool = False
+
+
+def _look(line: Line, number: int) -> _Look:
+    """That of the `number`th colour."""
+    colour = COLOURS[number % len(COLOURS)]
+    if line.hollow:
+        return _Look(colour, hollow=True)
+    return _Look(colour, _DASHES[number // len(COLOURS) % len(_DASHES)], len(line.x) <= 20)
+
+
+def _draw(drawing: svg.Drawing, line: Line, look: _Look, x: axes.Scale, y: axes.Scale) -> None:
+    """A line with its marks and error bars."""
+    across, up = x.place(line.x), y.place(line.y)
+    known = np.isfinite(across) & np.isfinite(up)
+    for low, high in [_ends(line)] if len(line.deviations) else ():
+        bars = [
+            svg.commands("M", a, b, "V", c, "M", a - 2, b, "h", 4, "M", a - 2, c, "h", 4)
+            for a, b, c in zip(across, y.place(low), y.place(high), strict=True)
+            if np.isfinite(a + b + c)
         ]
-        axes.set_yticks(place, shown, parse_math=False)
-        axes.set_xlim(low, high)
-        axes.set_ylim(high, low)
-        axes.set_aspect("equal")
-        axes.tick_params(length=0)
-        axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
-        return _svg(fig)
-
-
-def _figure(width: float, height: float):
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04)
-    fig = figure.Figure(figsize=(width, height), layout=layout)
-    backend_svg.FigureCanvasSVG(fig)
-    fig.patch.set_alpha(0)
-    axes = fig.add_subplot()
-    axes.patch.set_alpha(0)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    return fig, axes
-
-
-def _legend_height(labels: Sequence[str]) -> float:
-    """Room for the legend, in inches."""
-    return 0.17 * -(-len(labels) // _columns(labels)) if labels else 0.0
-
-
-def _columns(labels: Sequence[str]) -> int:
-    longest = max(len(_shortened(label)) for label in labels)
-    return max(1, min(len(labels), int(_WIDTH / (0.35 + 0.075 * longest))))
-
-
-def _add_legend(fig, labels) -> None:
-    if not labels:
+        drawing.path("".join(bars), f"fill:none;stroke:{look.colour};stroke-width:1.6")
+    if look.hollow:
+        _diamonds(drawing, across[known], up[known], look)
         return
-    handles = {h.get_label(): h for h in fig.axes[0].get_legend_handles_labels()[0]}
-    fig.legend(
-        handles=[handles[label] for label in labels],
-        labels=[_shortened(label) for label in labels],
-        loc="outside lower center",
-        ncols=_columns(labels),
-        columnspacing=1.2,
-        handlelength=1.6,
-    )
+    drawing.path(svg.polyline(across, up), _stroke(look))
+    if look.marked:
+        drawing.circles(across[known], up[known], _RADIUS, f"fill:{look.colour}")
+
+
+def _ends(line: Line) -> Sequence[np.ndarray]:
+    """Both ends of the error bars, NaN where there is none; none at all without deviations."""
+    if not len(line.deviations):
+        return ()
+    y, deviations = np.asarray(line.y, float), np.asarray(line.deviations, float)
+    return y - deviations, y + deviations
+
+
+def _stroke(look: _Look) -> str:
+    dashes = f";stroke-dasharray:{look.dashes}" if look.dashes else ""
+    return f"fill:none;stroke:{look.colour};stroke-width:1.6{dashes}"
+
+
+def _diamonds(drawing: svg.Drawing, x: Iterable[float], y: Iterable[float], look: _Look) -> None:
+    marks = [
+        svg.commands("M", a, b - 2.8, "l", 2.8, 2.8, "l", -2.8, 2.8, "l", -2.8, -2.8, "z")
+        for a, b in zip(x, y, strict=True)
+    ]
+    if marks:
+        drawing.path("".join(marks), f"fill:none;stroke:{look.colour}")
+
+
+def _with_words(
+    drawing: svg.Drawing,
+    width: float,
+    middle: float,
+    bottom: float,
+    x_label: str,
+    entries: Mapping[str, _Look],
+) -> str:
+    """The whole chart, with the axis's label and a legend below it."""
+    below = bottom + 2 * axes.LINE + 1
+    drawing.text(middle, below, x_label, axes.text(axes.FONT, "middle"))
+    if entries:
+        below = _legend(drawing, width, below + 3, entries)
+    return drawing.finish(width, below + axes.EDGE)
+
+
+def _legend(drawing: svg.Drawing, width: float, top: float, entries: Mapping[str, _Look]) -> float:
+    """Draws a legend, filled column by column, in the middle; returns where it ends."""
+    labels = [_shortened(label) for label in entries]
+    handle, gap = 17.0, 9.6  # room for the line, and between columns
+    longest = handle + gap + max(svg.text_width(label, _SMALL) for label in labels)
+    rows = -(-len(labels) // max(1, min(len(labels), int(width / longest))))
+    columns = [labels[i : i + rows] for i in range(0, len(labels), rows)]
+    widths = [
+        handle + gap + max(svg.text_width(label, _SMALL) for label in column) for column in columns
+    ]
+    begins = np.cumsum([(width - sum(widths) + gap) / 2, *widths])
+    for number, (label, look) in enumerate(zip(labels, entries.values(), strict=True)):
+        column, row = divmod(number, rows)
+        x, y = float(begins[column]), top + _LEGEND_LINE * (row + 0.5)
+        if look.hollow:
+            _diamonds(drawing, [x + 6.4], [y], look)
+        else:
+            drawing.path(svg.commands("M", x, y, "L", x + 12.8, y), _stroke(look))
+        if look.marked:
+            drawing.circles([x + 6.4], [y], _RADIUS, f"fill:{look.colour}")
+        drawing.text(x + handle, y + 2.9, label, axes.text(_SMALL))
+    return top + _LEGEND_LINE * rows - 2
 
 
 def _shortened(name: str, most: int = 34) -> str:
     return name if len(name) <= most else name[: most // 2 - 1] + "…" + name[-most // 2 :]
 
 
-def _svg(fig) -> str:
-    buffer = io.StringIO()
-    # Ticks follow from the layout and the layout from their labels: the second time it is right.
-    # Saving would lay it out once more, and draw it for that.
-    engine, fig.dpi = fig.get_layout_engine(), _DPI
-    for _ in range(2):
-        engine.execute(fig)
-    fig.set_layout_engine(None)
-    # Without metadata and with a fixed salt the same numbers give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "mtl_jax"}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
-    return _compact(buffer.getvalue())
-
-
-def _compact(svg: str) -> str:
-    """The <svg> element in a fraction of the bytes, which looks the same."""
-    svg = svg[svg.index("<svg ") :]
-    # Nobody refers to the ids of groups.
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    # Backgrounds that are not painted, and rotations by nothing.
-    svg = re.sub(r'<path [^>]*style="fill: none; opacity: 0"/>', "", svg)
-    svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
-    # One font for all of it, the reader's.
-    svg = re.sub(r"font-family: [^;\"]*(; )?", "", svg)
-    svg = svg.replace("<svg ", '<svg font-family="sans-serif" ', 1)
-    # What stands between tags is text, and its numbers stay as they are.
-    svg = re.sub(r"<[^>]*>", lambda tag: _compact_tag(tag[0]), svg)
-    svg = re.sub(r">\s+<", "><", svg)
-    while "<g></g>" in svg:
-        svg = svg.replace("<g></g>", "")
-    return _with_classes(svg)
-
-
-def _compact_tag(tag: str) -> str:
-    """Hundredths of a point, and no space where none is needed."""
-    if tag.startswith("<image"):
-        return re.sub(r"\n", "", tag)
-    tag = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), tag)
-    tag = re.sub(r"\s+", " ", tag)
-    tag = re.sub(r"([:;]) ", r"\1", tag)
-    return re.sub(r" ?\b([MLCQz])\b ?", r"\1", tag) if tag.startswith("<path") else tag
-
-
-def _with_classes(svg: str) -> str:
-    """Every style is written once."""
-    names = {}
-
-    def name(style: re.Match) -> str:
-        return f'class="{names.setdefault(style[1], f"s{len(names)}")}"'
-
-    svg = re.sub(r'style="([^"]*)"', name, svg)
-    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
-    return svg.replace("</style>", f"{rules}</style>", 1)
+def _opacities(shares: np.ndarray) -> str:
+    """[C, C] of 0 to 1 as a picture, a pixel each: opacity works on any background."""
+    pixels = np.zeros((*shares.shape, 4), np.uint8)
+    pixels[..., :3] = [int(COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
+    pixels[..., 3] = np.rint(255 * shares)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

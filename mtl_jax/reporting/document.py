@@ -142,9 +142,9 @@ def _write_files(blocks: Sequence[Block], folder: Path) -> None:
     for block in blocks:
         if isinstance(block, Figure):
             svg = block.svg.replace(INK, "currentColor").replace("<style", _COLOURS + "<style", 1)
-            write_text(folder / FIGURES / f"{block.name}.svg", svg)
+            _files.write(folder / FIGURES / f"{block.name}.svg", svg.encode(), durable=False)
         elif isinstance(block, Picture):
-            _files.write(folder / PICTURES / f"{block.name}.jpg", block.jpeg)
+            _files.write(folder / PICTURES / f"{block.name}.jpg", block.jpeg, durable=False)
     write_text(folder / "report.md", markdown(blocks))
     write_text(folder / "report.html", as_html(blocks))
 

@@ -1,10 +1,13 @@
 """The pictures of a run: examples, and the images that it is worst on."""
 
-import io
+import itertools
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -27,31 +30,30 @@ def of(name: str, workdir: Workdir, count: int = COUNT) -> list[Block]:
       count: at most so many examples, and so many of the worst images of each task.
     """
     examples = sorted(workdir.predictions.glob("example_*.png"), key=_index)
-    found: list[Block] = [
-        _picture(name, file, f"Example {_index(file)} of the last evaluation")
-        for file in examples[:count]
-    ]
+    wanted = [(file, f"Example {_index(file)} of the last evaluation") for file in examples[:count]]
     left_out = [f"{len(examples)} examples"] if len(examples) > count else []
     best = workdir.read_best_evaluation()
     for metric, direction in best.get("directions", {}).items():
         worst = best["worst"][metric.partition("/")[0]]
-        found += _worst(name, workdir, metric, direction, best["images"], worst[:count])
+        wanted += _worst(workdir, metric, direction, best["images"], worst[:count])
         if len(worst) > count:
             left_out.append(f"{len(worst)} worst images by {metric}")
+    # Pillow and OpenCV decode and encode without Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda picture: _picture(name, *picture), wanted))
     if left_out:
         found.insert(0, Text(f"Shown are at most {count} each of {', '.join(left_out)}."))
     return found
 
 
 def _worst(
-    name: str,
     workdir: Workdir,
     metric: str,
     direction: str,
     images: Mapping[str, Sequence[Any]],
     worst: Sequence[str],
-) -> list[Block]:
-    """The worst images of one task, each with its metric and the median of all."""
+) -> list[tuple[Path, str]]:
+    """The worst images of one task, and what is said of each: its metric, the median of all."""
     task = metric.partition("/")[0]
     values = dict(zip(images["id"], images[metric], strict=True))
     known = [value for value in values.values() if value is not None]
@@ -63,7 +65,7 @@ def _worst(
             f"{_ordinal(rank, among)} {metric} of {len(known)} images: {number(values[image])} "
             f"(median {number(float(np.median(known)))}), {image}"
         )
-        found.append(_picture(name, file, title))
+        found.append((file, title))
     return found
 
 
@@ -78,17 +80,21 @@ def _picture(name: str, file: Path, title: str) -> Block:
 
 def jpeg(file: Path) -> bytes:
     """A picture as a JPEG of a few ten kilobytes, at most `_WIDEST` pixels wide."""
-    buffer = io.BytesIO()
     with Image.open(file) as picture:
         shown = picture.convert("RGB")
     if shown.width > _WIDEST:
         height = max(1, round(shown.height * _WIDEST / shown.width))
         shown = shown.resize((_WIDEST, height), Image.Resampling.LANCZOS)
-    # The colours of classes bleed into each other if they are stored at half the resolution.
-    shown.save(
-        buffer, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True, progressive=True
-    )
-    return buffer.getvalue()
+    # The colours of classes bleed into each other if they are stored at half the resolution. A
+    # progressive file would be 4 % smaller and take twice the time.
+    options = {
+        cv2.IMWRITE_JPEG_QUALITY: _QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        cv2.IMWRITE_JPEG_OPTIMIZE: 1,
+    }
+    bgr = cv2.cvtColor(np.asarray(shown), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [*itertools.chain(*options.items())])
+    return encoded.tobytes()
 
 
 def _index(file: Path) -> int:
