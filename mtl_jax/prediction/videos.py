@@ -14,6 +14,8 @@ from mtl_jax.prediction import inputs
 from mtl_jax.prediction.errors import PredictionError
 
 _QUALITY = "18"  # x264's constant rate factor: no loss that one would see
+# At that quality as small a file as the default preset's, in less than half of the time.
+_PRESET = "veryfast"
 # Seconds by which a whole file's length may differ from what its header says.
 _TOLERANCE = Fraction(1, 4)
 
@@ -182,7 +184,8 @@ class VideoWriter:
         self._container = self._av.open(
             str(self._temporary), "w", format="mp4", container_options={"movflags": "faststart"}
         )
-        stream = self._container.add_stream("libx264", self._rate, options={"crf": _QUALITY})
+        options = {"crf": _QUALITY, "preset": _PRESET}
+        stream = self._container.add_stream("libx264", self._rate, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         context = stream.codec_context
         context.time_base = self._time_base

@@ -131,7 +131,7 @@ def encode(value, about):
         np.save(buffer, np.asarray(value, np.float32))
         return buffer.getvalue(), ".npy"
     picture = PICTURES[about["file"]](value, about)
-    picture.save(buffer, format="PNG", compress_level=2)  # as `mtl predict` does
+    picture.save(buffer, format="PNG", compress_level=2)
     return buffer.getvalue(), ".png"
 
 

@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,9 +111,35 @@ def test_depth_picture_ends_and_invalid(logarithmic):
     assert np.array_equal(ten, middle[0, 0]) == logarithmic
 
 
-def test_blend_weighs():
-    image, picture = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
-    assert np.all(visualization.blend(image, picture, 0.25) == 125)
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_depths_have_the_colours_of_matplotlibs_scale(logarithmic):
+    """But for rounding: a neighbour of 256 colours, at a few pixels."""
+    scale = visualization.DepthScale(0.5, 80.0, logarithmic=logarithmic)
+    depth = np.geomspace(0.4, 90.0, 20_000, dtype=np.float32).reshape(100, 200)
+    table = np.rint(matplotlib.colormaps[scale.colormap](np.arange(256))[:, :3] * 255)
+    places = np.rint(np.asarray(scale.norm()(depth.astype(np.float64))) * 255).astype(int)
+    found = visualization.depth_picture(depth, scale)
+    other = np.any(found != table[places], axis=-1)
+    assert other.mean() < 1e-3
+    beside = [table[np.clip(places + step, 0, 255)] for step in (-1, 1)]
+    assert np.all(np.any([np.all(found == b, axis=-1) for b in beside], axis=0)[other])
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.25, 0.6, 1.0])
+def test_blend_weighs(opacity):
+    """All pairs of values; a half may be rounded to either side."""
+    image = np.repeat(np.arange(256, dtype=np.uint8), 256).reshape(256, 256, 1).repeat(3, -1)
+    picture = image.transpose(1, 0, 2).copy()
+    mixed = (1 - opacity) * image.astype(np.float64) + opacity * picture
+    found = visualization.blend(image, picture, opacity)
+    assert found.dtype == np.uint8
+    assert np.abs(found - mixed).max() <= 0.5 + 1e-4
+
+
+def test_what_lies_below_has_half_of_its_contrast_and_no_colour():
+    image = np.uint8([[[0, 0, 0], [255, 255, 255], [200, 0, 0], [128, 128, 128]]])
+    shown = visualization.lay_over(image, np.zeros_like(image), 0.0)
+    np.testing.assert_array_equal(shown[0], [[64] * 3, [192] * 3, [94] * 3, [128] * 3])
 
 
 def test_grey_keeps_brightness_alone():
