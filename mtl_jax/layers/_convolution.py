@@ -119,33 +119,82 @@ def _forward(x, kernel, stride, padding, dilation):
 
 def _backward(stride, padding, dilation, residuals, gradient):
     x, kernel = residuals
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
 
-    def of_x(gradient, kernel):
-        plain = lambda x: _convolve.fun(x, kernel, stride, padding, dilation)  # noqa: E731
-        return jax.vjp(plain, x)[1](gradient)[0]
+    def derived(gradient, x, kernel):
+        plain = functools.partial(_convolve.fun, stride=stride, padding=padding, dilation=dilation)
+        return jax.vjp(plain, x, kernel)[1](gradient)
 
-    def of_kernel(gradient, x):
-        plain = lambda kernel: _convolve.fun(x, kernel, stride, padding, dilation)  # noqa: E731
-        return jax.vjp(plain, kernel)[1](gradient)[0]
+    def on_cpu(gradient, x, kernel):
+        many = 2 * gradient.size * math.prod(kernel.shape[:3]) >= _MANY_OPERATIONS
+        of_kernel = _kernel_gradient_from_patches if many else _kernel_gradient
+        kernel_gradient = of_kernel(gradient, x, size=kernel.shape[:2], **options)
+        if many and stride == 1 and kernel.size >= x.size:
+            of_x = _image_gradient_from_taps(gradient, kernel, padding=padding, dilation=dilation)
+            return of_x, kernel_gradient
+        return _image_gradient(gradient, kernel, size=x.shape[1:3], **options), kernel_gradient
 
-    operations = 2 * gradient.size * math.prod(kernel.shape[:3])
-    if operations < _MANY_OPERATIONS:
-        return of_x(gradient, kernel), of_kernel(gradient, x)
-    on_cpu = functools.partial(
-        _kernel_gradient_from_patches,
-        size=kernel.shape[:2],
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-    )
-    kernel_gradient = lax.platform_dependent(gradient, x, cpu=on_cpu, default=of_kernel)
-    if stride > 1 or kernel.size < x.size:
-        return of_x(gradient, kernel), kernel_gradient
-    on_cpu = functools.partial(_image_gradient_from_taps, padding=padding, dilation=dilation)
-    return lax.platform_dependent(gradient, kernel, cpu=on_cpu, default=of_x), kernel_gradient
+    return lax.platform_dependent(gradient, x, kernel, cpu=on_cpu, default=derived)
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+def _image_gradient(gradient, kernel, *, size, stride, padding, dilation):
+    """Gradient of the image as a convolution with the kernel turned by 180°.
+
+    It is what XLA derives, with the axes in the order NHWC, HWIO from the start. XLA on a CPU
+    reorders those of other convolutions only outside of loops, and within one, as over several
+    steps or micro-batches, computes them number by number, 25 times as slowly.
+
+    Args:
+      gradient: with respect to the output [B, h, w, o].
+      kernel: [k, l, c, o].
+      size: (H, W) of the image.
+
+    Returns:
+      [B, H, W, c].
+    """
+    edges = []
+    for n, k, given, (before, _) in zip(size, kernel.shape, gradient.shape[1:3], padding):
+        low = dilation * (k - 1) - before
+        edges.append((low, n + dilation * (k - 1) - (stride * (given - 1) + 1) - low))
+    return _in_order(
+        gradient,
+        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
+        padding=edges,
+        lhs_dilation=(stride, stride),
+        rhs_dilation=(dilation, dilation),
+    )
+
+
+def _kernel_gradient(gradient, x, *, size, stride, padding, dilation):
+    """Gradient of the kernel as a convolution of x with the gradient; see `_image_gradient`.
+
+    Args:
+      gradient: with respect to the output [B, h, w, o].
+      x: the convolution's input [B, H, W, c].
+      size: (k, l).
+
+    Returns:
+      [k, l, c, o].
+    """
+    edges = []
+    for n, k, given, (before, _) in zip(x.shape[1:3], size, gradient.shape[1:3], padding):
+        edges.append((before, stride * (given - 1) + 1 - n + dilation * (k - 1) - before))
+    return _in_order(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        window_strides=(dilation, dilation),
+        padding=edges,
+        rhs_dilation=(stride, stride),
+    ).transpose(1, 2, 0, 3)
+
+
+def _in_order(x, kernel, *, window_strides=(1, 1), **options):
+    return lax.conv_general_dilated(
+        x, kernel, window_strides, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options
+    )
 
 
 def _image_gradient_from_taps(gradient, kernel, *, padding, dilation):

@@ -160,3 +160,20 @@ def test_gradients_of_a_1x1_kernel(inputs, outputs):
     np.testing.assert_allclose(of_x, expected, rtol=1e-5, atol=1e-5)
     expected = np.tensordot(np.float64(x[:, ::2, ::2]), np.float64(gradient), ([0, 1, 2],) * 2)
     np.testing.assert_allclose(of_kernel[0, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_gradients_on_a_cpu_are_fast_in_loops_too(stride, dilation):
+    """XLA gives convolutions within a loop to Eigen only if their axes are in this order."""
+    x, kernel = np.zeros((2, 9, 8, 3), np.float32), np.zeros((3, 3, 3, 4), np.float32)
+
+    def gradients(x, kernel):
+        convolve = functools.partial(
+            _convolution.convolve, stride=stride, padding=(dilation, dilation), dilation=dilation
+        )
+        value, pullback = jax.vjp(convolve, x, kernel)
+        return pullback(value)
+
+    lowered = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    orders = re.findall(r"dim_numbers = (\S.*?\]->\[.*?\])", lowered)
+    assert orders == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * 3
