@@ -95,6 +95,11 @@ def test_gradvac_has_no_epsilon_and_keeps_the_goals_of_pairs_that_did_not_meet()
     close(run("gradvac", [step(rows=J), alone, step(rows=J)])[2]["weights"], second["weights"])
 
 
+def test_imtl_g_of_dependent_gradients():
+    (found,) = run("imtl_g", [step(rows=[[1.0, 0.0], [10.0, 0.0]])])
+    close(found["weights"], [10 / 11, 1 / 11])
+
+
 def test_imtl_logs_the_weights_of_the_losses():
     (found,) = run("imtl", [step(rows=J)], initial={"log_scale": [0.3, -0.5]})
     inverse = 1 / np.linalg.norm(J, axis=1)
