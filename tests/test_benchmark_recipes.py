@@ -1,5 +1,8 @@
 """The recipes of the field's benchmarks are those of the papers and of their authors' code."""
 
+import functools
+import importlib
+
 import pytest
 from test_configs import specs_of
 
@@ -144,16 +147,17 @@ COMPARED = {
 }
 
 
+def values(config, keys) -> dict:
+    """{key: what a config has there}."""
+    return {
+        key: functools.reduce(lambda at, part: at[part], key.split("."), config) for key in keys
+    }
+
+
 @pytest.mark.parametrize(("benchmark", "family"), RECIPES)
 def test_a_recipe_is_the_papers(benchmark, family):
     config = recipe(benchmark, family)
-    found = {}
-    for key in RECIPES[benchmark, family]:
-        value = config
-        for part in key.split("."):
-            value = value[part]
-        found[key] = value
-    assert found == RECIPES[benchmark, family]
+    assert values(config, RECIPES[benchmark, family]) == RECIPES[benchmark, family]
     assert set(config.eval.delta_metrics) == COMPARED[benchmark, family]
     weights = {"semseg": 1, "human_parts": 2, "sal": 5, "normals": 10, "edge": 50, "depth": 1}
     assert dict(config.weighting.weights) == {name: weights[name] for name in config.tasks}
@@ -197,6 +201,65 @@ def test_networks_start_and_learn_as_their_authors_have_it(module):
         assert config.model.pretrained in sources
         imagenet = (encoders.IMAGENET_MEAN, encoders.IMAGENET_STD)
         assert encoders.image_statistics(config.model) == imagenet, protocol
+
+
+# Losses and training of each architecture, as its authors' code has them.
+SUPERVISED = "train.deep_supervision_weights"
+ADAM = {"optimizer.name": "adam", "optimizer.clip_norm": 0.0, "schedule.power": 0.9}
+HRNET = ADAM | {"schedule.every": "epoch", "optimizer.weight_decay": 1e-4, "train.epochs": 100.0}
+SGD = {
+    "optimizer.name": "sgd",
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "schedule.every": "epoch",
+    "schedule.power": 0.9,
+    SUPERVISED: (),
+}
+ON_PASCAL = SGD | {"schedule.learning_rate": 5e-3, "train.epochs": 20.0, "train.batch_size": 12}
+ON_NYUD = SGD | {"schedule.learning_rate": 1e-3, "train.epochs": 50.0, "train.batch_size": 8}
+VIT = ADAM | {
+    "schedule.every": "step",
+    "optimizer.weight_decay": 1e-6,
+    "train.max_steps": 40_000,
+    "model.encoder.drop_path": 0.15,
+    "model.encoder.positions": "plain",
+    "tasks.normals.loss": "l1_pixel",
+}
+PROMPTED = VIT | {"optimizer.clip_norm": 10.0, "model.encoder.class_token": False}
+MLORE = PROMPTED | {"model.kept": 9}
+STITCHES = {
+    "pascal_context": ON_PASCAL | {"model.own": 0.8, "model.other": 0.05},
+    "nyud": ON_NYUD | {"model.own": 0.9, "model.other": 0.1},
+}
+TRAINED = {
+    "pad_net": dict.fromkeys(("pascal_context", "nyud"), HRNET | {SUPERVISED: (1.0,) * 2}),
+    "mti_net": dict.fromkeys(("pascal_context", "nyud"), HRNET | {SUPERVISED: (1.0,) * 5}),
+    "cross_stitch": STITCHES | {f"{name}_nddr": of for name, of in STITCHES.items()},
+    "invpt": {
+        "pascal_context": VIT | {SUPERVISED: (1.0, 1.0), "model.encoder.table": (32, 32)},
+        "nyud": VIT | {SUPERVISED: (1.0, 1.0), "model.encoder.table": (28, 36)},
+    },
+    "mlore": {
+        "pascal_context": MLORE
+        | {"model.balance": 3e-4, "tasks.edge.positive_weight": 0.925, "model.width": 452},
+        "pascal_context_b": MLORE
+        | {"model.balance": 1e-4, "tasks.edge.positive_weight": 0.95, "model.width": 640},
+        "nyud": MLORE
+        | {"model.balance": 5e-4, "tasks.edge.positive_weight": 0.88, "model.width": 768},
+        "pascal_context_task_prompter": PROMPTED | {"model.selected": 300, "model.width": 350},
+        "pascal_context_task_prompter_b": PROMPTED | {"model.selected": 780, "model.width": 1024},
+        "nyud_task_prompter": PROMPTED | {"model.selected": 768, "model.reweighting": False},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"), [(name, protocol) for name, of in TRAINED.items() for protocol in of]
+)
+def test_losses_and_training_are_the_authors(name, protocol):
+    module = importlib.import_module(f"mtl_jax.configs.{name}")
+    config = options.filled(module.get_config(protocol))
+    assert values(config, TRAINED[name][protocol]) == TRAINED[name][protocol]
 
 
 @pytest.mark.parametrize("name", ["pascal_context", "nyud"])

@@ -19,7 +19,7 @@ import traced
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, architectures, encoders, layers
+from mtl_jax import _discovery, architectures, encoders, layers, parallel
 
 CHANNELS = {"semseg": 4, "depth": 1, "normals": 3}
 # Not multiples of 32. A network that takes certain sizes only is given the next ones.
@@ -129,12 +129,18 @@ def evaluated(name: str, dtype: str):
 
 
 @functools.cache
-def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CHANNELS)):
-    """Training outputs, new statistics, gradients."""
+def stepped(
+    name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CHANNELS), devices: int = 0
+):
+    """Training outputs, new statistics, gradients; of a batch of eight if `devices` are given."""
     model, variables = initialised(name, dtype, tasks)
-    image = images(model)
+    image = images(model, batch=8 if devices else 2)
+    if devices:
+        mesh = parallel.make_mesh(jax.devices()[:devices])
+        image = jax.device_put(image, parallel.batch_sharding(mesh))
+        variables = jax.device_put(variables, parallel.replicated(mesh))
 
-    def loss(params):
+    def loss(params, variables, image):
         predictions, new = model.apply(
             variables | {"params": params},
             image,
@@ -148,7 +154,8 @@ def stepped(name: str, dtype: str = "float32", tasks: tuple[str, ...] = tuple(CH
         total = sum(jnp.square(x - pattern).mean() for x in jax.tree.leaves(outputs))
         return total, (predictions, new.get("batch_stats", {}))
 
-    gradients, (predictions, stats) = jit(jax.grad(loss, has_aux=True))(variables["params"])
+    step = jit(jax.grad(loss, has_aux=True))
+    gradients, (predictions, stats) = step(variables["params"], variables, image)
     return predictions, stats, gradients
 
 
@@ -182,14 +189,16 @@ class TestArchitectures:
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
         assert variables == others
 
-    def test_a_single_task_of_any_name(self, name):
+    @pytest.mark.parametrize("number", [1, pytest.param(5, marks=pytest.mark.slow)])
+    def test_tasks_of_any_number_and_name(self, name, number):
         """Of three there are those above."""
+        channels = {f"anything{index}": 2 + index for index in range(number)}
         config = config_of("architecture", name).copy_and_resolve_references()
         tiny.narrow(config)
-        model = architectures.build(config, {"anything": 2})
+        model = architectures.build(config, channels)
         init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
         out, _ = traced.shapes(init, jax.eval_shape(functools.partial(images, model)))
-        assert {task: x.shape[-1] for task, x in out.final.items()} == {"anything": 2}
+        assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
 
 @pytest.mark.parametrize(
@@ -197,7 +206,6 @@ class TestArchitectures:
     [
         pytest.param(name, marks=pytest.mark.weekly if "mtan" in name else pytest.mark.slow)
         for name in _discovery.names(architectures)
-        if name not in LONG
     ],
 )
 def test_bfloat16_is_close_to_float32(name):
@@ -210,6 +218,21 @@ def test_bfloat16_is_close_to_float32(name):
     for gradient in jax.tree.leaves(stepped(name, "bfloat16", ("depth",))[2]):
         assert gradient.dtype == jnp.float32
         assert np.isfinite(gradient).all()
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("name", LONG)
+def test_eight_devices_equal_one(name):
+    """Outputs, statistics and gradients in training; test_parallel has whole steps of a network.
+
+    Gradients by their norm: a ReLU's input within rounding of 0 may fall to either side.
+    """
+    one, eight = stepped(name, devices=1), stepped(name, devices=8)
+    for ours, expected in zip(jax.tree.leaves(eight[:2]), jax.tree.leaves(one[:2]), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-3 * scale)
+    flat, expected = (np.concatenate([*map(np.ravel, jax.tree.leaves(x[2]))]) for x in (eight, one))
+    assert np.linalg.norm(flat - expected) < 1e-2 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("name", slow_where_long())

@@ -110,8 +110,6 @@ def test_every_architecture_runs_with_any_batch(name):
     network = export.Exportable(parts_of(model, its_tasks), its_tasks, NO_VIEWS, SIZE)
     weights = export.flatten(variables)
     raw = export.lower(network.raw, weights, SIZE)
-    if name in conformance.LONG:
-        return  # compiled, they would take minutes
     image = images(3)
     expected = conformance.jit(network.raw)(variables, image)
     found = conformance.jit(raw.call)(weights, image[:1])

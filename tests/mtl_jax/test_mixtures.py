@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import traced
+from flax import linen as nn
 from golden_networks import fill, uniform
 
-from mtl_jax import architectures
+from mtl_jax import architectures, encoders, layers
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import gates
 
@@ -62,7 +63,7 @@ def model_and_shapes(name: str, channels=CHANNELS, **options):
 
 
 @pytest.mark.parametrize(
-    ("name", "encoders", "mixing", "parameters"),
+    ("name", "experts", "mixing", "parameters"),
     [
         # Gates have E·C·E + E: of 512 channels; of PLE of 64, 128, 256 and 512 for each task, and
         # of the first three for what all have in common.
@@ -76,10 +77,10 @@ def model_and_shapes(name: str, channels=CHANNELS, **options):
         ),
     ],
 )
-def test_parameters(name, encoders, mixing, parameters):
+def test_parameters(name, experts, mixing, parameters):
     """Encoders, two ASPPs, two decoders, and what mixes."""
     decoders = 1_299_315 + 1_294_689
-    assert parameters == encoders * 11_176_512 + 2 * 4_131_840 + decoders + mixing
+    assert parameters == experts * 11_176_512 + 2 * 4_131_840 + decoders + mixing
     _, shapes = model_and_shapes(name, encoder=RESNET)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == parameters
 
@@ -118,6 +119,72 @@ def test_which_encoders_a_task_reads(name, seen):
         linear = params["gate_semseg"]["linear"]
         first = {"kernel": 0 * linear["kernel"], "bias": np.float32([200, 0])}
         assert reached(params | {"gate_semseg": {"linear": first}}) == {min(seen)}
+
+
+class AloneBranch(nn.Module):
+    """A task's end of a network, by itself."""
+
+    of: nn.Module
+    task: str
+
+    @nn.compact
+    def __call__(self, pyramid, size):
+        outputs = self.of.channels[self.task]
+        x, _ = self.of.branch(pyramid, outputs, task=self.task, train=False)
+        return layers.resize_bilinear(x, size)
+
+
+def mixed(params, maps):
+    """Maps weighted by a gate's parameters, in NumPy; and the weights."""
+    means = np.concatenate([np.mean(x, (1, 2)) for x in maps], axis=-1)
+    e = np.exp(means @ params["linear"]["kernel"] + params["linear"]["bias"])
+    weights = e / e.sum(-1, keepdims=True)
+    return np.einsum("be,ebhwc->bhwc", weights, np.stack(maps)), weights
+
+
+def pyramids_of_mixtures(name: str, params, encode, image) -> dict:
+    """{task: what its branch reads}; `encode(encoder, method, ...)` computes a part of one."""
+    if name != "ple":
+        found = {}
+        for task in CHANNELS:
+            seen = ("expert0", "expert1") if name == "mmoe" else (f"{task}_0", "shared0")
+            each = [encode(which, "__call__", image, train=False) for which in seen]
+            _, weights = mixed(params[f"gate_{task}"], [pyramid.last for pyramid in each])
+            mix = functools.partial(np.einsum, "be,ebhwc->bhwc", weights)
+            found[task] = jax.tree.map(lambda *maps, mix=mix: mix(np.stack(maps)), *each)
+        return found
+    names, stages = (*CHANNELS, "shared"), {task: [] for task in CHANNELS}
+    stems = {n: encode(n, "stem", image, train=False) for n in names}
+    maps = {n: encode(n, "pooled", stems[n]) for n in names}
+    for number in (1, 2, 3, 4):
+        after = [encode(n, "stage", number, maps[n], train=False)[1] for n in names]
+        for task, x in zip(CHANNELS, after, strict=False):
+            maps[task], _ = mixed(params[f"gate{number}_{task}"], [x, after[-1]])
+            stages[task].append(maps[task])
+        if number < 4:
+            maps["shared"], _ = mixed(params[f"mixture{number}"], after)
+    return {t: encode(t, "pyramid", image, stems[t], stages[t]) for t in CHANNELS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mmoe", "cgc", "ple"])
+def test_outputs_are_those_of_mixtures_in_numpy(name):
+    """Between encoders and branches, which are recorded as parts of other networks."""
+    model, shapes = model_and_shapes(name, **SMALL)
+    variables = jax.tree.map(np.float32, fill(shapes))
+    image = np.float32(uniform("image", (2, 64, 64, 3)))
+    encoder = encoders.make(**SMALL["encoder"])
+
+    def encode(which, method, *given, **options):
+        own = {kind: tree[f"encoder_{which}"] for kind, tree in variables.items()}
+        return encoder.apply(own, *given, **options, method=method)
+
+    found = jax.jit(functools.partial(model.apply, train=False))(variables, image).final
+    expected = pyramids_of_mixtures(name, variables["params"], encode, image)
+    for task, pyramid in expected.items():
+        alone = AloneBranch(model, task).apply(variables, pyramid, (64, 64))
+        scale = np.std(alone)
+        np.testing.assert_allclose(found[task], alone, rtol=0, atol=1e-3 * scale, err_msg=task)
 
 
 def test_a_task_may_not_be_called_like_what_is_shared():
