@@ -57,7 +57,8 @@ class LinearSegmentation(nn.Module):
         x = jnp.concatenate(patches, axis=-1).astype(jnp.float32)
         x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         x = layers.BatchNorm(name="bn")(x, train=train)
-        return layers.Conv(self.outputs, 1, use_bias=True, name="score")(x)
+        start = {"kernel_init": "normal", "bias_init": "zeros"}  # DINOv3's: N(0, 0.01²)
+        return layers.Conv(self.outputs, 1, use_bias=True, **start, name="score")(x)
 
 
 class LinearBins(nn.Module):

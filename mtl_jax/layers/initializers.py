@@ -25,6 +25,7 @@ INITIALIZERS = {
     "kaiming_normal_fan_in": traced_once(initializers.variance_scaling(2.0, "fan_in", "normal")),
     "kaiming_normal_fan_out": traced_once(initializers.variance_scaling(2.0, "fan_out", "normal")),
     "xavier_normal": traced_once(initializers.variance_scaling(1.0, "fan_avg", "normal")),
+    "normal": traced_once(initializers.normal(0.01)),
     "truncated_normal": traced_once(initializers.truncated_normal(0.01)),  # cut at two deviations
     "transformer": traced_once(initializers.truncated_normal(0.02)),  # likewise; of linear layers
     "zeros": initializers.zeros,

@@ -14,7 +14,7 @@ import traced
 from mtl_jax import architectures, encoders, layers
 from mtl_jax.architectures import segnet
 from mtl_jax.encoders import sunet
-from mtl_jax.heads import attention, degridding, fcn
+from mtl_jax.heads import attention, degridding, fcn, linear
 
 
 def drawn(module, *shapes, **options):
@@ -39,6 +39,15 @@ def test_truncated_normal():
     kernel = np.asarray(layers.initializer("truncated_normal")(jax.random.key(0), (40_000,)))
     assert 0.0195 < np.abs(kernel).max() <= 0.02
     np.testing.assert_allclose(kernel.std(), 0.0087963, rtol=0.02)
+
+
+def test_linear_heads():
+    """Of classes, N(0, 0.01²) and no bias, as DINOv3's."""
+    head, taps = linear.LinearSegmentation(21), [jnp.zeros((1, 1, 1, 512))]
+    variables = head.init(jax.random.key(0), taps, train=False)
+    score = jax.tree.map(np.float64, variables["params"]["score"])
+    assert_normal(score["kernel"], 0.01**2)
+    assert not score["bias"].any()
 
 
 @pytest.mark.parametrize(
