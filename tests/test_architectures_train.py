@@ -20,8 +20,8 @@ from mtl_jax import _discovery, architectures, layers, parallel, training
 # Where tasks exchange or select features, two of them would hide what a third one meets.
 THREE_TASKS = ("distillation", "mtan", "mtan_resnet")
 STEPS, REPEATED_STEPS = 3, 8
-# Trained once a week: the longest to compile, of which the last two have golden gradients.
-SELDOM = (*LONG, "mtan", "mtan_resnet")
+# Trained once a week: the longest to compile, of which the last four have golden gradients.
+SELDOM = (*LONG, "mtan", "mtan_resnet", "distillation", "stacked_unet")
 
 
 def config_of(name: str, streets_dir: str, dtype: str = "float32") -> ConfigDict:

@@ -33,6 +33,7 @@ def test_the_step_has_the_configs_optimizer():
             "--config=configs/stacked_unet.py:streets_mixed",
             "--config.model.encoder.width=8",
             "--config.model.head.channels=8",
+            "--config.model.encoder.blocks=(1, 1, 1, 1)",
             *("--size=32x32", "--batch_sizes=2,32", "--steps=1"),
         ],
         cwd=ROOT,

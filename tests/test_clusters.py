@@ -247,8 +247,9 @@ def test_submitits_own_jobs_on_this_machine(tmp_path):
 # What becomes of a run when one of its processes is gone.
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize(
+    "killed", [pytest.param(0, marks=pytest.mark.weekly), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_a_process_that_is_killed_ends_the_other_and_one_alone_goes_on(
     streets_dir, tmp_path, monkeypatch, killed
 ):

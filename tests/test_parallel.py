@@ -94,8 +94,13 @@ def test_accumulation_averages_the_micro_batches(sgd, tmp_path):
     assert_close(found[0][0].params, found[1][0].params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("weighting", ["fixed", "aligned_mtl"])
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        pytest.param("fixed", marks=pytest.mark.weekly),
+        pytest.param("aligned_mtl", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, weighting):
     """Real processes over loopback, with and without a gradient of each task.
 

@@ -26,10 +26,14 @@ LEAST = 1e-5
 def program(name: str):
     """What `program_of` gives for a network of golden/."""
     reference = golden.load(name)
+    return program_of(*model_and_image(reference), reference["training"]["shape"])
+
+
+def model_and_image(reference: dict):
+    """The network of a file of golden/, and the image."""
     model = architectures.build(golden.config(reference), golden.CHANNELS)
     size = tuple(reference["config"]["size"])
-    image = 1.7 * golden.uniform(reference["config"]["image"], (4, *size, 3))
-    return program_of(model, image, reference["training"]["shape"])
+    return model, 1.7 * golden.uniform(reference["config"]["image"], (4, *size, 3))
 
 
 def program_of(model, image, shape):
@@ -39,22 +43,12 @@ def program_of(model, image, shape):
     statistics).
     """
     cotangent = golden.uniform("cotangent", tuple(shape))
-    like = jax.ShapeDtypeStruct(image.shape, jnp.float32)
-    variables = traced.shapes(lambda x: model.init(jax.random.key(0), x, train=False), like)
-    variables = {"batch_stats": {}, **variables}
-
-    def concatenated(predictions):
-        every = (predictions.final, *predictions.auxiliary)
-        return jnp.concatenate([x[task] for x in every for task in golden.CHANNELS], axis=-1)
-
-    def evaluate(variables, image):
-        return concatenated(model.apply(variables, image, train=False))
+    evaluate, variables, like = evaluation_of(model, image)
 
     def train(variables, image):
         predictions, new = model.apply(variables, image, train=True, mutable=["batch_stats"])
         return concatenated(predictions), new.get("batch_stats", {})
 
-    evaluate = plain.in_precision(evaluate, plain.FLOAT64, variables, like)
     train = plain.in_precision(train, plain.FLOAT64, variables, like)
 
     def loss(params, batch_stats, image):
@@ -66,14 +60,37 @@ def program_of(model, image, shape):
         gradients, outputs = gradient(variables["params"], variables["batch_stats"], image)
         return gradients, (evaluate(variables, image), *outputs)
 
+    return in_float64(both), golden.fill(variables), image
+
+
+def concatenated(predictions):
+    """All outputs side by side."""
+    every = (predictions.final, *predictions.auxiliary)
+    return jnp.concatenate([x[task] for x in every for task in golden.CHANNELS], axis=-1)
+
+
+def evaluation_of(model, image):
+    """((variables, image) ─► all outputs, in float64; the shapes of variables and image)."""
+    like = jax.ShapeDtypeStruct(image.shape, jnp.float32)
+    variables = traced.shapes(lambda x: model.init(jax.random.key(0), x, train=False), like)
+    variables = {"batch_stats": {}, **variables}
+
+    def evaluate(variables, image):
+        return concatenated(model.apply(variables, image, train=False))
+
+    return plain.in_precision(evaluate, plain.FLOAT64, variables, like), variables, like
+
+
+def in_float64(function):
+    """`function`, compiled; with NumPy arrays."""
     # Most of the time here is compilation, and what is compiled runs once.
-    both = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})
+    compiled = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
-    def compute(variables, image):
+    def compute(*args):
         with jax.enable_x64(True):
-            return jax.tree.map(np.asarray, both(variables, image))
+            return jax.tree.map(np.asarray, compiled(*args))
 
-    return compute, golden.fill(variables), image
+    return compute
 
 
 def assert_as_recorded(reference: dict, gradients, outputs) -> None:
@@ -125,6 +142,22 @@ def marked_as_they_say():
 def test_golden(name):
     compute, variables, image = program(name)
     assert_as_recorded(golden.load(name), *compute(variables, image))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mtan", "stacked_unet_8"),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mtan_resnet", "pad_net", "mti_net")),
+    ],
+)
+def test_evaluation(name):
+    """Of those whose gradients take long, the outputs alone."""
+    reference = golden.load(name)
+    model, image = model_and_image(reference)
+    evaluate, variables, _ = evaluation_of(model, image)
+    found = in_float64(evaluate)(golden.fill(variables), image)
+    assert_summary(found, reference["evaluation"], "evaluation")
 
 
 @pytest.mark.weekly

@@ -98,19 +98,22 @@ class Chain(nn.Module):
 
 
 # The smallest at which a rule that compared recomputed pixels went wrong.
-SHAPE = (6, 64, 96)
-OFTEN = (
-    *("max_pool", "unpooled", "convolution", "pointwise", "large_kernel", "depthwise"),
-    "transposed",
-)
+SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
+# All but the depthwise one, the longest to compile: test_depthwise has it in a network as well.
+OFTEN = ("max_pool", "unpooled", "convolution", "pointwise", "large_kernel", "transposed")
+
+
+def mark_of(operation, shape):
+    if shape == SHAPE and operation in OFTEN:
+        return ()
+    return pytest.mark.weekly if shape == SMALL else pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("operation", "shape"),
     [
-        pytest.param(operation, shape, marks=() if often else pytest.mark.slow)
-        for operation, shape in itertools.product(OPERATIONS, (SHAPE, (2, 32, 64), (8, 96, 192)))
-        for often in (shape == SHAPE and operation in OFTEN,)
+        pytest.param(operation, shape, marks=mark_of(operation, shape))
+        for operation, shape in itertools.product(OPERATIONS, (SHAPE, SMALL, LARGE))
     ],
 )
 def test_operation(operation, shape, monkeypatch):
@@ -145,8 +148,6 @@ def keep_gradient() -> optax.GradientTransformation:
 
 # The embedded default's, whose encoder is made of depthwise and 1×1 convolutions.
 DEFAULT = "default"
-# Together they have every layer with a gradient of its own: depthwise, unpooled, transposed.
-OFTEN_TRAINED = (DEFAULT, "segnet", "fcn")
 
 
 @functools.cache
@@ -160,7 +161,8 @@ def streets_config(architecture: str):
 @pytest.mark.parametrize(
     "architecture",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in OFTEN_TRAINED else pytest.mark.weekly)
+        # The quickest; every layer that has a gradient of its own is an operation above.
+        pytest.param(name, marks=pytest.mark.slow if name == "fcn" else pytest.mark.weekly)
         for name in (DEFAULT, *_discovery.names(architectures))
         if name not in LONG
     ],
