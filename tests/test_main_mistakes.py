@@ -1,5 +1,6 @@
 """One clear message for each mistake in a command."""
 
+import gc
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import toy_network as toy
 from run_main import ROOT, fails
 
 from mtl_jax import architectures
+from mtl_jax.commands import cli
 
 real_network = architectures.build
 toy_network = toy.in_every_run()
@@ -143,3 +145,12 @@ assert not {{"orbax", "tensorflow"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_seldom_looks_for_garbage(monkeypatch, capsys):
+    """A seventh of a start's time went there."""
+    chosen = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *thresholds: chosen.append(thresholds))
+    assert cli.main(["--nonsense"]) == 1
+    assert chosen == [(25_000, *gc.get_threshold()[1:])]
+    assert "--nonsense" in capsys.readouterr().err

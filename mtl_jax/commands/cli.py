@@ -30,6 +30,7 @@ def main(
       The exit status: 0, or 1 after a message, or 128 + the number of the signal that ended it.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    setup.collect_rarely()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by `>&-`: nobody wants to read it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as this process)

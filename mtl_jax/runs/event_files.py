@@ -1,8 +1,10 @@
 """TensorBoard's event files, by clu or, where a run does without TensorFlow, by tensorboardX."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,32 @@ def writer(directory: Path) -> Any:
     first = jax.process_index() == 0
     if sys.modules.get("tensorflow") is None:
         return EventFile(directory if first else None)
-    from clu import metric_writers  # which imports TensorFlow
+    with _without_keras():
+        from clu import metric_writers  # which imports TensorFlow
 
     writers = [metric_writers.SummaryWriter(str(directory))] if first else []
     return metric_writers.AsyncMultiWriter(writers)
+
+
+@contextlib.contextmanager
+def _without_keras() -> Iterator[None]:
+    """Meanwhile TensorBoard's table of runs has no callback for Keras, which would import Keras.
+
+    That takes most of what clu's import takes. Whoever asks for that table later gets all of it.
+    """
+    package, table, callback = "tensorboard.plugins.hparams", "api", "_keras"
+    if f"{package}.{table}" in sys.modules:
+        yield
+        return
+    stand_in: Any = types.ModuleType(f"{package}.{callback}")
+    stand_in.Callback = None
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        yield
+    finally:
+        for name in (table, callback):
+            sys.modules.pop(f"{package}.{name}", None)
+            vars(sys.modules.get(package, stand_in)).pop(name, None)
 
 
 class EventFile(Writer):

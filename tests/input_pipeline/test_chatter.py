@@ -63,7 +63,10 @@ def test_the_import_that_is_held_back_can_be_made_afterwards(monkeypatch):
 
 
 @pytest.mark.slow
-def test_tensorflow_comes_without_keras():
+def test_tensorflow_and_clu_come_without_keras(tmp_path):
     program = "import sys; from input_pipeline._tensorflow import tf; assert 'keras' not in sys."
-    program += "modules; assert tf.keras.optimizers.Adam"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+    program += "modules; from mtl_jax.runs import event_files; from pathlib import Path; event_"
+    program += "files.writer(Path(sys.argv[1])).write_hparams({'seed': 1}); assert 'keras' not in "
+    program += "sys.modules; from tensorboard.plugins.hparams import api; assert api.KerasCallback;"
+    program += "assert tf.keras.optimizers.Adam"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=300)

@@ -89,8 +89,16 @@ def test_pictures_are_small_and_true(tmp_path):
         assert (made.format, made.size) == ("JPEG", (1600, 67))
         found = np.asarray(made, np.int32)
     assert np.abs(found[:, :790]).max() <= 2
-    # Next to the border, where half the resolution of colours would mix them.
     assert np.abs(found[:, 803:] - (200, 30, 60)).max() <= 12
+
+
+def test_colours_do_not_bleed_into_each_other(tmp_path):
+    """The border lies within a pair of columns, whose colours half the resolution would mix."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, 33:] = (200, 30, 60)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    with Image.open(io.BytesIO(pictures.jpeg(tmp_path / "a.png"))) as made:
+        assert np.abs(np.asarray(made, np.int32) - picture).max() <= 15
 
 
 def test_charts_are_compact_and_keep_their_text():
