@@ -24,7 +24,7 @@ def test_any_config_can_be_measured(name, protocol):
     assert {task.key for task in parts.tasks.values()} <= batch.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_step_has_the_configs_optimizer():
     """Asynchronous updates are measured as such, and checked: 32 images are more than 16 a time."""
     done = subprocess.run(

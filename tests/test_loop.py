@@ -268,7 +268,7 @@ def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
 
 
 def test_the_rate_is_without_compilation(streets_dir, tmp_path, monkeypatch):
-    config = tiny.config(streets_dir, train__log_every=3, train__max_steps=6)
+    config = tiny.config(streets_dir, train__log_every=3, train__eval_every_epochs=2)
     now = 1000.0
     make = training.make_train_step
 

@@ -34,6 +34,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
         streets_dir,
         train__log_every=2,
         train__checkpoint_every_steps=1,
+        train__max_steps=4,
+        train__eval_every_epochs=2,
         schedule__name="constant",
         schedule__warmup_epochs=0.0,
         optimizer__name="sgd",
@@ -57,7 +59,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
     assert "config.schedule.learning_rate" in message
     run.stream.batches = real  # the labels mended, the run goes on from the last good step
     assert int(tiny.latest_state(run).step) == 2
-    assert tiny.run(config, tmp_path).train()["steps"] == 6
+    assert tiny.run(config, tmp_path).train()["steps"] == 4
 
 
 def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypatch):

@@ -239,6 +239,7 @@ def stops_at_three(self, step, every):
     return step == 3 and not setattr(self, "signum", 15)
 
 
+@pytest.mark.slow  # test_loop stops a run of the host's batches; a batch of any step is made above
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
     run = tiny.run(config(streets_dir), tmp_path)
     monkeypatch.setattr(loop.StopSignal, "requested", stops_at_three)

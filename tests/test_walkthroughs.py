@@ -73,6 +73,7 @@ def test_your_own_data(walk, toy_network):
     walk("data.md", own_data=True)
 
 
+@pytest.mark.slow
 def test_your_own_task(walk, toy_network):
     walk("task.md")
 

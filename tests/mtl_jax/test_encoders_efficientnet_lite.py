@@ -204,7 +204,9 @@ def small():
     return encoder, jax.tree_util.tree_map_with_path(fill, shapes)
 
 
+@pytest.mark.slow
 def test_an_export_for_every_platform_and_batch():
+    """What chooses by platform in it is DepthwiseConv, whose lowering test_depthwise looks at."""
     encoder, variables = small()
 
     @jax.jit
