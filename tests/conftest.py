@@ -35,11 +35,14 @@ TINY = "streets/64x128_tiny"
 KEPT_PROGRAMS = 1000
 
 
+# Seldom, from the first import on: JAX has something to do at each collection as well.
+gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_collection_finish():
-    """Garbage collection looks at none of what has been imported, and seldom at the rest."""
+    """Garbage collection looks at none of what has been imported."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)
