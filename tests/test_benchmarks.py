@@ -9,6 +9,7 @@ import test_configs
 import tiny
 
 from benchmarks import train_step, weightings_cost
+from benchmarks.beside_pytorch import convolutions
 from mtl_jax import system, weightings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,3 +107,12 @@ def test_every_method_has_the_step_of_its_kind_and_its_own_solution():
 @pytest.mark.parametrize("name", ["geometric", "mgda", "moco"])
 def test_solutions_alone_are_measured(name):
     assert weightings_cost.solver_microseconds(name, 2) > 0
+
+
+def test_each_part_of_a_convolution_is_measured():
+    case = convolutions.Case(3, 4, 6, 10, stride=2, batch=2)
+    assert str(case) == "3×3, 3 to 4, 6×10, stride 2"
+    assert case.operations == 2 * (2 * 3 * 5) * 9 * 3 * 4
+    ours = convolutions.Ours(case)
+    for part in convolutions.PARTS:
+        assert ours.ask(part).keys() == {"wall", "processor"}

@@ -86,8 +86,7 @@ class Ours:
 
         x = normal(case.batch, case.height, case.width, case.inputs)
         kernel = normal(case.size, case.size, case.inputs, case.outputs)
-        y, pull = jax.vjp(convolve, x, kernel)
-        del pull
+        y = jax.eval_shape(convolve, x, kernel)
         forms: dict[str, Callable] = {
             "forward": lambda x, kernel, y: convolve(x, kernel),
             "image": lambda x, kernel, y: jax.vjp(convolve, x, kernel)[1](y)[0],

@@ -31,7 +31,8 @@ def arrays(size, kernel_size, dtype=jnp.float32):
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
-PATCH_BYTES = (1, 2_000, 10**9)  # a row, some rows, all rows at a time
+# (_MANY_OPERATIONS, _PATCH_BYTES): a row, some rows, all rows at a time; and a convolution.
+FORMS = ((0, 1), (0, 2_000), (0, 10**9), (10**18, 1))
 CASES = [
     # size, kernel, stride, padding, dilation
     ((8, 6), 3, 1, (1, 1), 1),
@@ -58,7 +59,6 @@ CASES = [
 
 @pytest.mark.parametrize(("size", "kernel_size", "stride", "padding", "dilation"), CASES)
 def test_value_and_gradients(size, kernel_size, stride, padding, dilation, monkeypatch):
-    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
     options = {"stride": stride, "padding": padding, "dilation": dilation}
 
     def both(convolve, x, kernel):
@@ -69,14 +69,15 @@ def test_value_and_gradients(size, kernel_size, stride, padding, dilation, monke
     @jax.jit
     def all_forms(x, kernel):
         forms = []
-        for patch_bytes in PATCH_BYTES:
+        for many, patch_bytes in FORMS:
+            monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", many)
             monkeypatch.setattr(_convolution, "_PATCH_BYTES", patch_bytes)
             forms.append(both(_convolution.convolve, x, kernel))
         return both(plain, x, kernel), forms
 
     expected, forms = all_forms(*arrays(size, kernel_size))
-    for patch_bytes, found in zip(PATCH_BYTES, forms, strict=True):
-        message = f"patches of {patch_bytes} bytes"
+    for form, found in zip(FORMS, forms, strict=True):
+        message = f"many operations from, patches of: {form}"
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=message)
 

@@ -99,6 +99,8 @@ class Chain(nn.Module):
 
 # The smallest at which a rule that compared recomputed pixels went wrong.
 SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
+# Those whose gradients have two forms, for few operations and for many.
+CONVOLUTIONS = ("convolution", "strided", "dilated")
 # All but the depthwise one, the longest to compile: test_depthwise has it in a network as well.
 OFTEN = ("max_pool", "unpooled", "convolution", "pointwise", "large_kernel", "transposed")
 
@@ -110,14 +112,15 @@ def mark_of(operation, shape):
 
 
 @pytest.mark.parametrize(
-    ("operation", "shape"),
+    ("operation", "shape", "many"),
     [
-        pytest.param(operation, shape, marks=mark_of(operation, shape))
+        pytest.param(operation, shape, 0, marks=mark_of(operation, shape))
         for operation, shape in itertools.product(OPERATIONS, (SHAPE, SMALL, LARGE))
-    ],
+    ]
+    + [pytest.param(name, LARGE, 10**18, marks=pytest.mark.slow) for name in CONVOLUTIONS],
 )
-def test_operation(operation, shape, monkeypatch):
-    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", 0)
+def test_operation(operation, shape, many, monkeypatch):
+    monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", many)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((*shape, 3)).astype(np.float32)
     model = Chain(operation)
