@@ -1,10 +1,12 @@
 """TensorBoard's files: by clu beside TensorFlow, and without it in the file at once."""
 
+import importlib
 import io
 import logging
 import math
 import struct
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -76,3 +78,25 @@ def test_who_writes(process, tensorflow, tmp_path, monkeypatch):
         assert not list(tmp_path.iterdir())
     else:
         assert events_in(tmp_path)[-1].step == 1
+
+
+def test_clu_is_imported_without_keras_and_tensorboard_is_whole_again(monkeypatch):
+    package = importlib.import_module("tensorboard.plugins.hparams")
+    for name in ("api", "_keras"):
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+        monkeypatch.delattr(package, name, raising=False)
+    with event_files._without_keras():
+        table = importlib.import_module(f"{package.__name__}.api")
+        assert table.KerasCallback is None
+        assert table.HParam
+    for name in ("api", "_keras"):
+        assert f"{package.__name__}.{name}" not in sys.modules
+        assert not hasattr(package, name)
+
+
+def test_a_table_of_runs_that_is_there_is_left_alone(monkeypatch):
+    table = types.ModuleType("tensorboard.plugins.hparams.api")
+    monkeypatch.setitem(sys.modules, table.__name__, table)
+    with event_files._without_keras():
+        pass
+    assert sys.modules[table.__name__] is table
