@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import mtl_jax
-from mtl_jax import _arguments
+from mtl_jax import _arguments, _cores
 
 _DISTRIBUTION = "mtl-jax"
 # What an extra is for, where its name does not say it.
@@ -154,7 +154,7 @@ def _devices(problems: list[str]) -> Iterator[str]:
         return
     kinds = {device.device_kind for device in devices}
     yield f"{len(devices)} × {', '.join(sorted(kinds))} ({jax.default_backend()}), " + (
-        f"{os.cpu_count()} CPU cores"
+        f"{_cores.available()} CPU cores"
     )
     if jax.default_backend() == "cpu" and _nvidia():
         yield f"an NVIDIA GPU is here that JAX does not use: pip install '{_DISTRIBUTION}[cuda12]'"

@@ -1,7 +1,6 @@
 """The figures that take seconds for an image, such as odsF: in --mode=evaluate alone."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 import tqdm
 
+from mtl_jax import _cores
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs import progress
 from mtl_jax.tasks import Task
@@ -38,8 +38,7 @@ class SlowScores:
         self._published = options.published_images
         self._listed_in = options.ids
         self._ids = read_ids(options.ids) if options.ids else None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._scorers = _scorers(tasks, specs, options, options.workers or cores or 1)
+        self._scorers = _scorers(tasks, specs, options, options.workers or _cores.available())
         self.keys = _keys(tasks, self._scorers)
         if self._scorers and jax.process_count() > 1:
             raise ConfigError(

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mtl_jax.layers import _derivatives
+
 Padding = tuple[int, int]
 
 # Kernel gradients of at least so many operations are worth the time to compile their own form.
@@ -98,7 +100,7 @@ def _pointwise_backward(residuals, gradient):
     return jnp.einsum("bhwo,co->bhwc", gradient, kernel), of_kernel.astype(kernel.dtype)
 
 
-_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+_derivatives.define(_pointwise, _pointwise_forward, _pointwise_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -137,7 +139,7 @@ def _backward(stride, padding, dilation, residuals, gradient):
     return lax.platform_dependent(gradient, x, kernel, cpu=on_cpu, default=derived)
 
 
-_convolve.defvjp(_forward, _backward)
+_derivatives.define(_convolve, _forward, _backward)
 
 
 def _image_gradient(gradient, kernel, *, size, stride, padding, dilation):

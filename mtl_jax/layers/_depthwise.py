@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mtl_jax.layers import _derivatives
+
 Padding = tuple[int, int]
 
 
@@ -77,7 +79,7 @@ def _backward(stride, padding, dilation, residuals, gradient):
     return lax.platform_dependent(gradient, *residuals, cpu=shifted, default=grouped)
 
 
-_convolve.defvjp(_forward, _backward)
+_derivatives.define(_convolve, _forward, _backward)
 
 
 def _grouped(x, kernel, *, stride, padding, dilation):

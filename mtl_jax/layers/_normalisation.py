@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mtl_jax.layers import _derivatives
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalise(
@@ -57,4 +59,4 @@ def _backward(epsilon, residuals, gradients):
     return towards.astype(x.dtype), inverse * along, total
 
 
-normalise.defvjp(_forward, _backward)
+_derivatives.define(normalise, _forward, _backward)

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import layers
 from mtl_jax.errors import ConfigError
+from mtl_jax.layers import _derivatives
 
 
 def bilinear_kernel(size: int) -> np.ndarray:
@@ -147,4 +148,4 @@ def _product_backward(residuals, gradient):
     return gradient @ kernel.T, jnp.einsum("bhwc,bhwo->co", x, gradient)
 
 
-_product.defvjp(_product_forward, _product_backward)
+_derivatives.define(_product, _product_forward, _product_backward)

@@ -2,8 +2,11 @@
 
 import gc
 
+import jax
 import pytest
+from absl import logging
 
+from mtl_jax import _cores
 from mtl_jax.commands import setup
 
 
@@ -23,3 +26,14 @@ def test_garbage_is_looked_for_rarely(before, after):
         assert gc.get_threshold() == after
     finally:
         gc.set_threshold(*threshold)
+
+
+def test_what_is_compiled_for_some_cores_is_not_taken_for_others(monkeypatch, tmp_path):
+    """Each number of cores has its own folder of compiled programs."""
+    chosen = {}
+    monkeypatch.setattr(jax.config, "update", chosen.__setitem__)
+    monkeypatch.setattr(logging, "set_verbosity", lambda _: None)
+    for cores in (1, 2):
+        monkeypatch.setattr(_cores, "available", lambda cores=cores: cores)
+        setup.libraries(verbosity=0, cache=str(tmp_path))
+        assert chosen == {"jax_compilation_cache_dir": str(tmp_path / f"{cores}_cores")}
