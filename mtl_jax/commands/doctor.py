@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import mtl_jax
-from mtl_jax import _arguments, _cores
+from mtl_jax import _arguments
 
 _DISTRIBUTION = "mtl-jax"
 # What an extra is for, where its name does not say it.
@@ -152,6 +152,8 @@ def _devices(problems: list[str]) -> Iterator[str]:
         problems.append(f"JAX has no device: {' '.join(str(error).split())[:200]}")
         yield "none"
         return
+    from input_pipeline import _cores
+
     kinds = {device.device_kind for device in devices}
     yield f"{len(devices)} × {', '.join(sorted(kinds))} ({jax.default_backend()}), " + (
         f"{_cores.available()} CPU cores"

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mtl_jax import _cores
-
 CACHE = "~/.cache/mtl_jax"
 _NEW_OBJECTS = 25_000
 
@@ -40,6 +38,8 @@ def libraries(verbosity: int | None = None, cache: str | None = None) -> None:
     else:
         logging.set_verbosity(verbosity - 1)
     import jax
+
+    from input_pipeline import _cores
 
     folder = CACHE if cache is None else cache
     if folder:

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import tqdm
 
-from mtl_jax import _cores
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs import progress
 from mtl_jax.tasks import Task
@@ -35,6 +34,8 @@ class SlowScores:
             processes of JAX, each of which would see a part of the images.
           UsageError: the file of ids cannot be read, or is empty.
         """
+        from input_pipeline import _cores
+
         self._published = options.published_images
         self._listed_in = options.ids
         self._ids = read_ids(options.ids) if options.ids else None

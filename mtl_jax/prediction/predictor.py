@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import tqdm
 
-from mtl_jax import _cores, _files
+from mtl_jax import _files
 from mtl_jax.pictures import figures
 from mtl_jax.prediction import inputs, outputs, videos
 from mtl_jax.prediction.errors import PredictionError
@@ -71,7 +71,7 @@ def predict_files(
         videos.check_available(file)
         break
     outputs.prepare_folder(folder, files)
-    threads = threads or min(4, _cores.available())
+    threads = threads or min(4, os.cpu_count() or 1)
     run = _Job(Inferer(apply_fn, tasks, settings), tasks, folder, settings, threads)
     room = max(len(suffix.encode()) for suffix in outputs.suffixes(tasks))
     named = list(zip(files, inputs.output_names(files, room=room)))

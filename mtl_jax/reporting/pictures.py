@@ -1,6 +1,7 @@
 """The pictures of a run: examples, and the images that it is worst on."""
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mtl_jax import _cores
 from mtl_jax.reporting.document import Block, Picture, Text, file_name
 from mtl_jax.reporting.tables import number
 from mtl_jax.runs.image_metrics import WORST
@@ -39,7 +39,7 @@ def of(name: str, workdir: Workdir, count: int = COUNT) -> list[Block]:
         if len(worst) > count:
             left_out.append(f"{len(worst)} worst images by {metric}")
     # Pillow and OpenCV decode and encode without Python's lock.
-    with ThreadPoolExecutor(_cores.available()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(lambda picture: _picture(name, *picture), wanted))
     if left_out:
         found.insert(0, Text(f"Shown are at most {count} each of {', '.join(left_out)}."))

@@ -55,6 +55,28 @@ def test_nothing_is_computed_of_a_loss_that_is_not_asked_for(name):
     np.testing.assert_allclose(found, (high - low) / (2 * step), rtol=2e-2, atol=1e-2)
 
 
+def test_two_heads_at_full_size_as_with_zeros():
+    """Each head's gradient, beside the one that goes back through the other with zeros."""
+
+    def losses(scale, x):
+        x = OPERATIONS["normalised"](OPERATIONS["depthwise"](x, scale), scale)
+        first = OPERATIONS["convolution"](x, scale)
+        second = OPERATIONS["transposed"](x, scale) - OPERATIONS["pointwise"](x, scale**2)
+        return jnp.sin(first).mean(), jnp.sin(second).mean()
+
+    @jax.jit
+    def gradients(scale, x):
+        (first, second), pullback = jax.vjp(losses, scale, x)
+        found = pullback((1.0, nothing(second))), pullback((nothing(first), 1.0))
+        zero, one = jax.lax.optimization_barrier((jnp.float32(0), jnp.float32(1)))
+        return found, (pullback((one, zero)), pullback((zero, one)))
+
+    found, expected = gradients(jnp.float32(1.5), image(8, 96, 192, 3))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9)
+        assert np.abs(b).max() > 1e-7
+
+
 @pytest.mark.parametrize("around", [lambda f: f, jax.jit, jax.checkpoint], ids=["", "jit", "remat"])
 def test_backward_is_called_for_what_is_asked_for(around):
     calls = []

@@ -6,7 +6,7 @@ import jax
 import pytest
 from absl import logging
 
-from mtl_jax import _cores
+from input_pipeline import _cores
 from mtl_jax.commands import setup
 
 
