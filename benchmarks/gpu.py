@@ -39,6 +39,7 @@ import time
 from typing import Any
 
 from benchmarks import _tables
+from mtl_jax.commands import setup
 
 # Shares of the minutes; what one part leaves over is the next ones'.
 PARTS = {
@@ -58,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", default="gpu", help="<output>.json and <output>.md are written")
     parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--rows", default="", help="those alone that have one of these words")
     parser.add_argument("--minutes", type=float, default=20.0, help="for all parts together")
     parser.add_argument(
         "--torch_python", default=sys.executable, help="that has PyTorch; '' = none"
@@ -75,6 +77,7 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in PARTS]:
         parser.error(f"--parts: there is no {', '.join(unknown)}; expected {', '.join(PARTS)}.")
     pathlib.Path(flags.work).mkdir(parents=True, exist_ok=True)
+    setup.compiler()
     deadline = time.monotonic() + 60 * flags.minutes
     found: dict[str, Any] = {"machine": _machine(flags), "parts": {}}
     for number, name in enumerate(chosen):
@@ -97,13 +100,18 @@ def _measure(flags: argparse.Namespace) -> None:
     part = importlib.import_module(f"benchmarks.gpu_parts.{flags.one}")
     from benchmarks.gpu_parts import _cases
 
-    cases = part.cases(flags)
+    cases = [case for case in part.cases(flags) if _is_chosen(case.label, flags.rows)]
     with _rows_file(flags.one, flags).open("a") as file:
         print(json.dumps([case.label for case in cases]), file=file, flush=True)
-        for row in _cases.rows(cases, part.POOL, flags.seconds):
+        for row in _cases.rows(cases, part.PROCESSES, flags.seconds):
             text = json.dumps(row, default=float)  # NumPy's numbers
             print(text, file=file, flush=True)
             print(text, flush=True)
+
+
+def _is_chosen(label: dict[str, Any], words: str) -> bool:
+    """Whether one of the words, all if there are none, is one of a row's label."""
+    return not words or any(str(value) in words.split(",") for value in label.values())
 
 
 def _run(name: str, seconds: float, flags: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +120,7 @@ def _run(name: str, seconds: float, flags: argparse.Namespace) -> dict[str, Any]
 
     command = [sys.executable, "-m", "benchmarks.gpu", f"--one={name}", f"--seconds={seconds}"]
     command += [f"--output={flags.output}", f"--torch_python={flags.torch_python}"]
-    command += [f"--work={flags.work}"] + ["--tiny"] * flags.tiny
+    command += [f"--work={flags.work}", f"--rows={flags.rows}"] + ["--tiny"] * flags.tiny
     file = _rows_file(name, flags)
     file.write_text("")
     started = time.monotonic()

@@ -201,7 +201,8 @@ def operations(config, batch_size: int, prepared: Prepared) -> float:
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (prepared.state, prepared.batch)
     )
-    return step.trace(*like).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
+    with jax.default_device(cpu.devices.flat[0]):  # of a kernel of cuDNN's nothing is counted
+        return step.trace(*like).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 
 def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[str, float]:

@@ -4,8 +4,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from array_record.python import array_record_module
-
 from input_pipeline.errors import DatasetError
 
 if TYPE_CHECKING:  # the processes that convert examples import this file
@@ -87,6 +85,9 @@ def _is_split(split: Any) -> bool:
 
 
 def _num_records(path: str) -> int:
+    # Plain arrays are read where this is not installed.
+    from array_record.python import array_record_module
+
     reader = array_record_module.ArrayRecordReader(path)
     try:
         return reader.num_records()

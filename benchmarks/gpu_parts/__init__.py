@@ -1,5 +1,5 @@
 """The parts of `benchmarks.gpu`, a module each.
 
-Its `cases(flags)` are the rows of its table, see `_cases.Case`; its `POOL`, how many processes they
-are measured in, as arguments of `multiprocessing.Pool`: None is that of the part alone.
+Its `cases(flags)` are the rows of its table, see `_cases.Case`; its `PROCESSES`, how many of them
+are measured at once, each in a process of its own: None is one after the other in that of the part.
 """

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.gpu_parts import _runs
 from benchmarks.gpu_parts._cases import Case
 
-POOL = None
+PROCESSES = None
 
 
 def cases(flags: argparse.Namespace) -> list[Case]:

@@ -13,7 +13,7 @@ from mtl_jax import optimizers, parallel, system, training
 from mtl_jax.commands import assembly
 from mtl_jax.runs import feeds
 
-POOL = {"processes": 1, "maxtasksperchild": 1}  # each has the device's memory to itself
+PROCESSES = 1  # each has the device's memory to itself
 
 
 def cases(flags: argparse.Namespace) -> list[Case]:

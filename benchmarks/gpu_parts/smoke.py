@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import os
 from typing import Any
 
 import jax
@@ -12,14 +11,15 @@ from ml_collections import ConfigDict
 
 from benchmarks import train_step
 from benchmarks.gpu_parts import _cases
-from mtl_jax import _discovery, architectures, options, parallel, weightings
+from input_pipeline import _cores
+from mtl_jax import _discovery, architectures, layers, options, parallel, system, weightings
 from mtl_jax.commands import config as configuration
 
 # Each makes programs on one core most of the time.
-POOL = {"processes": max(1, min(8, (os.cpu_count() or 1) // 2))}
+PROCESSES = max(1, min(14, _cores.available() - 2))
 # Relative: of the total loss, and of the gradient's norm, of which half is bfloat16's to err by.
 TOLERANCES = {"float32": (2e-3, 0.05), "bfloat16": (0.1, 0.5)}
-_SIZE, _BATCH = (64, 64), 4
+_SIZE, _BATCH = (64, 64), 4  # or the smallest size above that a network takes
 # It is asked whether the programs are right, not how fast they are.
 _COMPILED_QUICKLY = {
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
@@ -58,7 +58,8 @@ def _measure(kind: str, name: str, model: dict[str, Any]) -> dict[str, Any]:
     cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu):
         there = parallel.make_mesh([cpu])
-        prepared = train_step.prepare(_config(kind, name, model, "float32"), _BATCH, _SIZE, there)
+        config = _config(kind, name, model, "float32")
+        prepared = train_step.prepare(config, _BATCH, tuple(config.data.augment.crop), there)
         state, batch = jax.device_get((prepared.state, prepared.batch))
         expected = _logs(prepared)
     row: dict[str, Any] = {"CPU's loss": expected["total"]}
@@ -87,6 +88,8 @@ def _config(kind: str, name: str, model: dict[str, Any], dtype: str) -> ConfigDi
         if kind == "weighting":
             config.weighting = ConfigDict({"name": name})
     options.fill(config)
+    config.data.augment.crop = (0, 0)  # of no size, until the network has said which it takes
+    config.data.augment.crop = layers.image_sizes(system.network(config)).fitting(_SIZE)
     return config
 
 

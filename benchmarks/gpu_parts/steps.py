@@ -15,7 +15,7 @@ from benchmarks.gpu_parts._cases import Case
 from mtl_jax.commands import config as configuration
 
 # A process keeps what memory it has had, so each row has one of its own.
-POOL = {"processes": 1, "maxtasksperchild": 1}
+PROCESSES = 1
 _DPT = (
     "--config.model.neck=none",
     "--config.model.decoder.name=dpt",
@@ -27,9 +27,9 @@ _NETWORKS: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
     "branched_resnet50": ("branched:miniscapes", ("--config.model.encoder.depth=50",), (19, 1)),
     "vit_l_dpt": ("vit", (*_DPT, "--config.model.encoder.size=L"), (19, 1)),
     "branched_resnet34": ("branched:miniscapes", (), (19, 1)),
-    "mtan_segnet": ("mtan:cityscapes", ("--config.tasks.semseg.num_classes=7",), (7, 1)),
     "vit_s_dpt": ("vit", (*_DPT, "--config.model.encoder.size=S"), (19, 1)),
     "stacked_unet": ("stacked_unet:pascal", (), (21,)),
+    "mtan_segnet": ("mtan:cityscapes", ("--config.tasks.semseg.num_classes=7",), (7, 1)),
     "streets_default": ("branched", (), (19, 1)),
 }
 OURS = "ours"

@@ -12,7 +12,7 @@ from benchmarks.gpu_parts import _runs
 from benchmarks.gpu_parts._cases import Case
 from mtl_jax.commands import train
 
-POOL = None
+PROCESSES = None
 _STEPS, _TRIAL_STEPS = 20_000, 300
 _RUNS = {
     "multi-task": "branched:streets_scratch",

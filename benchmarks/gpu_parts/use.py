@@ -19,7 +19,7 @@ from mtl_jax import evaluation, export, parallel, prediction, system
 from mtl_jax.commands import assembly, train
 from mtl_jax.runs import learned, workdir
 
-POOL = None  # as all use one run
+PROCESSES = None  # as all use one run
 
 
 def cases(flags: argparse.Namespace) -> list[Case]:

@@ -8,7 +8,7 @@ from benchmarks import weightings_cost
 from benchmarks.gpu_parts import _runs
 from benchmarks.gpu_parts._cases import Case
 
-POOL = None  # as each is measured beside the same step with fixed weights
+PROCESSES = None  # as each is measured beside the same step with fixed weights
 _METHODS = ("pcgrad", "uncertainty", "nash_mtl", "famo", "mgda", "cagrad", "dwa")
 _Step = weightings_cost.Step
 

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax._options import Option, number
 from mtl_jax.architectures import _side_by_side
+from mtl_jax.layers import broadcast
 
 OPTIONS = {
     **_side_by_side.OPTIONS,
@@ -62,5 +63,7 @@ class Stitch(nn.Module):
             pairs = self.other + (self.own - self.other) * jnp.eye(count)
             return jnp.broadcast_to(pairs[..., None], shape).astype(dtype)
 
-        alpha = self.param("alpha", start, (count, count, width), jnp.float32).astype(self.dtype)
-        return [sum(a * x for a, x in zip(row, maps, strict=True)) for row in alpha]
+        alpha = self.param("alpha", start, (count, count, width), jnp.float32)
+        return [
+            sum(broadcast.multiply(x, a) for a, x in zip(row, maps, strict=True)) for row in alpha
+        ]

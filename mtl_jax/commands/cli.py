@@ -31,6 +31,7 @@ def main(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     setup.collect_rarely()
+    setup.compiler()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by `>&-`: nobody wants to read it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as this process)

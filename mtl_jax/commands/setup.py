@@ -1,12 +1,15 @@
 """What JAX and the other libraries are told before a command starts."""
 
 import gc
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 CACHE = "~/.cache/mtl_jax"
 _NEW_OBJECTS = 25_000
+# JAX's part for GPUs of NVIDIA's.
+_CUDA = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
 def collect_rarely() -> None:
@@ -19,6 +22,19 @@ def collect_rarely() -> None:
     new_objects, *others = gc.get_threshold()
     if 0 < new_objects < _NEW_OBJECTS:
         gc.set_threshold(_NEW_OBJECTS, *others)
+
+
+def compiler() -> None:
+    """Lets cuBLAS compute all matrix products on GPUs, where XLA has not been told about that yet.
+
+    XLA's own ones, made with Triton, abort the process that compiles them where it splits the
+    contraction of certain products, as of the pooled branch of an ASPP
+    (https://github.com/openxla/xla/issues/47381; JAX 0.11.2). XLA reads the variable when JAX looks
+    for devices; other programs that use this package set it themselves.
+    """
+    option, flags = "--xla_gpu_enable_triton_gemm", os.environ.get("XLA_FLAGS", "")
+    if option not in flags and any(map(importlib.util.find_spec, _CUDA)):
+        os.environ["XLA_FLAGS"] = f"{flags} {option}=false".strip()
 
 
 def libraries(verbosity: int | None = None, cache: str | None = None) -> None:

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from mtl_jax import layers
 from mtl_jax._options import Option, each, whole
 from mtl_jax.errors import UsageError
+from mtl_jax.layers import broadcast
 
 RATES = Option((3, 6, 9), "dilations of the ASPP's 3×3 convolutions", each(whole(least=1)))
 
@@ -56,7 +57,7 @@ class ASPP(nn.Module):
             branches.append(cbr(3, rate, name)(x, train=train))
         pooled = x.astype(jnp.float32).mean((1, 2), keepdims=True)
         pooled = cbr(1, 1, "pooled")(pooled, train=train)
-        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        branches.append(broadcast.broadcast_to(pooled, branches[0].shape))
         x = cbr(1, 1, "project")(jnp.concatenate(branches, axis=-1), train=train)
         if self.se:
             x = layers.SqueezeExcitation(dtype=self.dtype, name="se")(x)

@@ -75,7 +75,7 @@ class Reassemble(nn.Module):
         class_token = jnp.broadcast_to(class_token[:, None, None], patches.shape)
         x = jnp.concatenate([patches, class_token], axis=-1)
         x = transformer.Linear(width, dtype=self.dtype, name="readout")(x)
-        x = jax.nn.gelu(x, approximate=False)
+        x = layers.gelu(x)
         inner = width // (8, 4, 2, 1)[self.level]
         x = layers.Conv(inner, 1, use_bias=True, dtype=self.dtype, name="project")(x)
         if self.level < 2:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtl_jax import layers
+from mtl_jax.layers import broadcast
 
 
 class Gate(nn.Module):
@@ -29,5 +30,5 @@ class Gate(nn.Module):
 def mixed(maps: Sequence[jax.Array], weights: jax.Array) -> jax.Array:
     """Σ_e w_e · x_e of E arrays [B, ...], with weights [B, E]."""
     ones = (1,) * (maps[0].ndim - 1)
-    weights = weights.astype(maps[0].dtype)
-    return sum(weights[:, index].reshape(-1, *ones) * x for index, x in enumerate(maps))
+    each = enumerate(maps)
+    return sum(broadcast.multiply(x, weights[:, index].reshape(-1, *ones)) for index, x in each)

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from mtl_jax import layers
-from mtl_jax.layers import experts
+from mtl_jax.layers import broadcast, experts
 
 
 def conv(features: int, size: int, dtype: DTypeLike, name: str, **options) -> layers.Conv:
@@ -54,9 +54,10 @@ class Side(nn.Module):
         own = conv(self.rank, 3, self.dtype, "own_down")(x)
         own = conv(width, 1, self.dtype, "own_up")(own)
         y = layers.BatchNorm(dtype=self.dtype, name="mixture_bn")(mixture(x, gates), train=train)
-        y = y + own * factor[:, None, None].astype(self.dtype) + plain(jax.lax.stop_gradient(x))
+        y = y + broadcast.multiply(own, factor[:, None, None])
+        y = y + plain(jax.lax.stop_gradient(x))
         y = layers.BatchNorm(dtype=self.dtype, name="bn")(y, train=train)
-        return conv(width, 1, self.dtype, "leave")(jax.nn.gelu(y, approximate=False)), gates
+        return conv(width, 1, self.dtype, "leave")(layers.gelu(y)), gates
 
 
 class Fusion(nn.Module):
@@ -69,9 +70,10 @@ class Fusion(nn.Module):
         """L maps [B, h, w, C] ─► [B, h, w, C]."""
         x = conv(maps[0].shape[-1], 1, self.dtype, "reduce")(jnp.concatenate(maps, axis=-1))
         x = layers.BatchNorm(dtype=self.dtype, name="bn")(x, train=train)
-        scores = conv(len(maps), 3, self.dtype, "score")(jax.nn.gelu(x, approximate=False))
-        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(self.dtype)
-        return sum(weights[..., i : i + 1] * x for i, x in enumerate(maps))
+        scores = conv(len(maps), 3, self.dtype, "score")(layers.gelu(x))
+        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
+        each = enumerate(maps)
+        return sum(broadcast.multiply(x, weights[..., i : i + 1]) for i, x in each)
 
 
 class Head(nn.Module):
@@ -86,4 +88,4 @@ class Head(nn.Module):
         x = layers.resize_bilinear(x, (4 * x.shape[1], 4 * x.shape[2]))
         x = conv(x.shape[-1], 3, self.dtype, "conv", kernel_init="transformer")(x)
         x = layers.BatchNorm(dtype=self.dtype, name="bn")(x, train=train)
-        return conv(self.outputs, 1, jnp.float32, "predict")(jax.nn.gelu(x, approximate=False))
+        return conv(self.outputs, 1, jnp.float32, "predict")(layers.gelu(x))

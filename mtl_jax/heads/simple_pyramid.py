@@ -27,7 +27,7 @@ class SimplePyramid(nn.Module):
         """The maps at strides 4, 8, 16 and 32 if `x` is at 16; they are called so in any case."""
         width = x.shape[-1]
         half = self._double(x, width // 2, "stride4_0")
-        half = jax.nn.gelu(self._norm("stride4_norm")(half), approximate=False)
+        half = layers.gelu(self._norm("stride4_norm")(half))
         pads = [(0, int(side == 1)) for side in x.shape[1:3]]  # of one patch one is left
         maps = {
             4: self._double(half, width // 4, "stride4_1"),

@@ -57,7 +57,7 @@ class Selection(nn.Module):
         x = conv(self.width, 1, "join")(jnp.concatenate(selections, axis=-1))
         x = conv(self.width, 3, "conv")(x)
         x = layers.BatchNorm(dtype=self.dtype, name="bn")(x, train=train)
-        return conv(self.width, 1, "leave")(jax.nn.gelu(x, approximate=False))
+        return conv(self.width, 1, "leave")(layers.gelu(x))
 
 
 class Affinity(nn.Module):
@@ -66,4 +66,4 @@ class Affinity(nn.Module):
     @nn.compact
     def __call__(self, asked: jax.Array) -> jax.Array:
         hidden = layers.Dense(asked.shape[-1], name="hidden")(asked)
-        return layers.Dense(1, name="weight")(jax.nn.gelu(hidden, approximate=False))[..., 0]
+        return layers.Dense(1, name="weight")(layers.gelu(hidden))[..., 0]

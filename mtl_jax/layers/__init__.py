@@ -4,6 +4,7 @@ Arrays are [B, H, W, C]. The convolutions, with gradients of their own, are in
 `_convolution` and `_depthwise`.
 """
 
+from mtl_jax.layers.activations import gelu
 from mtl_jax.layers.blocks import (
     BatchNorm,
     Conv,
@@ -33,6 +34,7 @@ __all__ = [
     "ImageSizes",
     "SqueezeExcitation",
     "bias_initializer",
+    "gelu",
     "image_sizes",
     "initializer",
     "max_pool",

@@ -13,7 +13,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 
 from mtl_jax.errors import UsageError
-from mtl_jax.layers import _convolution, _depthwise, _normalisation
+from mtl_jax.layers import _convolution, _depthwise, _normalisation, broadcast
 from mtl_jax.layers.initializers import bias_initializer, initializer
 
 
@@ -61,7 +61,7 @@ class Conv(nn.Module):
             fan_in = k * k * x.shape[-1]
             init = bias_initializer(self.bias_init, fan_in)
             bias = self.param("bias", init, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = broadcast.add(y, bias)
         return y
 
 
@@ -126,7 +126,7 @@ class Dense(nn.Module):
         bias = self.param(
             "bias", bias_initializer("pytorch", fan_in), (self.features,), jnp.float32
         )
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return broadcast.add(x.astype(self.dtype) @ kernel.astype(self.dtype), bias)
 
 
 class BatchNorm(nn.Module):
@@ -224,7 +224,7 @@ class SqueezeExcitation(nn.Module):
         squeezed = x.astype(jnp.float32).mean((1, 2)).astype(self.dtype)
         hidden = nn.relu(Dense(channels // self.reduction, self.dtype, name="reduce")(squeezed))
         gate = nn.sigmoid(Dense(channels, self.dtype, name="expand")(hidden))
-        return x * gate[:, None, None, :]
+        return broadcast.multiply(x, gate[:, None, None, :])
 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:

@@ -7,7 +7,8 @@ from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
-from mtl_jax.layers import _convolution, transformer
+from mtl_jax.layers import _convolution, broadcast, transformer
+from mtl_jax.layers.activations import gelu
 from mtl_jax.layers.blocks import Conv, Dense
 from mtl_jax.layers.initializers import initializer
 
@@ -52,10 +53,10 @@ class Experts(nn.Module):
             x.astype(self.dtype), kernel.astype(self.dtype), stride=1, padding=(1, 1), dilation=1
         )
         of_channel = np.repeat(np.arange(len(self.ranks)), self.ranks)
-        y = (y + bias.astype(self.dtype)) * gates[:, None, None, of_channel].astype(self.dtype)
+        y = broadcast.multiply(broadcast.add(y, bias), gates[:, None, None, of_channel])
         kernel = jnp.concatenate([k[0, 0] for k, _ in up]).astype(self.dtype)
         bias = gates @ jnp.stack([b for _, b in up])
-        return y @ kernel + bias[:, None, None].astype(self.dtype)
+        return broadcast.add(y @ kernel, bias[:, None, None])
 
 
 class Router(nn.Module):
@@ -79,15 +80,13 @@ class Router(nn.Module):
         narrow = width // 4
         mean = Conv(narrow, 1, use_bias=True, dtype=self.dtype, name="narrow")(x)
         mean = transformer.LayerNorm(EPSILON, dtype=self.dtype, name="narrow_norm")(mean)
-        mean = jax.nn.gelu(mean, approximate=False)
+        mean = gelu(mean)
         mean = Conv(narrow, 1, use_bias=True, dtype=self.dtype, name="mean")(mean)
         mean = mean.astype(jnp.float32).mean((1, 2))
         places = jnp.moveaxis(x.reshape(x.shape[0], -1, width), 1, 2)
         weighted = transformer.Linear(1, dtype=self.dtype, name="places")(places)[..., 0]
         weighted = transformer.LayerNorm(EPSILON, dtype=self.dtype, name="places_norm")(weighted)
-        weighted = Dense(narrow, self.dtype, name="weighted")(
-            jax.nn.gelu(weighted, approximate=False)
-        )
+        weighted = Dense(narrow, self.dtype, name="weighted")(gelu(weighted))
         both = jnp.concatenate([mean, weighted.astype(jnp.float32)], axis=-1)
         found = Dense(2 * self.experts + 1, name="score")(both)
         scores, noise, factor = jnp.split(found, (self.experts, 2 * self.experts), axis=-1)

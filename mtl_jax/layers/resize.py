@@ -1,11 +1,17 @@
 """Padding, and linear resizes with the conventions that published networks use, of [B, H, W, C]."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from mtl_jax.layers import _derivatives, _platform
+
+# Of an array that is made larger by up to 8 times the gradient has 16 or 17 in a row.
+_MOST_TAPS = 17
 
 
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
@@ -52,24 +58,70 @@ def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
     """Separable linear interpolation at the rows and columns that `source(n_in, n_out)` gives.
 
     Two products with small constant matrices: their gradient is two more products, where that of
-    a gather would be a scatter, slow and on a GPU not reproducible. The narrower intermediate
-    result is made first. Weights and both products are float32 whatever the type of x, which the
-    result has again: in bfloat16 a pixel's weights would no longer sum to 1.
+    a gather would be a scatter, slow and on a GPU not reproducible. A GPU gathers all the same, and
+    for the gradient, too: see `_weighted_sum`. The narrower intermediate result is made first.
+    Weights and both products are float32 whatever the type of x, which the result has again: in
+    bfloat16 a pixel's weights would no longer sum to 1.
     """
     height, width = size
     dtype = x.dtype
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
-    for n_in, n_out, equation in sorted(
-        (
-            (x.shape[1], height, "oh,bhwc->bowc"),
-            (x.shape[2], width, "ow,bhwc->bhoc"),
-        ),
-        key=lambda axis: axis[1] / axis[0],
-    ):
+    axes = ((x.shape[1], height, 1), (x.shape[2], width, 2))
+    for n_in, n_out, axis in sorted(axes, key=lambda sizes: sizes[1] / sizes[0]):
         if n_out != n_in:
-            matrix = jnp.asarray(_interpolation_matrix(source(n_in, n_out), n_in), x.dtype)
-            x = jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
+            x = _product(_interpolation_matrix(source(n_in, n_out), n_in), x, axis)
     return x.astype(dtype)
+
+
+def _product(matrix: np.ndarray, x: jax.Array, axis: int) -> jax.Array:
+    """matrix [m, n] by the rows (axis 1) or the columns (axis 2) of [B, H, W, C]."""
+    there, back = _Taps(matrix), _Taps(matrix.T)
+    if _platform.is_cuda() and max(there.count, back.count) <= _MOST_TAPS:
+        return _weighted_sum(x, axis, there, back)
+    equation = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
+    matrix = jnp.asarray(matrix, x.dtype)
+    return jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
+
+
+class _Taps:
+    """What is not 0 in each row of a matrix [m, n].
+
+    Attributes:
+      count: k, the most in a row.
+      places, weights: [k, m]; a row with fewer has some of weight 0.
+    """
+
+    def __init__(self, matrix: np.ndarray):
+        self.count = int((matrix != 0).sum(1).max())
+        order = np.argsort(matrix == 0, axis=1, kind="stable")[:, : self.count]
+        self.places = order.T
+        self.weights = np.take_along_axis(matrix, order, 1).T
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _weighted_sum(x: jax.Array, axis: int, there: _Taps, back: _Taps) -> jax.Array:
+    """The product of a matrix of few taps in a row, and its gradient by those of its columns.
+
+    The matrix product turns the array round in a GPU's memory, before and after; this reads it and
+    writes the result, and both passes can become one with what is around them.
+    """
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return sum(
+        jnp.take(x, places, axis) * jnp.asarray(weights, x.dtype).reshape(shape)
+        for places, weights in zip(there.places, there.weights, strict=True)
+    )
+
+
+def _weighted_sum_forward(x, axis, there, back):
+    return _weighted_sum(x, axis, there, back), None
+
+
+def _weighted_sum_backward(axis, there, back, _, gradient):
+    return (_weighted_sum(gradient, axis, back, there),)
+
+
+_derivatives.define(_weighted_sum, _weighted_sum_forward, _weighted_sum_backward)
 
 
 def _interpolation_matrix(position: np.ndarray, n_in: int) -> np.ndarray:

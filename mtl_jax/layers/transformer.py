@@ -14,6 +14,8 @@ from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
 
+from mtl_jax.layers import _attention, _normalisation, broadcast
+from mtl_jax.layers.activations import gelu
 from mtl_jax.layers.initializers import initializer
 
 # The leaves of `Linear`'s low-rank update.
@@ -59,10 +61,7 @@ class LayerNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", initializers.zeros, (x.shape[-1],), jnp.float32)
-        x = x.astype(jnp.float32)
-        x = x - jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return (x * jax.lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
+        return _normalisation.normalise_tokens(x, scale, bias, self.epsilon).astype(self.dtype)
 
 
 class Linear(nn.Module):
@@ -94,7 +93,7 @@ class Linear(nn.Module):
         y = x @ kernel.astype(self.dtype)
         if self.use_bias:
             bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = broadcast.add(y, bias)
         if rank := self.updates.rank:
             a = self.param("lora_a", _LOW_RANK, (width, rank), jnp.float32)
             b = self.param("lora_b", initializers.zeros, (rank, self.features), jnp.float32)
@@ -157,9 +156,7 @@ class Attention(nn.Module):
         width = x.shape[-1]
         qkv = Linear(3 * width, updates=self.updates, dtype=self.dtype, name="qkv")(x, train=train)
         q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores * (width // self.heads) ** -0.5, axis=-1)
-        y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
+        y = _attention.attend(q, k, v)
         proj = Linear(width, updates=self.updates, dtype=self.dtype, name="proj")
         return proj(y.reshape(x.shape), train=train)
 
@@ -176,7 +173,7 @@ class Mlp(nn.Module):
         width, inner = x.shape[-1], int(x.shape[-1] * self.ratio)
         updates = self.updates if self.updates.mlp else NO_UPDATES
         x = Linear(inner, updates=updates, dtype=self.dtype, name="fc1")(x, train=train)
-        x = jax.nn.gelu(x, approximate=False)
+        x = gelu(x)
         return Linear(width, updates=updates, dtype=self.dtype, name="fc2")(x, train=train)
 
 
@@ -188,7 +185,7 @@ class LayerScale(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = initializers.constant(self.initial)
-        return x * self.param("gamma", init, (x.shape[-1],), jnp.float32).astype(x.dtype)
+        return broadcast.multiply(x, self.param("gamma", init, (x.shape[-1],), jnp.float32))
 
 
 class Block(nn.Module):

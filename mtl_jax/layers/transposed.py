@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 from mtl_jax import layers
 from mtl_jax.errors import ConfigError
-from mtl_jax.layers import _derivatives
+from mtl_jax.layers import _derivatives, broadcast
 
 
 def bilinear_kernel(size: int) -> np.ndarray:
@@ -98,7 +98,7 @@ class ConvTranspose(nn.Module):
         if self.use_bias:
             fan_in = k * k * self.features
             init = layers.bias_initializer(self.bias_init, fan_in)
-            y = y + self.param("bias", init, (self.features,), jnp.float32).astype(self.dtype)
+            y = broadcast.add(y, self.param("bias", init, (self.features,), jnp.float32))
         return y
 
 

@@ -7,7 +7,16 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 from jax.interpreters import ad
 
-from mtl_jax.layers import _convolution, _depthwise, _derivatives, _normalisation, transposed
+from mtl_jax.layers import (
+    _convolution,
+    _depthwise,
+    _derivatives,
+    _normalisation,
+    broadcast,
+    gelu,
+    resize,
+    transposed,
+)
 
 
 def image(*shape) -> np.ndarray:
@@ -18,11 +27,19 @@ def options(size: int) -> tuple:
     return 1, ((size, size), (size, size)), 1
 
 
+MATRIX = np.abs(np.random.default_rng(1).normal(size=(5, 8)))
+TAPS, TAPS_BACK = resize._Taps(MATRIX), resize._Taps(MATRIX.T)
 OPERATIONS = {
     "pointwise": lambda x, a: _convolution._pointwise(x, a * image(3, 5)),
     "convolution": lambda x, a: _convolution._convolve(x, a * image(3, 3, 3, 5), *options(1)),
     "depthwise": lambda x, a: _depthwise._convolve(x, a * image(3, 3, 1, 3), *options(1)),
     "transposed": lambda x, a: transposed._product(x, a * image(3, 5)),
+    "tokens": lambda x, a: _normalisation.normalise_tokens(x, a * image(3), a * image(3), 1e-5),
+    "gelu": lambda x, a: gelu(a * x),
+    "sum": lambda x, a: broadcast.add(x, a * image(3)),
+    "product": lambda x, a: broadcast.multiply(x, a * image(3)),
+    "pooled": lambda x, a: broadcast.broadcast_to(a * image(1, 1, 1, 3), x.shape),
+    "resized": lambda x, a: resize._weighted_sum(a * x, 1, TAPS, TAPS_BACK),
     "normalised": lambda x, a: _normalisation.normalise(x, a * image(3), a * image(3), 1e-5)[0],
 }
 

@@ -1,6 +1,8 @@
 """What the process is told before a command starts."""
 
 import gc
+import importlib.util
+import os
 
 import jax
 import pytest
@@ -37,3 +39,20 @@ def test_what_is_compiled_for_some_cores_is_not_taken_for_others(monkeypatch, tm
         monkeypatch.setattr(_cores, "available", lambda cores=cores: cores)
         setup.libraries(verbosity=0, cache=str(tmp_path))
         assert chosen == {"jax_compilation_cache_dir": str(tmp_path / f"{cores}_cores")}
+
+
+def test_products_are_not_made_by_triton_unless_somebody_says_so(monkeypatch):
+    def flags(before, there=("jax_cuda12_plugin",)):
+        monkeypatch.setenv("XLA_FLAGS", before)
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: object() if name in there else None
+        )
+        setup.compiler()
+        return os.environ["XLA_FLAGS"]
+
+    ours, chosen = "--xla_gpu_enable_triton_gemm=false", "--xla_gpu_enable_triton_gemm=true"
+    assert flags("") == ours
+    assert flags("", ("jax_cuda13_plugin",)) == ours
+    assert flags("--xla_gpu_autotune_level=0") == f"--xla_gpu_autotune_level=0 {ours}"
+    assert flags(chosen) == chosen
+    assert flags("", there=()) == ""  # a compiler for CPUs may not know it
