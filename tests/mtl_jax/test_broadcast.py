@@ -32,7 +32,8 @@ def test_both_gradients(name, shape, of_small, dtype):
         return y, *pullback(gradient)
 
     y, of_x, of_small_ = both(x, small, gradient)
-    assert y.dtype == of_x.dtype == x.dtype and of_small_.dtype == np.float32
+    assert y.dtype == of_x.dtype == x.dtype
+    assert of_small_.dtype == np.float32
     exact, slope = (np.asarray(array, np.float64) for array in (x, gradient))
     other = np.broadcast_to(np.asarray(jnp.asarray(small, dtype), np.float64), shape)
     expected = (exact + other, slope) if name == "add" else (exact * other, slope * other)
