@@ -29,17 +29,22 @@ def is_close(found, expected, tolerance):
 # Statistics of a batch
 
 
+@pytest.fixture
+def small_cache(monkeypatch, for_cuda):
+    monkeypatch.setattr(_normalisation, "_CACHE_BYTES", 0)
+
+
 @pytest.mark.parametrize(
     ("offset", "spread"), [(0.0, 1.0), (30.0, 1.0), (1000.0, 0.5)], ids=["", "30", "1000"]
 )
-def test_moments_in_one_pass(for_cuda, offset, spread):
+def test_moments_in_one_pass(small_cache, offset, spread):
     x = normal(8, 32, 64, 64) * np.float32(spread) + np.float32(offset)
     mean, var = jax.jit(_normalisation._moments)(x)
     is_close(mean, np.float64(x).mean((0, 1, 2)), 1e-6)
     is_close(var, np.float64(x).var((0, 1, 2)), 1e-5)
 
 
-def test_moments_where_every_fourth_value_lies(for_cuda):
+def test_moments_where_every_fourth_value_lies(small_cache):
     """They lie four standard deviations off, as far as they can."""
     x = 1e-3 * normal(4, 32, 64, 8)
     x[:, ::4, ::4] += 50.0
@@ -48,21 +53,22 @@ def test_moments_where_every_fourth_value_lies(for_cuda):
     is_close(var, np.float64(x).var((0, 1, 2)), 1e-5)
 
 
-def test_moments_of_equal_values(for_cuda):
+def test_moments_of_equal_values(small_cache):
     mean, var = jax.jit(_normalisation._moments)(np.full((2, 5, 3, 4), 0.1, np.float32))
     np.testing.assert_allclose(mean, 0.1, rtol=1e-6)
     assert np.all((var >= 0) & (var < 1e-14))
 
 
-def test_moments_are_made_in_one_pass_for_a_gpu_alone(monkeypatch):
-    def operations():
+def test_moments_are_made_in_one_pass_of_what_is_large_and_for_a_gpu(monkeypatch):
+    def is_one_pass(batch):
         # A function of its own, as JAX traces each once.
         jaxpr = jax.make_jaxpr(lambda x: _normalisation._moments(x))
-        return str(jaxpr(normal(2, 8, 8, 3)))
+        return "max" in str(jaxpr(jax.ShapeDtypeStruct((batch, 64, 128, 64), jnp.bfloat16)))
 
-    assert "max" not in operations()
+    assert not is_one_pass(64)
     monkeypatch.setattr(_platform, "is_cuda", lambda: True)
-    assert "max" in operations()
+    assert is_one_pass(64)
+    assert not is_one_pass(8)
 
 
 # Resizes
