@@ -20,13 +20,14 @@ def normal(*shape, seed=0) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("shape", "of_small"), SHAPES, ids=str)
 @pytest.mark.parametrize("name", ["add", "multiply"])
-def test_both_gradients(name, shape, of_small, dtype):
-    """At real sizes, inside jit, beside float64."""
+@pytest.mark.parametrize("compiled", [jax.jit, lambda f: f], ids=["jit", "step by step"])
+def test_both_gradients(name, shape, of_small, dtype, compiled):
+    """At real sizes, inside jit, which may round less often than is written, and outside."""
     x, small = jnp.asarray(normal(*shape), dtype), normal(*of_small, seed=1)
     # All of one sign, as after a mean that a bias has to move.
     gradient = jnp.asarray(np.abs(normal(*shape, seed=2)), dtype)
 
-    @jax.jit
+    @compiled
     def both(x, small, gradient):
         y, pullback = jax.vjp(getattr(broadcast, name), x, small)
         return y, *pullback(gradient)
