@@ -46,13 +46,20 @@ def average_pool_valid(x: jax.Array, window: int) -> jax.Array:
             f"Average pooling over {window}×{window} needs features at least that large, and these "
             f"have {x.shape[1]}×{x.shape[2]}; use larger images."
         )
-    return nn.avg_pool(x, (window, window), (1, 1))
+    return _average_pool(x, (window, window), (1, 1))
 
 
 def average_pool_ceil(x: jax.Array, window: int) -> jax.Array:
     """Mean over window × window, stride `window`, ceil mode: [B, ⌈H/window⌉, ⌈W/window⌉, C]."""
     pads = [(0, -side % window) for side in x.shape[1:3]]
-    return nn.avg_pool(x, (window, window), (window, window), pads, count_include_pad=False)
+    sides = (window, window)
+    return _average_pool(x, sides, sides, pads, count_include_pad=False)
+
+
+def _average_pool(x: jax.Array, *args, **options) -> jax.Array:
+    """As Flax's, which sums in the type of x; in bfloat16 such a sum stops at 256 equal numbers."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return nn.avg_pool(wide, *args, **options).astype(x.dtype)
 
 
 def average_pool_2x2(x: jax.Array) -> jax.Array:

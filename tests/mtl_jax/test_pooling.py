@@ -146,3 +146,14 @@ def test_unpooling_to_another_size():
         pooling.max_unpool_2x2(jnp.zeros((1, 2, 2, 3)), position, (5, 4))
     with pytest.raises(ValueError, match=re.escape("(1, 2, 2, 3) and (1, 1, 2, 3)")):
         pooling.max_unpool_2x2(jnp.zeros((1, 2, 2, 3)), position[:, :1], (4, 4))
+
+
+@pytest.mark.parametrize("pool", [pooling.average_pool_valid, pooling.average_pool_ceil])
+def test_a_mean_of_bfloat16_is_of_all(pool):
+    """And so is its gradient, which for windows that overlap is a sum of as many."""
+    x = jnp.ones((1, 40, 40, 2), jnp.bfloat16)
+    y, pullback = jax.vjp(lambda x: pool(x, 20), x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, np.ones(y.shape))
+    gradient = np.asarray(pullback(jnp.ones_like(y))[0], np.float64)
+    np.testing.assert_allclose(gradient.sum(), y.size, rtol=1e-2)
