@@ -34,8 +34,10 @@ def train(
       UsageError: the config or the work directory cannot be used so; see `commands.train.run`.
     """
     from mtl_jax.commands import config as configuration
+    from mtl_jax.commands import setup
     from mtl_jax.commands import train as command
 
+    setup.compiler()
     if isinstance(config, str | os.PathLike):
         config = configuration.load(config)
     return command.run(config, workdir)
@@ -52,6 +54,8 @@ def load(path: str | os.PathLike, **options: Any) -> "Model":
     Raises:
       UsageError: there is no such run, or what is there cannot be used.
     """
+    from mtl_jax.commands import setup
     from mtl_jax.prediction import model
 
+    setup.compiler()
     return model.load(path, **options)

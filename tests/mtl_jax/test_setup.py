@@ -8,8 +8,10 @@ import jax
 import pytest
 from absl import logging
 
+import mtl_jax
 from input_pipeline import _cores
 from mtl_jax.commands import setup
+from mtl_jax.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,12 @@ def test_products_are_not_made_by_triton_unless_somebody_says_so(monkeypatch):
     assert flags("--xla_gpu_autotune_level=0") == f"--xla_gpu_autotune_level=0 {ours}"
     assert flags(chosen) == chosen
     assert flags("", there=()) == ""  # a compiler for CPUs may not know it
+
+
+@pytest.mark.parametrize("use", [mtl_jax.load, lambda path: mtl_jax.train("no_such", path)])
+def test_a_program_that_trains_or_predicts_is_set_up_too(use, monkeypatch, tmp_path):
+    called = []
+    monkeypatch.setattr(setup, "compiler", lambda: called.append(True))
+    with pytest.raises(UsageError):
+        use(tmp_path / "nowhere")
+    assert called
