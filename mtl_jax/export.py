@@ -151,10 +151,12 @@ def lower(
         return call({"params": {}, "batch_stats": {}} | variables, image)
 
     shape = jax_export.symbolic_shape(f"{batch}, {size[0]}, {size[1]}, 3")
-    return jax_export.export(jax.jit(function), platforms=PLATFORMS)(
-        {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()},
-        jax.ShapeDtypeStruct(shape, jnp.uint8),
-    )
+    # In the forms that all platforms have, and the same wherever it is exported.
+    with jax.default_device(jax.devices("cpu")[0]):
+        return jax_export.export(jax.jit(function), platforms=PLATFORMS)(
+            {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()},
+            jax.ShapeDtypeStruct(shape, jnp.uint8),
+        )
 
 
 def write(folder: Path, network: Exportable, exported: Exported, about: Mapping[str, Any]) -> None:

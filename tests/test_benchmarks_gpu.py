@@ -64,6 +64,20 @@ def test_a_case_whose_process_dies_is_a_row_and_the_others_go_on(processes):
     }
 
 
+def die_with_a_child() -> None:
+    """Which has whatever this process has open."""
+    if os.fork() == 0:
+        time.sleep(3600)
+    os.abort()
+
+
+def test_a_case_that_leaves_a_child_behind_is_dead_all_the_same():
+    cases = [_cases.Case({"row": "leaves"}, die_with_a_child), *CASES]
+    first, *others = _cases.rows(cases, 1, 60.0)
+    assert first == {"row": "leaves", "problem": "its process ended with SIGABRT"}
+    assert len(others) == len(CASES)
+
+
 def test_another_process_that_hangs_is_not_waited_for():
     slow = _cases.Case({"row": "slow"}, functools.partial(time.sleep, 3600))
     assert list(_cases.rows([slow], 1, 0.5)) == []

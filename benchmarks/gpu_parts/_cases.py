@@ -48,10 +48,10 @@ def rows(cases: Sequence[Case], processes: int | None, seconds: float) -> Iterat
             for case in itertools.islice(left, processes - len(running)):
                 running.append(_Running(case))
             rest = max(0.0, now + _AWAITED * seconds - time.monotonic())
-            ready = wait([one.answer for one in running], rest) if running else []
+            ready = wait([end for one in running for end in one.ends], rest) if running else []
             if not ready:  # there is nothing to wait for, or no time
                 return
-            for one in [one for one in running if one.answer in ready]:
+            for one in [one for one in running if not set(one.ends).isdisjoint(ready)]:
                 running.remove(one)
                 yield one.row()
     finally:
@@ -77,22 +77,26 @@ class _Running:
     wrong.
 
     Attributes:
-      answer: there is something to read as soon as the case has its row, or its process has died.
+      ends: of which one can be read as soon as the case has its row, or its process has died. The
+        pipe's end alone would not do, as what the process has started may have its other one.
     """
 
     def __init__(self, case: Case):
         """Begins it."""
         context = multiprocessing.get_context("spawn")
         self._label = case.label
-        self.answer, answers = context.Pipe(duplex=False)
+        self._answer, answers = context.Pipe(duplex=False)
         self._process = context.Process(target=_answer, args=(case, answers), daemon=True)
         self._process.start()
-        answers.close()  # so that only the process has it, and its death is the answer's end
+        answers.close()
+        self.ends = (self._answer, os.pidfd_open(self._process.pid))
 
     def row(self) -> dict[str, Any]:
         """Its row, once there is an answer."""
         try:
-            return self.answer.recv()
+            if self._answer.poll():
+                return self._answer.recv()
+            raise EOFError
         except (EOFError, OSError):  # nothing of it, or not all
             self._process.join()
             return self._label | {"problem": f"its process ended with {self._status()}"}
@@ -105,7 +109,8 @@ class _Running:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # it may not have come to where it makes the group
         self._process.join()
-        self.answer.close()
+        self._answer.close()
+        os.close(self.ends[1])
 
     def _status(self) -> str:
         code = self._process.exitcode

@@ -30,10 +30,12 @@ def compiler() -> None:
     XLA's own ones, made with Triton, abort the process that compiles them where it splits the
     contraction of certain products, as of the pooled branch of an ASPP
     (https://github.com/openxla/xla/issues/47381; JAX 0.11.2). XLA reads the variable when JAX looks
-    for devices; other programs that use this package set it themselves.
+    for devices; other programs that use this package set it themselves. Where it names a file of
+    options, that has to have this one.
     """
-    option, flags = "--xla_gpu_enable_triton_gemm", os.environ.get("XLA_FLAGS", "")
-    if option not in flags and any(map(importlib.util.find_spec, _CUDA)):
+    option, flags = "--xla_gpu_enable_triton_gemm", os.environ.get("XLA_FLAGS", "").strip()
+    is_file = flags and not flags.startswith("-")
+    if option not in flags and not is_file and any(map(importlib.util.find_spec, _CUDA)):
         os.environ["XLA_FLAGS"] = f"{flags} {option}=false".strip()
 
 

@@ -23,7 +23,7 @@ from mtl_jax.encoders._low_rank import LOW_RANK, low_rank
 from mtl_jax.encoders._published import Published, Source
 from mtl_jax.encoders._pyramid import Pyramid, Tokens
 from mtl_jax.errors import ConfigError, UsageError
-from mtl_jax.layers import positions, transformer
+from mtl_jax.layers import broadcast, positions, transformer
 
 GIVES = frozenset(("tokens",))
 SIZES = {
@@ -310,5 +310,5 @@ class ViT(nn.Module):
             registers = self.param("register_tokens", draw, shape, jnp.float32)
             first.append(jnp.broadcast_to(registers, (batch, *shape[1:])))
         first = [token.astype(self.dtype) for token in first]
-        x = jnp.concatenate([*first, x + patches.astype(self.dtype)], axis=1)
+        x = jnp.concatenate([*first, broadcast.add(x, patches)], axis=1)
         return x, grid

@@ -18,7 +18,7 @@ from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, one_of, truth, whole
 from mtl_jax.errors import ConfigError
 from mtl_jax.heads import linear
-from mtl_jax.layers import transformer, transposed
+from mtl_jax.layers import broadcast, transformer, transposed
 
 NEEDS = "tokens"
 FORMS = ("segmentation", "depth")
@@ -72,7 +72,7 @@ class Reassemble(nn.Module):
     def __call__(self, patches: jax.Array, class_token: jax.Array) -> jax.Array:
         """[B, h, w, C], [B, C] ─► [B, h', w', channels]."""
         width = patches.shape[-1]
-        class_token = jnp.broadcast_to(class_token[:, None, None], patches.shape)
+        class_token = broadcast.broadcast_to(class_token[:, None, None], patches.shape)
         x = jnp.concatenate([patches, class_token], axis=-1)
         x = transformer.Linear(width, dtype=self.dtype, name="readout")(x)
         x = layers.gelu(x)

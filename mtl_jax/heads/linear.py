@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, one_of, rate
 from mtl_jax.errors import ConfigError
+from mtl_jax.layers import broadcast
 
 NEEDS = "tokens"
 BINS = 256
@@ -81,7 +82,7 @@ class LinearBins(nn.Module):
         """[B, h, w, C], [B, C] each ─► [B, 4h, 4w, 1] float32."""
         each = []
         for map_, token in zip(patches, class_tokens, strict=True):
-            token = jnp.broadcast_to(token[:, None, None], map_.shape)
+            token = broadcast.broadcast_to(token[:, None, None], map_.shape)
             x = jnp.concatenate([map_, token], axis=-1)
             size = (ENLARGED * x.shape[1], ENLARGED * x.shape[2])
             each.append(layers.resize_bilinear(x, size))

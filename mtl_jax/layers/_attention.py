@@ -14,6 +14,7 @@ from mtl_jax.layers import _platform
 # What the kernel can take, see https://docs.nvidia.com/deeplearning/cudnn.
 _TYPES = (jnp.bfloat16, jnp.float16)
 _WIDEST_HEAD = 128
+_LEAST_CAPABILITY = 8.0
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -27,7 +28,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """
     width = q.shape[-1]
     fits = q.dtype in _TYPES and width % 8 == 0 and width <= _WIDEST_HEAD
-    if fits and _platform.is_cuda():  # elsewhere JAX cannot so much as trace the kernel
+    # Elsewhere JAX cannot so much as trace the kernel.
+    if fits and _platform.cuda_capability() >= _LEAST_CAPABILITY:
         return lax.platform_dependent(q, k, v, cuda=_fused, default=plain)
     return plain(q, k, v)
 

@@ -51,7 +51,7 @@ def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     whatever they are, so that E[d²] is at most 17 var, and no more than a digit is lost.
     """
     values, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    if x.ndim != 4 or x.nbytes < _CACHE_BYTES or not _platform.is_cuda():
+    if not _platform.is_cuda() or x.ndim != 4 or x.nbytes < _CACHE_BYTES:
         mean = values.mean(axes)
         return mean, jnp.square(values - mean).mean(axes)
     near = values[:, ::4, ::4].mean(axes)

@@ -38,4 +38,4 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def _cumulative(x: jax.Array) -> jax.Array:
-    return (lax.erf(x * 0.5**0.5) + 1) / 2
+    return lax.erfc(-x * 0.5**0.5) / 2

@@ -29,6 +29,11 @@ def test_gelu_and_its_gradient(dtype):
         np.testing.assert_allclose(np.asarray(found, np.float64), theirs, rtol=digits, atol=1e-6)
 
 
+def test_what_is_nearly_0_keeps_its_digits():
+    x = np.array([-3.0, -5.0, -6.0, -9.0], np.float32)
+    np.testing.assert_allclose(gelu(x), x * stats.norm.cdf(np.float64(x)), rtol=1e-5)
+
+
 def test_what_came_in_is_all_that_is_kept():
     _, pullback = jax.vjp(gelu, jnp.zeros((8, 16), jnp.bfloat16))
     kept = jax.tree.leaves(pullback)

@@ -7,7 +7,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from mtl_jax import layers
-from mtl_jax.heads import gates
+from mtl_jax.heads import dpt, gates, linear
 from mtl_jax.layers import broadcast, transformer
 
 SHAPES = [((8, 48, 96, 16), (16,)), ((8, 48, 96, 16), (8, 1, 1, 16)), ((4, 700, 32), (4, 700, 1))]
@@ -84,6 +84,23 @@ def test_layers_sum_in_float32(name):
     params = jax.eval_shape(module.init, jax.random.key(0), x)
     slopes = jax.grad(lambda params, x: module.apply(params, x).astype(jnp.float32).sum(), (0, 1))
     jaxpr = jax.make_jaxpr(slopes)(params, jnp.zeros_like(x)).jaxpr
+    assert sums_in_bfloat16(jaxpr) == 0
+
+
+@pytest.mark.parametrize("head", ["dpt", "linear"])
+def test_a_class_token_gets_a_sum_in_float32(head):
+    """It is beside every patch of the image."""
+    patches, token = jnp.zeros((2, 16, 8, 32), jnp.bfloat16), jnp.zeros((2, 32), jnp.bfloat16)
+    if head == "dpt":
+        module, given = dpt.Reassemble(2, 16, jnp.bfloat16), (patches, token)
+    else:
+        module, given = linear.LinearBins(0.1, 10.0, jnp.bfloat16), ([patches] * 2, [token] * 2)
+    params = jax.eval_shape(module.init, jax.random.key(0), *given)
+
+    def loss(params, given):
+        return module.apply(params, *given).astype(jnp.float32).sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, given).jaxpr
     assert sums_in_bfloat16(jaxpr) == 0
 
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtl_jax import export
 from mtl_jax.layers import _attention, _normalisation, _platform, resize
 
 
 @pytest.fixture
 def for_cuda(monkeypatch):
-    monkeypatch.setattr(_platform, "is_cuda", lambda: True)
+    monkeypatch.setattr(_platform, "cuda_capability", lambda: 9.0)
 
 
 def normal(*shape, seed=0) -> np.ndarray:
@@ -66,7 +67,7 @@ def test_moments_are_made_in_one_pass_of_what_is_large_and_for_a_gpu(monkeypatch
         return "max" in str(jaxpr(jax.ShapeDtypeStruct((batch, 64, 128, 64), jnp.bfloat16)))
 
     assert not is_one_pass(64)
-    monkeypatch.setattr(_platform, "is_cuda", lambda: True)
+    monkeypatch.setattr(_platform, "cuda_capability", lambda: 9.0)
     assert is_one_pass(64)
     assert not is_one_pass(8)
 
@@ -89,7 +90,7 @@ def test_resize_by_taps(monkeypatch, function, before, after):
 
     with jax.enable_x64(True):
         expected = jax.jit(both)(x.astype(np.float64), gradient.astype(np.float64))
-    monkeypatch.setattr(_platform, "is_cuda", lambda: True)
+    monkeypatch.setattr(_platform, "cuda_capability", lambda: 9.0)
     operations = str(jax.make_jaxpr(both)(x, gradient))
     assert "gather" in operations
     assert "scatter" not in operations
@@ -193,21 +194,49 @@ def test_attention_by_a_kernel_has_second_derivatives(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "width", "uses"),
-    [("bfloat16", 64, True), ("float32", 64, False), ("bfloat16", 12, False)],
+    ("dtype", "width", "capability", "uses"),
+    [
+        ("bfloat16", 64, 9.0, True),
+        ("bfloat16", 32, 8.0, True),
+        ("bfloat16", 64, 7.5, False),
+        ("bfloat16", 12, 9.0, False),
+        ("float32", 64, 9.0, False),
+    ],
 )
-def test_attention_by_a_kernel_where_it_can_take_it(monkeypatch, for_cuda, dtype, width, uses):
+def test_attention_by_a_kernel_where_it_can_take_it(monkeypatch, dtype, width, capability, uses):
     seen = []
+    monkeypatch.setattr(_platform, "cuda_capability", lambda: capability)
     monkeypatch.setattr(
         jax.nn, "dot_product_attention", lambda *a, **k: seen.append(k) or kernel(*a, **k)
     )
     q, k, v = jnp.asarray(normal(3, 1, 6, 2, width), dtype)
-    found = jax.jit(_attention.attend)(q, k, v)  # by the CPU, for which the plain form is written
+    # A function of its own, as JAX traces each once. It is lowered for the CPU, in the plain form.
+    found = jax.jit(lambda *args: _attention.attend(*args))(q, k, v)
     np.testing.assert_array_equal(found, jax.jit(_attention.plain)(q, k, v))
     assert bool(seen) == uses
 
 
 def test_a_cpu_is_no_gpu():
     assert not _platform.is_cuda()
-    with jax.default_device(jax.devices("cpu")[0]):
-        assert not _platform.is_cuda()
+    for device in (jax.devices("cpu")[0], "cpu"):
+        with jax.default_device(device):
+            assert _platform.cuda_capability() == 0
+
+
+def test_what_is_exported_is_the_same_from_a_machine_with_a_gpu(monkeypatch):
+    """It is for other platforms, too, and a kernel of cuDNN's can be written to no file."""
+
+    def call(variables, image):
+        x = image.astype(jnp.bfloat16) * variables["params"]["scale"].astype(jnp.bfloat16)
+        x = resize.resize_bilinear(x, (8, 8)).reshape(-1, 64, 3, 1)
+        return {"task": _attention.attend(*(jnp.tile(x, (1, 1, 1, 8)),) * 3)}
+
+    texts, weights = [], {"params/scale": np.ones(1, np.float32)}
+    for gpu in (0.0, 9.0):
+        monkeypatch.setattr(
+            _platform,
+            "cuda_capability",
+            lambda gpu=gpu: 0 if jax.config.jax_default_device else gpu,
+        )
+        texts.append(export.lower(lambda *args: call(*args), weights, (4, 4)).mlir_module())
+    assert texts[0] == texts[1]

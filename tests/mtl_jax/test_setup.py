@@ -57,6 +57,7 @@ def test_products_are_not_made_by_triton_unless_somebody_says_so(monkeypatch):
     assert flags("", ("jax_cuda13_plugin",)) == ours
     assert flags("--xla_gpu_autotune_level=0") == f"--xla_gpu_autotune_level=0 {ours}"
     assert flags(chosen) == chosen
+    assert flags("/etc/xla_flags") == "/etc/xla_flags"  # a file of them, which XLA opens
     assert flags("", there=()) == ""  # a compiler for CPUs may not know it
 
 
