@@ -260,8 +260,9 @@ def test_work_directory_that_is_a_file(tmp_path):
 
 @pytest.mark.slow
 def test_arrays_are_trained_on_without_tensorflow(tmp_path):
-    """Neither is there: a program that imported one of them would end."""
-    blocked = "sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))"
+    """Nor what came with it: a program that imported one of them would end."""
+    names = ("tensorflow", "tensorflow_datasets", "array_record")
+    blocked = f"sys.modules.update(dict.fromkeys({names}))"
     prepare = f"import sys; {blocked}; from input_pipeline.prepare import main; sys.exit(main())"
     arguments = ["--dataset=streets/64x128_tiny", f"--arrays={tmp_path / 'data'}"]
     options = {"cwd": ROOT, "env": tiny.environment(1), "check": True, "timeout": 900}

@@ -16,8 +16,7 @@ from mtl_jax import _options, encoders, layers
 from mtl_jax._options import Option, truth, whole
 from mtl_jax.architectures import Predictions, _prompted_vit
 from mtl_jax.errors import ConfigError
-from mtl_jax.heads import mlore, task_prompter
-from mtl_jax.layers import broadcast
+from mtl_jax.heads import gates, mlore, task_prompter
 
 OPTIONS = {
     "encoder": dataclasses.replace(encoders.PART, default="vit", only=("vit",)),
@@ -132,7 +131,5 @@ class TaskPrompter(nn.Module):
         for position, task in enumerate(self.channels):
             asked = jnp.moveaxis(level.between[:, :, position], 1, -1)  # [B, T, heads]
             mlp = task_prompter.Affinity(name=f"mix{index}_{task}")
-            weights = mlp(asked)[..., None, None, None]
-            each = enumerate(features.values())
-            mixed[task] = sum(broadcast.multiply(x, weights[:, i]) for i, x in each)
+            mixed[task] = gates.mixed(list(features.values()), mlp(asked))
         return mixed

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtl_jax.layers import _platform
+from mtl_jax.layers import _derivatives, _platform
 
 # What the kernel can take, see https://docs.nvidia.com/deeplearning/cudnn.
 _TYPES = (jnp.bfloat16, jnp.float16)
@@ -65,7 +65,7 @@ def _fused_backward(residuals, gradient):
     return _slopes(*residuals, gradient)
 
 
-_fused.defvjp(_fused_forward, _fused_backward)
+_derivatives.define(_fused, _fused_forward, _fused_backward)
 
 
 @jax.custom_jvp

@@ -75,9 +75,10 @@ def _resize_linear(x: jax.Array, size: Sequence[int], source) -> jax.Array:
 
 def _product(matrix: np.ndarray, x: jax.Array, axis: int) -> jax.Array:
     """matrix [m, n] by the rows (axis 1) or the columns (axis 2) of [B, H, W, C]."""
-    there, back = _Taps(matrix), _Taps(matrix.T)
-    if _platform.is_cuda() and max(there.count, back.count) <= _MOST_TAPS:
-        return _weighted_sum(x, axis, there, back)
+    if _platform.is_cuda():
+        there, back = _Taps(matrix), _Taps(matrix.T)
+        if max(there.count, back.count) <= _MOST_TAPS:
+            return _weighted_sum(x, axis, there, back)
     equation = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
     matrix = jnp.asarray(matrix, x.dtype)
     return jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)

@@ -1,5 +1,7 @@
 """Gradients of what is broadcast are summed up in float32."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,10 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from mtl_jax import layers
-from mtl_jax.heads import dpt, gates, linear
-from mtl_jax.layers import broadcast, transformer
+from mtl_jax.architectures import cross_stitch
+from mtl_jax.heads import dpt, gates, linear, mlore
+from mtl_jax.heads.aspp import ASPP
+from mtl_jax.layers import broadcast, experts, transformer, transposed
 
 SHAPES = [((8, 48, 96, 16), (16,)), ((8, 48, 96, 16), (8, 1, 1, 16)), ((4, 700, 32), (4, 700, 1))]
 
@@ -48,12 +52,23 @@ def test_both_gradients(name, shape, of_small, dtype, compiled):
     np.testing.assert_allclose(of_small_, summed, rtol=1e-5, atol=1e-5 * np.abs(summed).max())
 
 
-def test_a_pooled_branch_gets_the_sum_over_the_image():
-    gradient = jnp.ones((2, 48, 96, 3), jnp.bfloat16)
-    pooled = jnp.zeros((2, 1, 1, 3), jnp.bfloat16)
-    y, pullback = jax.vjp(lambda pooled: broadcast.broadcast_to(pooled, gradient.shape), pooled)
-    assert y.shape == gradient.shape
-    np.testing.assert_array_equal(pullback(gradient)[0], np.full((2, 1, 1, 3), 48 * 96))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compiled", [jax.jit, lambda f: f], ids=["jit", "step by step"])
+def test_a_pooled_branch_gets_the_sum_over_the_image(compiled, dtype):
+    pooled = jnp.asarray(normal(8, 1, 1, 16), dtype)
+    gradient = jnp.asarray(np.abs(normal(8, 48, 96, 16, seed=1)), dtype)
+
+    @compiled
+    def both(pooled, gradient):
+        y, pullback = jax.vjp(lambda x: broadcast.broadcast_to(x, gradient.shape), pooled)
+        return y, pullback(gradient)[0]
+
+    y, found = both(pooled, gradient)
+    np.testing.assert_array_equal(y, np.broadcast_to(pooled, gradient.shape))
+    assert found.dtype == pooled.dtype
+    expected = np.asarray(gradient, np.float64).sum((1, 2), keepdims=True)
+    digits = 1e-5 if dtype == "float32" else 2**-8
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, rtol=digits)
 
 
 def sums_in_bfloat16(jaxpr) -> int:
@@ -69,38 +84,37 @@ def sums_in_bfloat16(jaxpr) -> int:
     )
 
 
+MAP = jnp.zeros((4, 16, 16, 32), jnp.bfloat16)
 MODULES = {
     "convolution": lambda dtype: layers.Conv(32, 3, use_bias=True, dtype=dtype),
     "linear": lambda dtype: transformer.Linear(32, dtype=dtype),
     "dense": lambda dtype: layers.Dense(32, dtype=dtype),
     "squeeze": lambda dtype: layers.SqueezeExcitation(4, dtype=dtype),
     "layer scale": lambda dtype: transformer.LayerScale(),
+    "transposed": lambda dtype: transposed.ConvTranspose(32, dtype=dtype),
+    "pooled branch": lambda dtype: functools.partial(ASPP(channels=32, dtype=dtype), train=True),
+    "experts": lambda dtype: (experts.Experts((8, 16), dtype), MAP, jnp.zeros((4, 2))),
+    "cross-stitch": lambda dtype: (cross_stitch.Stitch(0.9, 0.1, dtype), [MAP] * 2),
+    "mean of maps": lambda dtype: (functools.partial(mlore.Fusion(dtype), train=True), [MAP] * 2),
+    # The class token is beside every patch of the image.
+    "DPT": lambda dtype: (dpt.Reassemble(2, 16, dtype), MAP, MAP[:, 0, 0]),
+    "bins": lambda dtype: (linear.LinearBins(0.1, 9.0, dtype), [MAP] * 2, [MAP[:, 0, 0]] * 2),
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_layers_sum_in_float32(name):
-    module, x = MODULES[name](jnp.bfloat16), jnp.zeros((4, 16, 16, 32), jnp.bfloat16)
-    params = jax.eval_shape(module.init, jax.random.key(0), x)
-    slopes = jax.grad(lambda params, x: module.apply(params, x).astype(jnp.float32).sum(), (0, 1))
-    jaxpr = jax.make_jaxpr(slopes)(params, jnp.zeros_like(x)).jaxpr
-    assert sums_in_bfloat16(jaxpr) == 0
+    made = MODULES[name](jnp.bfloat16)
+    module, *given = made if isinstance(made, tuple) else (made, MAP)
+    options = module.keywords if isinstance(module, functools.partial) else {}
+    module = getattr(module, "func", module)
+    variables = jax.eval_shape(functools.partial(module.init, **options), jax.random.key(0), *given)
 
+    def loss(variables, given):
+        found, _ = module.apply(variables, *given, mutable=["batch_stats"], **options)
+        return sum(y.astype(jnp.float32).sum() for y in jax.tree.leaves(found))
 
-@pytest.mark.parametrize("head", ["dpt", "linear"])
-def test_a_class_token_gets_a_sum_in_float32(head):
-    """It is beside every patch of the image."""
-    patches, token = jnp.zeros((2, 16, 8, 32), jnp.bfloat16), jnp.zeros((2, 32), jnp.bfloat16)
-    if head == "dpt":
-        module, given = dpt.Reassemble(2, 16, jnp.bfloat16), (patches, token)
-    else:
-        module, given = linear.LinearBins(0.1, 10.0, jnp.bfloat16), ([patches] * 2, [token] * 2)
-    params = jax.eval_shape(module.init, jax.random.key(0), *given)
-
-    def loss(params, given):
-        return module.apply(params, *given).astype(jnp.float32).sum()
-
-    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, given).jaxpr
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(variables, given).jaxpr
     assert sums_in_bfloat16(jaxpr) == 0
 
 

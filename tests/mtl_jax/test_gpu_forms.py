@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.interpreters import ad
 
 from mtl_jax import export
 from mtl_jax.layers import _attention, _normalisation, _platform, resize
@@ -75,14 +76,20 @@ def test_moments_are_made_in_one_pass_of_what_is_large_and_for_a_gpu(monkeypatch
 # Resizes
 
 RESIZES = (resize.resize_bilinear, resize.resize_bilinear_align_corners, resize.resize_bilinear_tf1)
-SIZES = [((16, 32), (64, 128)), ((32, 64), (64, 128)), ((24, 40), (9, 80)), ((1, 1), (8, 16))]
+SIZES = [
+    ((64, 128), (256, 512)),
+    ((16, 32), (64, 128)),
+    ((32, 64), (64, 128)),
+    ((24, 40), (9, 80)),
+    ((1, 1), (8, 16)),
+]
 
 
 @pytest.mark.parametrize(("before", "after"), SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("function", RESIZES, ids=lambda f: f.__name__)
 def test_resize_by_taps(monkeypatch, function, before, after):
     """Beside the products of matrices in float64; the gradient is gathered, too."""
-    x, gradient = normal(4, *before, 16), normal(4, *after, 16, seed=1)
+    x, gradient = normal(2, *before, 8), normal(2, *after, 8, seed=1)
 
     def both(x, gradient):
         y, pullback = jax.vjp(lambda x: function(x, after), x)
@@ -162,12 +169,12 @@ def in_float64(q, k, v, gradient):
     )
 
 
-@pytest.mark.parametrize("tokens", [256, 257])
+@pytest.mark.parametrize("tokens", [512, 513])  # of 256×512 pixels, without and with a class token
 @pytest.mark.parametrize("form", ["plain", "fused"])
 def test_attention_and_its_gradients(monkeypatch, form, tokens):
     monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
     attend = {"plain": _attention.plain, "fused": _attention._fused}[form]
-    q, k, v, gradient = normal(4, 2, tokens, 3, 64)
+    q, k, v, gradient = normal(4, 1, tokens, 4, 64)
 
     @jax.jit
     def both(q, k, v, gradient):
@@ -180,17 +187,52 @@ def test_attention_and_its_gradients(monkeypatch, form, tokens):
 
 
 def test_attention_by_a_kernel_has_second_derivatives(monkeypatch):
-    """Of which cuDNN has none: those of the plain form."""
+    """Of which cuDNN has none; as Auto-Lambda takes them, through the pullback, in every slope.
+
+    They are linear in the gradient, so the derivative along another one is the slopes of that.
+    """
     monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
-    q, k, v, direction = normal(4, 2, 16, 2, 8)
+    q, k, v, gradient, *directions = normal(7, 1, 513, 2, 64)
 
-    def along(attend):
-        def of_key(k):
-            return jax.vjp(attend, q, k, v)[1](direction)[0]
+    @jax.jit
+    def along(gradient, directions):
+        _, pullback = jax.vjp(_attention._fused, q, k, v)
+        _, forward = jax.vjp(pullback, gradient)
+        return forward(tuple(directions))[0]
 
-        return jax.jit(lambda: jax.jvp(of_key, (k,), (direction,))[1])()
+    # Σ d · slopes(g) is linear in g: its derivative by g, times another g, is itself of that g.
+    expected = sum(
+        (d * s).sum() for d, s in zip(directions, in_float64(q, k, v, q)[1], strict=True)
+    )
+    found = np.float64(along(gradient, directions))
+    np.testing.assert_allclose((found * q).sum(), expected, rtol=1e-4)
 
-    is_close(along(_attention._fused), along(_attention.plain), 1e-5)
+
+def test_attention_along_a_change_of_its_keys(monkeypatch):
+    """Beside differences in float64."""
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    q, k, v, gradient, direction = normal(5, 1, 513, 2, 64)
+
+    def of_key(k):
+        return jax.vjp(_attention._fused, q, k, v)[1](gradient)[0]
+
+    found = jax.jit(lambda k, d: jax.jvp(of_key, (k,), (d,))[1])(k, direction)
+    step = 1e-5 * np.float64(direction)
+    high, low = (in_float64(q, key, v, gradient)[1][0] for key in (k + step, k - step))
+    is_close(found, (high - low) / 2e-5, 1e-5)
+
+
+def test_attention_by_a_kernel_is_not_gone_back_through_with_zeros(monkeypatch):
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    seen, slopes = [], _attention._slopes
+    monkeypatch.setattr(_attention, "_slopes", lambda *args: seen.append(args) or slopes(*args))
+    q, k, v = normal(3, 1, 6, 1, 8)
+    y, pullback = jax.vjp(lambda q: (_attention._fused(q, k, v), q.sum()), q)
+    nothing = ad.Zero(jax.typeof(y[0]).to_tangent_aval())
+    np.testing.assert_array_equal(pullback((nothing, 1.0))[0], np.ones(q.shape))
+    assert not seen
+    pullback((y[0], 1.0))
+    assert seen
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,16 @@
 import gc
 import importlib.util
 import os
+import sys
 
 import jax
 import pytest
 from absl import logging
 
 import mtl_jax
+from benchmarks import gpu
 from input_pipeline import _cores
-from mtl_jax.commands import setup
-from mtl_jax.errors import UsageError
+from mtl_jax.commands import cli, setup
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,26 @@ def test_products_are_not_made_by_triton_unless_somebody_says_so(monkeypatch):
     assert flags("", there=()) == ""  # a compiler for CPUs may not know it
 
 
-@pytest.mark.parametrize("use", [mtl_jax.load, lambda path: mtl_jax.train("no_such", path)])
-def test_a_program_that_trains_or_predicts_is_set_up_too(use, monkeypatch, tmp_path):
-    called = []
-    monkeypatch.setattr(setup, "compiler", lambda: called.append(True))
-    with pytest.raises(UsageError):
+class SetUpError(Exception):
+    """The compiler is set up, before all else."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        mtl_jax.load,
+        lambda path: mtl_jax.train("no_such", path),
+        lambda path: cli.main(["evaluate", f"--workdir={path}"]),
+        lambda path: gpu.main(),
+    ],
+    ids=["load", "train", "command", "benchmark"],
+)
+def test_whatever_compiles_is_set_up(use, monkeypatch, tmp_path):
+    def compiler():
+        raise SetUpError
+
+    monkeypatch.setattr(setup, "compiler", compiler)
+    monkeypatch.setattr(sys, "argv", ["gpu", f"--work={tmp_path}"])
+    monkeypatch.setattr(gpu, "_machine", lambda flags: pytest.fail("It begins, and is not set up."))
+    with pytest.raises(SetUpError):
         use(tmp_path / "nowhere")
-    assert called
