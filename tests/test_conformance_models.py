@@ -92,7 +92,16 @@ def without_a_record():
 
 def slow_where_long():
     """Those that take long are marked slow."""
-    return _slow(LONG)
+    return _slow((*LONG, "mtan", "mtan_resnet"))
+
+
+def seldom_where_long():
+    """Slow; weekly those that take long, but one of several encoders and one of tokens."""
+    seldom = {*LONG, "mtan", "mtan_resnet"} - {"cross_stitch", "task_prompter"}
+    return [
+        pytest.param(name, marks=pytest.mark.weekly if name in seldom else pytest.mark.slow)
+        for name in _discovery.names(architectures)
+    ]
 
 
 @functools.cache
@@ -201,13 +210,7 @@ class TestArchitectures:
         assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.weekly if "mtan" in name else pytest.mark.slow)
-        for name in _discovery.names(architectures)
-    ],
-)
+@pytest.mark.parametrize("name", seldom_where_long())
 def test_bfloat16_is_close_to_float32(name):
     exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
     for task, expected in exact.items():

@@ -74,6 +74,7 @@ def test_auto_lambda_sees_the_same_held_out_batches_when_it_goes_on(
     assert np.all(whole.weighting["weights"] != np.float32(0.1))
 
 
+@pytest.mark.slow
 def test_pivrg_knows_how_much_worse_than_alone_it_is_on_what_is_held_out(
     streets_dir, alone, tmp_path
 ):

@@ -122,7 +122,7 @@ def test_examples_are_called_by_their_ids(finished, monkeypatch):
     assert of_run._own_ids(1, 2) == ["g", "h"]
 
 
-@pytest.mark.parametrize("count", [0, 5])
+@pytest.mark.parametrize("count", [0, pytest.param(5, marks=pytest.mark.slow)])
 def test_as_many_examples_are_drawn_as_asked_for(finished, streets_dir, tmp_path, count):
     import shutil
 
@@ -267,6 +267,7 @@ def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
         directory.claim(config)
 
 
+@pytest.mark.slow
 def test_the_rate_is_without_compilation(streets_dir, tmp_path, monkeypatch):
     config = tiny.config(streets_dir, train__log_every=3, train__eval_every_epochs=2)
     now = 1000.0

@@ -117,6 +117,7 @@ def test_predict_photographs_of_any_size(trained, tmp_path):
         assert arrays["depth/prediction"].shape == (70, 101)
 
 
+@pytest.mark.slow
 def test_starting_from_a_trained_run(trained, streets_dir, tmp_path):
     directory, _ = trained
     output = call(

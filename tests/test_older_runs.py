@@ -19,8 +19,6 @@ from mtl_jax.runs.workdir import WorkdirError
 RUNS = Path(__file__).parent / "data" / "runs_0.1.0"
 NAMES = sorted(path.name.removesuffix(".tar.xz") for path in RUNS.iterdir())
 FINISHED = ("joint_pcgrad",)  # of three steps; the others were stopped after four of six
-# Whose networks take long to compile.
-MARKS = {"branched_uncertainty": pytest.mark.slow, "mtan_dwa": pytest.mark.weekly}
 
 
 def unpacked(name, where):
@@ -40,9 +38,13 @@ def test_there_are_some():
     assert NAMES == ["branched_uncertainty", "joint_pcgrad", "mtan_dwa"]
 
 
+# The others' networks take long to compile.
 @pytest.mark.parametrize(
     "name",
-    ["joint_pcgrad", *(pytest.param(n, marks=MARKS[n]) for n in NAMES if n in MARKS)],
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in FINISHED else pytest.mark.weekly)
+        for n in NAMES
+    ],
 )
 def test_a_run_of_an_older_version_can_be_used(name, streets_dir, tmp_path):
     path = unpacked(name, tmp_path)
@@ -61,7 +63,13 @@ def test_a_run_of_an_older_version_can_be_used(name, streets_dir, tmp_path):
     assert (tmp_path / "exported" / "metadata.json").exists()
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in MARKS.items()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("branched_uncertainty", marks=pytest.mark.slow),
+        pytest.param("mtan_dwa", marks=pytest.mark.weekly),
+    ],
+)
 def test_a_run_of_an_older_version_goes_on(name, streets_dir, tmp_path):
     path = unpacked(name, tmp_path)
     before = (path / "evaluation.jsonl").read_text()
@@ -75,7 +83,9 @@ def test_a_run_of_an_older_version_goes_on(name, streets_dir, tmp_path):
     assert found["best"]["step"] in (3, 6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [n if n in FINISHED else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
 def test_the_whole_state_of_an_older_version_is_read(name, streets_dir, tmp_path, monkeypatch):
     path = unpacked(name, tmp_path)
     run = tiny.run(config_of(path, streets_dir), path)

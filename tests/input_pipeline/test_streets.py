@@ -250,6 +250,7 @@ def test_half_precision_keeps_depth_and_validity(drawn):
         assert stored.max() <= labels.FARTHEST
 
 
+@pytest.mark.slow
 def test_depth_statistics_are_those_of_the_training_split():
     depth = np.concatenate(
         [render.example(0, 0, k, 32, 64)["depth"].ravel() for k in range(120)]

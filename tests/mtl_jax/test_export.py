@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, architectures, export, system, tasks
+from mtl_jax import architectures, export, system, tasks
 from mtl_jax import views as test_time_augmentation
 from mtl_jax.configs import branched
 from mtl_jax.errors import UsageError
@@ -85,9 +85,15 @@ def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
     return {name: found[name] for name, found in maps.items()}, raw
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("tta", [NO_VIEWS, VIEWS], ids=["plain", "augmented"])
-def test_outputs_are_those_of_predict(batch, tta):
+@pytest.mark.parametrize(
+    ("tta", "batch"),
+    [
+        pytest.param(NO_VIEWS, 3, id="plain"),
+        pytest.param(VIEWS, 1, id="augmented"),
+        pytest.param(VIEWS, 3, id="augmented_several", marks=pytest.mark.slow),
+    ],
+)
+def test_outputs_are_those_of_predict(tta, batch):
     image = images(batch)
     maps, raw = predicted(*small(), ALL, image, tta)
     functions, weights = exported(tta).functions, exported(tta).weights
@@ -102,8 +108,7 @@ def test_outputs_are_those_of_predict(batch, tta):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", _discovery.names(architectures))
+@pytest.mark.parametrize("name", conformance.seldom_where_long())
 def test_every_architecture_runs_with_any_batch(name):
     model, variables = conformance.initialised(name)
     its_tasks = {name: ALL[name] for name in conformance.CHANNELS}

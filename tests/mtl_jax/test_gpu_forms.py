@@ -208,6 +208,7 @@ def test_attention_by_a_kernel_has_second_derivatives(monkeypatch):
     np.testing.assert_allclose((found * q).sum(), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_attention_along_a_change_of_its_keys(monkeypatch):
     """Beside differences in float64."""
     monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
@@ -265,6 +266,7 @@ def test_a_cpu_is_no_gpu():
             assert _platform.cuda_capability() == 0
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_the_same_from_a_machine_with_a_gpu(monkeypatch):
     """It is for other platforms, too, and a kernel of cuDNN's can be written to no file."""
 

@@ -64,7 +64,10 @@ def two_steps_alone(names: tuple[str, ...]):
     return two_steps(weightings.make("gradvac", TASKS), alone)
 
 
-@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize(
+    "groups",
+    [g if g in ("model", "module") else pytest.param(g, marks=pytest.mark.slow) for g in GROUPS],
+)
 def test_a_group_is_as_if_it_were_all(groups):
     steps = [gradients(0), gradients(1)]
     found = two_steps(weightings.make("gradvac", TASKS, groups=groups), steps)

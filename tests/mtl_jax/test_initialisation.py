@@ -77,6 +77,7 @@ def test_segnet_and_masks(init, variance):
                 assert (value == 1).all(), path
 
 
+@pytest.mark.slow
 def test_stacked_unets():
     config = ml_collections.ConfigDict(
         {

@@ -170,7 +170,7 @@ def _expected(combination, batch, dtype):
     }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_every_combination_of_a_partly_labelled_batch_equals_float64(dtype):
     batch = _batch(labelled=True)
     for combination, (losses, gradient) in _all(dtype, batch).items():

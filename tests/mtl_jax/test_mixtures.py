@@ -89,7 +89,7 @@ def test_parameters(name, experts, mixing, parameters):
     ("name", "seen"),
     [
         ("mmoe", {"encoder_expert0", "encoder_expert1"}),
-        ("cgc", {"encoder_semseg_0", "encoder_shared0"}),
+        pytest.param("cgc", {"encoder_semseg_0", "encoder_shared0"}, marks=pytest.mark.slow),
         ("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}),
     ],
 )

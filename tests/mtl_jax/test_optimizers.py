@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -197,7 +198,7 @@ def test_every_architecture_has_a_group_for_each_task(name):
     model = architectures.build(config, tasks)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     init = functools.partial(model.init, train=False)
-    params = jax.eval_shape(init, jax.random.key(0), image)["params"]
+    params = traced.shapes(init, jax.random.key(0), image)["params"]
     groups = {
         optimizers.group_of((jax.tree_util.DictKey("model"), *path), tuple(tasks))
         for path, _ in jax.tree_util.tree_leaves_with_path(params)

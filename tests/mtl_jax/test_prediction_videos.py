@@ -64,6 +64,7 @@ def test_photographs_and_videos_together(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
     """However long the video, about as many frames are held."""
 

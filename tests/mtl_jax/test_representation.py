@@ -72,6 +72,7 @@ def test_every_method_that_offers_it_steps_on_several_devices():
     np.testing.assert_allclose(flat(four.params()), flat(one.params()), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_micro_batches_have_the_weights_of_the_whole_batch():
     """Of every method that sees all gradients, also of two devices and between two solutions."""
     options = {"representation": True, "update_every": 2, "heads": "weighted"}

@@ -74,8 +74,8 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "mlore",
         "task_prompter",
+        pytest.param("mlore", marks=SLOW),
         pytest.param("mlore_before", marks=SLOW),
         pytest.param("task_prompter_plain", marks=SLOW),
     ],

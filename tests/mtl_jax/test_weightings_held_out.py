@@ -33,8 +33,15 @@ def test_beside_and_apart():
     assert held_out.apart(first) == (first, {})
 
 
-@pytest.mark.parametrize("primary", [(), ("depth",)])
-@pytest.mark.parametrize("unlabelled", [(), ("depth",)])
+@pytest.mark.parametrize(
+    ("primary", "unlabelled"),
+    [
+        ((), ()),
+        (("depth",), ("depth",)),
+        pytest.param((), ("depth",), marks=pytest.mark.slow),
+        pytest.param(("depth",), (), marks=pytest.mark.slow),
+    ],
+)
 def test_slopes_are_the_derivatives_of_the_held_out_loss_after_a_step(primary, unlabelled):
     trainer = Trainer(section("auto_lambda", primary=primary, learning_rate=0.01))
     data, others = batch(0, unlabelled), batch(held_out_seed(0), ("parts",))
