@@ -96,8 +96,8 @@ def slow_where_long():
 
 
 def seldom_where_long():
-    """Slow; weekly those that take long, but one of several encoders and one of tokens."""
-    seldom = {*LONG, "mtan", "mtan_resnet"} - {"cross_stitch", "task_prompter"}
+    """Slow; weekly those that take long, but one of several encoders."""
+    seldom = {*LONG, "mtan", "mtan_resnet", "stacked_unet"} - {"cross_stitch"}
     return [
         pytest.param(name, marks=pytest.mark.weekly if name in seldom else pytest.mark.slow)
         for name in _discovery.names(architectures)

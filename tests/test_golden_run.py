@@ -93,7 +93,7 @@ def test_golden_run(streets_dir, tmp_path):
     assert_as_recorded(losses(streets_dir, tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("seed", range(3))
 def test_rounding_stays_small(streets_dir, tmp_path, seed):
     """A third of the tolerance is enough for ten times what float32 rounds."""

@@ -164,7 +164,7 @@ def test_a_finished_run_that_is_not_as_it_was(finished, tmp_path):
         tiny.run(whole.config, tmp_path / "copy").train()
 
 
-@pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.weekly)])
 def test_stop_and_resume_is_bit_for_bit(finished, tmp_path, stop_at, monkeypatch):
     whole, found = finished
     monkeypatch.setattr(loop.StopSignal, "requested", lambda self, step, every: step == stop_at)

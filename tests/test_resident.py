@@ -218,7 +218,7 @@ def guarded(config, directory, guard=lambda: jax.transfer_guard("disallow")):
     [
         pytest.param(False, 1, id="host", marks=pytest.mark.slow),
         # Which of the two it is, should they not agree.
-        pytest.param(False, 3, id="host_three_steps", marks=pytest.mark.slow),
+        pytest.param(False, 3, id="host_three_steps", marks=pytest.mark.weekly),
         pytest.param(True, 1, id="here", marks=pytest.mark.slow),
     ],
 )

@@ -147,7 +147,7 @@ def test_golden(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "mtan",
+        *("mtan", "stacked_unet_8"),
         *(pytest.param(n, marks=pytest.mark.slow) for n in ("mtan_resnet", "pad_net", "mti_net")),
     ],
 )

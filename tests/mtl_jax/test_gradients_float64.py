@@ -101,14 +101,16 @@ class Chain(nn.Module):
 SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
 # Those whose gradients have two forms, for few operations and for many.
 CONVOLUTIONS = ("convolution", "strided", "dilated")
-# Those that XLA's fusions have broken; of the others the rules alone have quick tests as well.
-OFTEN = ("max_pool", "unpooled", "convolution")
+# All but those of which test_depthwise and test_convolution have the rule alone, and quicker.
+OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
 
 
 def mark_of(operation, shape):
     if shape == SHAPE and operation in OFTEN:
         return ()
-    return pytest.mark.weekly if shape == SMALL else pytest.mark.slow
+    # Of all operations one large enough; of those that are often wrong all sizes that matter.
+    seldom = shape == SMALL or (shape == LARGE and operation not in OFTEN)
+    return pytest.mark.weekly if seldom else pytest.mark.slow
 
 
 @pytest.mark.parametrize(

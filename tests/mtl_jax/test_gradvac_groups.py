@@ -66,7 +66,7 @@ def two_steps_alone(names: tuple[str, ...]):
 
 @pytest.mark.parametrize(
     "groups",
-    [g if g in ("model", "module") else pytest.param(g, marks=pytest.mark.slow) for g in GROUPS],
+    [g if g in ("model", "layer") else pytest.param(g, marks=pytest.mark.slow) for g in GROUPS],
 )
 def test_a_group_is_as_if_it_were_all(groups):
     steps = [gradients(0), gradients(1)]
@@ -94,3 +94,15 @@ def test_groups_are_of_parameters_and_have_no_weight_of_the_whole(option):
         weightings.make("gradvac", TASKS, groups="layer", **option)
     with pytest.raises(ValueError, match=r"GradVac\.init needs `like`"):
         weightings.make("gradvac", TASKS, groups="layer").init(jax.random.key(0))
+
+
+def test_a_share_of_beta_of_each_goal_is_renewed():
+    """β = 0.5, as in all published values, would not tell which share is which."""
+    method = weightings.make("gradvac", TASKS[:2], beta=0.25)
+    known = {name: value[:2] for name, value in KNOWN.items()}
+    each = [{"x": np.float32([2.0, 0.0])}, {"x": np.float32([3.0, 4.0])}]  # whose cosine is 0.6
+    params, state = method.init(jax.random.key(0), like=each[0])
+    for goal in (0.25 * 0.6, 0.25 * 0.6 * (1 + 0.75)):
+        *_, state = method.combine(params, state, each, **known, key=jax.random.key(0))
+        expected = goal * (1 - np.eye(2))
+        np.testing.assert_allclose(state["method"]["goals"], expected, rtol=1e-6)

@@ -76,8 +76,8 @@ SLOW = pytest.mark.slow
     [
         "task_prompter",
         pytest.param("mlore", marks=SLOW),
-        pytest.param("mlore_before", marks=SLOW),
-        pytest.param("task_prompter_plain", marks=SLOW),
+        pytest.param("mlore_before", marks=pytest.mark.weekly),
+        pytest.param("task_prompter_plain", marks=pytest.mark.weekly),
     ],
 )
 def test_evaluation(name):

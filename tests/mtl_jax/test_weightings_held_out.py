@@ -85,8 +85,13 @@ def test_an_unknown_primary_task_is_refused():
         weightings.make("auto_lambda", TASKS, primary=("depth", "normals"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["streets_scratch", "streets"])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        pytest.param("streets_scratch", marks=pytest.mark.weekly),
+        pytest.param("streets", marks=pytest.mark.slow),
+    ],
+)
 def test_layers_with_a_backward_pass_of_their_own_are_passed(protocol):
     """Traced alone, at a size where convolutions' gradients take their own forms."""
     config = branched.get_config(protocol)
