@@ -41,25 +41,24 @@ class Warp:
                 f"expected sides of at most {LARGEST_SIDE} pixels where arrays are warped."
             )
         self._matrix, self._source, self._size = matrix, source, size
-        self._pixels = np.empty((*size, 2), np.int16)
-        self._covers = True  # does every output pixel show one of the input?
-        for axis, (rows, columns) in enumerate(zip(*fixed_point(matrix, size))):
-            least, greatest = rows.min() + columns.min(), rows.max() + columns.max()
-            self._covers &= bool(least >= 0 and greatest >> FRACTION_BITS < source[1 - axis])
-            if least >= -(2**31) and greatest < 2**31:  # the pixels, then, fit into 16 bits
-                pixels = np.add.outer(rows.astype(np.int32), columns.astype(np.int32))
-                pixels >>= FRACTION_BITS
-            else:
-                pixels = np.add.outer(rows, columns) >> FRACTION_BITS
-                np.clip(pixels, -1, LARGEST_SIDE, out=pixels)
-            self._pixels[..., axis] = pixels
+        rows, columns = fixed_point(matrix, size)
+        limits = [_limits(*parts) for parts in zip(rows, columns)]
+        # Does every output pixel show one of the input?
+        self._covers = all(
+            least >= 0 and greatest >> FRACTION_BITS < side
+            for (least, greatest), side in zip(limits, source[::-1])
+        )
+        if all(least >= -(2**31) and greatest < 2**31 for least, greatest in limits):
+            self._pixels = _pixels(rows, columns)
+        else:
+            sums = np.stack([np.add.outer(*parts) for parts in zip(rows, columns)], axis=-1)
+            self._pixels = np.clip(sums >> FRACTION_BITS, -1, LARGEST_SIDE).astype(np.int16)
 
     @functools.cached_property
-    def outside(self) -> np.ndarray | None:
-        """uint8 [h, w], 1 where an output pixel shows none of the input; None if there is none."""
-        if self._covers:
-            return None
-        return self.nearest(np.zeros(self._source, np.uint8), 1)
+    def _inside(self) -> np.ndarray:
+        """uint8 [h, w], not 0 where an output pixel shows one of the input."""
+        height, width = self._source
+        return cv2.inRange(self._pixels, (0, 0), (width - 1, height - 1))
 
     def nearest(self, value: np.ndarray, fill: float) -> np.ndarray:
         """The nearest pixel of [H, W] or [H, W, C]; `fill` outside."""
@@ -79,16 +78,39 @@ class Warp:
         # OpenCV counts from the centre of the first pixel.
         linear = self._matrix[:, :2]
         matrix = np.column_stack([linear, self._matrix[:, 2] + linear.sum(axis=1) / 2 - 0.5])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
         def interpolate(planes):
-            size, replicate = self._size[::-1], cv2.BORDER_REPLICATE
-            return cv2.warpAffine(planes, matrix, size, None, flags, replicate)
+            three = planes.ndim == 3 and planes.shape[2] == 3
+            if three:  # which takes twice as long as four
+                planes = cv2.cvtColor(planes, cv2.COLOR_RGB2RGBA)
+            flags, replicate = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+            found = cv2.warpAffine(planes, matrix, self._size[::-1], None, flags, replicate)
+            return cv2.cvtColor(found, cv2.COLOR_RGBA2RGB) if three else found
 
-        result = _by_channels(interpolate, value)
-        if self.outside is not None:
-            cv2.copyTo(np.full_like(result, fill), self.outside, result)
-        return result
+        found = _by_channels(interpolate, value)
+        if self._covers:
+            return found
+        result = np.full((*self._size, *value.shape[2:]), fill, value.dtype)
+        return cv2.copyTo(found, self._inside, result)
+
+
+def _limits(row_part: np.ndarray, column_part: np.ndarray) -> tuple[int, int]:
+    """The least and the greatest of all sums of two; both parts rise or fall all along."""
+    ends = [sorted((int(part[0]), int(part[-1]))) for part in (row_part, column_part)]
+    return ends[0][0] + ends[1][0], ends[0][1] + ends[1][1]
+
+
+def _pixels(rows: tuple[np.ndarray, ...], columns: tuple[np.ndarray, ...]) -> np.ndarray:
+    """int16 [h, w, 2], the pixels (x, y) of coordinates that fit into 32 bits of fixed point.
+
+    A pixel is the upper half of its coordinate: both are put into one number, and none is cast.
+    """
+    x, y = (np.add.outer(*map(np.int32, parts)) for parts in zip(rows, columns))
+    pair = x.view(np.uint32)
+    pair >>= FRACTION_BITS
+    y &= -1 << FRACTION_BITS
+    y |= x
+    return y.view("<i2").reshape(*y.shape, 2)
 
 
 def _by_channels(change, value: np.ndarray) -> np.ndarray:

@@ -122,6 +122,37 @@ def test_every_kind_of_array_is_that_of_a_plain_warp(size):
     assert 0.5 < outside < 7  # some windows show the frame, and none is outside altogether
 
 
+def in_three_channels(value, matrix, inside, fill):
+    """OpenCV's warp of [H, W, 3] as it is, and `fill` laid over what is outside."""
+    linear, size = matrix[:, :2], inside.shape[::-1]
+    matrix = np.column_stack([linear, matrix[:, 2] + linear.sum(axis=1) / 2 - 0.5])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    found = cv2.warpAffine(value, matrix, size, None, flags, cv2.BORDER_REPLICATE)
+    found[~inside] = fill
+    return found
+
+
+@pytest.mark.parametrize("size", [(128, 256), (512, 512), (375, 1242)])
+def test_at_the_sizes_of_training_a_warp_is_the_plain_one_bit_for_bit(size):
+    """Whose coordinates are shifted in 64 bits and whose three channels OpenCV takes as three."""
+    arrays = {key: example(*size)[key] for key in ("image", "semseg", "normals")}
+    augmentation = Augmentation(crop=size, scale=(0.5, 2), flip=0.5, rotate=10)
+    covered = 0
+    for n in range(6):
+        geometry, _ = transforms.draw(augmentation, (5, n), size)
+        matrix = transforms.output_to_input(geometry)
+        warp = Warp(matrix, size, size)
+        rows, columns = transforms.fixed_point(matrix, size)
+        x, y = (np.add.outer(*parts) >> transforms.FRACTION_BITS for parts in zip(rows, columns))
+        expected, inside = nearest(arrays["semseg"], x, y, 255)
+        np.testing.assert_array_equal(warp.nearest(arrays["semseg"], 255), expected)
+        for key in ("image", "normals"):
+            expected = in_three_channels(arrays[key], matrix, inside, 7)
+            np.testing.assert_array_equal(warp.bilinear(arrays[key], 7), expected, err_msg=key)
+        covered += inside.all()
+    assert 0 < covered < 6
+
+
 def test_a_mirrored_window_is_a_copy():
     """Where nothing is turned or scaled, an interpolation between pixels takes one of them."""
     image = example(20, 30)["image"]
