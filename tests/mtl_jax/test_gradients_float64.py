@@ -101,15 +101,15 @@ class Chain(nn.Module):
 SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
 # Those whose gradients have two forms, for few operations and for many.
 CONVOLUTIONS = ("convolution", "strided", "dilated")
-# All but those of which test_depthwise and test_convolution have the rule alone, and quicker.
+# All but those whose rule test_depthwise, test_convolution or test_pooling has alone, and quicker.
 OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
 
 
 def mark_of(operation, shape):
     if shape == SHAPE and operation in OFTEN:
         return ()
-    # Of all operations one large enough; of those that are often wrong all sizes that matter.
-    seldom = shape == SMALL or (shape == LARGE and operation not in OFTEN)
+    # The depthwise one takes longest, and test_depthwise has it in a network at full size.
+    seldom = shape == SMALL or (shape == LARGE and operation == "depthwise")
     return pytest.mark.weekly if seldom else pytest.mark.slow
 
 
