@@ -106,8 +106,8 @@ def _pixels(rows: tuple[np.ndarray, ...], columns: tuple[np.ndarray, ...]) -> np
     A pixel is the upper half of its coordinate: both are put into one number, and none is cast.
     """
     x, y = (np.add.outer(*map(np.int32, parts)) for parts in zip(rows, columns))
-    pair = x.view(np.uint32)
-    pair >>= FRACTION_BITS
+    unsigned = x.view(np.uint32)
+    unsigned >>= FRACTION_BITS  # in place, and no sign comes in from above
     y &= -1 << FRACTION_BITS
     y |= x
     return y.view("<i2").reshape(*y.shape, 2)

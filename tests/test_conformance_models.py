@@ -30,6 +30,7 @@ LONG = (
     *("cgc", "cross_stitch", "invpt", "mlore", "mmoe", "mti_net", "nddr", "pad_net", "ple"),
     "task_prompter",
 )
+MTAN = ("mtan", "mtan_resnet")  # not much shorter
 
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -74,10 +75,10 @@ def with_a_record() -> set[str]:
     return found | {file.stem for file in decoders}
 
 
-def _slow(names):
-    """The names of all architectures; some are marked slow."""
+def _marked(names, mark, others=()):
+    """The names of all architectures; some have a mark, all others other ones."""
     return [
-        pytest.param(name, marks=pytest.mark.slow if name in names else ())
+        pytest.param(name, marks=mark if name in names else others)
         for name in _discovery.names(architectures)
     ]
 
@@ -92,16 +93,13 @@ def without_a_record():
 
 def slow_where_long():
     """Those that take long are marked slow."""
-    return _slow((*LONG, "mtan", "mtan_resnet"))
+    return _marked((*LONG, *MTAN), pytest.mark.slow)
 
 
 def seldom_where_long():
     """Slow; weekly those that take long, but one of several encoders."""
-    seldom = {*LONG, "mtan", "mtan_resnet", "stacked_unet"} - {"cross_stitch"}
-    return [
-        pytest.param(name, marks=pytest.mark.weekly if name in seldom else pytest.mark.slow)
-        for name in _discovery.names(architectures)
-    ]
+    seldom = {*LONG, *MTAN, "stacked_unet"} - {"cross_stitch"}
+    return _marked(seldom, pytest.mark.weekly, pytest.mark.slow)
 
 
 @functools.cache
