@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags, logging
 
-from input_pipeline import _cores, datasets, labels, pipeline, transforms
+from input_pipeline import cores, datasets, labels, pipeline, transforms
 from input_pipeline import records as stored
 from input_pipeline._tensorflow import tf, tfds
 
@@ -181,11 +181,10 @@ def main(argv):
                 options = {"config": config.name, "data_dir": directory}
                 Drawn(**options).download_and_prepare(file_format="array_record")
                 results |= measure(Drawn(**options))
-    cores = _cores.available()
     print(
         "\nImages per second (milliseconds of processor time per image); "
         f"{_DATASET.value or 'drawn images'} with all their labels, batch {_BATCH_SIZE.value}; "
-        f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"{cores.available()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"TensorFlow {tf.__version__}, TFDS {tfds.__version__}\n"
     )
     print(f"| stage | {' | '.join(results)} |\n|---|{'---:|' * len(results)}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import _cores
+from input_pipeline import cores
 from input_pipeline._tensorflow import tf
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
@@ -54,9 +54,9 @@ def batches(
         return _in_numpy(change, records.decode(record), numbers, size, specs or records.specs)
 
     dataset = tf.data.Dataset.range(steps.start, steps.stop)
-    cores = _cores.available()
-    dataset = dataset.map(read_tensors, num_parallel_calls=cores).unbatch()
-    dataset = dataset.map(make, num_parallel_calls=cores)
+    threads = cores.available()
+    dataset = dataset.map(read_tensors, num_parallel_calls=threads).unbatch()
+    dataset = dataset.map(make, num_parallel_calls=threads)
     dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(_PREFETCHED_BATCHES)
     # There is nothing left to tune, and the tuner's thread takes processor time from the training
     # and holds up the end of an iteration, for as long as 17 seconds on two cores.

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import _cores
+from input_pipeline import cores
 from input_pipeline._order import permutation
 from input_pipeline.errors import DatasetError
 from input_pipeline.held_out import Part
@@ -191,7 +191,7 @@ class ArrayRecords:
         """
         del batch_size, size, specs
         waiting: deque[tuple[int, list[concurrent.futures.Future]]] = deque()
-        pool = concurrent.futures.ThreadPoolExecutor(_cores.available())
+        pool = concurrent.futures.ThreadPoolExecutor(cores.available())
 
         def make(index, numbers):
             return change(self.example(index), numbers)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import _cores, _images, _progress, converted, labels, summary
+from input_pipeline import _images, _progress, converted, cores, labels, summary
 from input_pipeline.converted import Header
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
@@ -186,7 +186,7 @@ def convert(
     # What an earlier run left is looked at: a disk may have been full, or somebody else there.
     todo = {t: item for t, item in zip(targets, items) if not converted.is_whole(t)}
     if processes is None:
-        processes = min(_cores.available(), len(todo) // _PER_PROCESS)
+        processes = min(cores.available(), len(todo) // _PER_PROCESS)
     work = _here(job, todo) if processes < 2 else _in_processes(job, todo, processes)
     errors: dict[str, DatasetError] = {}
     bar = _progress.bar(total=len(items), initial=len(items) - len(todo), desc=description)

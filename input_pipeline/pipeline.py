@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from input_pipeline import _cores, _digest, arrays, draws, recipes, transforms
+from input_pipeline import _digest, arrays, cores, draws, recipes, transforms
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.framing import Framing
 from input_pipeline.held_out import Part
@@ -161,7 +161,7 @@ class TrainStream:
                     )
                 found[key][row] = value
 
-        with concurrent.futures.ThreadPoolExecutor(_cores.available()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             list(pool.map(put, range(stop - start)))
         return found
 

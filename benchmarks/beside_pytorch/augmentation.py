@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import input_pipeline as drawn
 from benchmarks.beside_pytorch._other_side import OtherSide
-from input_pipeline import _cores, pipeline, records, transforms
+from input_pipeline import cores, pipeline, records, transforms
 from input_pipeline._tensorflow import tf, tfds
 
 _LOADER = Path(__file__).with_name("loader.py")
@@ -66,7 +66,7 @@ class Loader(OtherSide):
     def __init__(self, python: str, folder: Path, size: tuple[int, int], form: str):
         """Starts it."""
         given = {"folder": str(folder), "size": size, "batch": _BATCH, "form": form}
-        super().__init__(python, _LOADER, given | {"workers": _cores.available()})
+        super().__init__(python, _LOADER, given | {"workers": cores.available()})
 
     def measure(self, seconds: float) -> dict[str, float]:
         """Images per second, and milliseconds of processor time for one."""
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--json", default="", help="a file to write all numbers to")
     flags = parser.parse_args()
     tfds.display_progress_bar(False)
-    print(f"{_cores.available()} cores, {platform.machine()}, TensorFlow {tf.__version__}\n")
+    print(f"{cores.available()} cores, {platform.machine()}, TensorFlow {tf.__version__}\n")
     print("| size | side | images/s | processor ms |\n|---|---|---:|---:|", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as directory:

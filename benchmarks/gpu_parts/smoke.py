@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from benchmarks import train_step
 from benchmarks.gpu_parts import _cases
-from input_pipeline import _cores
+from input_pipeline import cores
 from mtl_jax import _discovery, architectures, layers, options, parallel, system, weightings
 from mtl_jax.commands import config as configuration
 
 # Each makes programs on one core most of the time.
-PROCESSES = max(1, min(14, _cores.available() - 2))
+PROCESSES = max(1, min(14, cores.available() - 2))
 # Relative: of the total loss, and of the gradient's norm, of which half is bfloat16's to err by.
 TOLERANCES = {"float32": (2e-3, 0.05), "bfloat16": (0.1, 0.5)}
 _SIZE, _BATCH = (64, 64), 4  # or the smallest size above that a network takes

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from input_pipeline import _cores
+from input_pipeline import cores
 from input_pipeline.streets import render
 
 _AHEAD = 16  # examples that wait per process, at most
@@ -50,7 +50,7 @@ def examples(
     Raises:
       RuntimeError: a process ended early; what it said is on stderr.
     """
-    processes = max(1, min(processes or _cores.available(), count))
+    processes = max(1, min(processes or cores.available(), count))
     root = os.fspath(pathlib.Path(__file__).resolve().parents[2])
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(

@@ -152,11 +152,11 @@ def _devices(problems: list[str]) -> Iterator[str]:
         problems.append(f"JAX has no device: {' '.join(str(error).split())[:200]}")
         yield "none"
         return
-    from input_pipeline import _cores
+    from input_pipeline import cores
 
     kinds = {device.device_kind for device in devices}
     yield f"{len(devices)} × {', '.join(sorted(kinds))} ({jax.default_backend()}), " + (
-        f"{_cores.available()} CPU cores"
+        f"{cores.available()} CPU cores"
     )
     if jax.default_backend() == "cpu" and _nvidia():
         yield f"an NVIDIA GPU is here that JAX does not use: pip install '{_DISTRIBUTION}[cuda12]'"

@@ -57,14 +57,14 @@ def libraries(verbosity: int | None = None, cache: str | None = None) -> None:
         logging.set_verbosity(verbosity - 1)
     import jax
 
-    from input_pipeline import _cores
+    from input_pipeline import cores
 
     folder = CACHE if cache is None else cache
     if folder:
         # The compiler divides work among the cores that the process has, and JAX does not tell such
         # programs apart: what a process of one core had compiled took 1.08 times as long in one of
         # two (a step of the branched ResNet-34).
-        own = Path(folder).expanduser() / f"{_cores.available()}_cores"
+        own = Path(folder).expanduser() / f"{cores.available()}_cores"
         jax.config.update("jax_compilation_cache_dir", str(own))
 
 

@@ -34,12 +34,12 @@ class SlowScores:
             processes of JAX, each of which would see a part of the images.
           UsageError: the file of ids cannot be read, or is empty.
         """
-        from input_pipeline import _cores
+        from input_pipeline import cores
 
         self._published = options.published_images
         self._listed_in = options.ids
         self._ids = read_ids(options.ids) if options.ids else None
-        self._scorers = _scorers(tasks, specs, options, options.workers or _cores.available())
+        self._scorers = _scorers(tasks, specs, options, options.workers or cores.available())
         self.keys = _keys(tasks, self._scorers)
         if self._scorers and jax.process_count() > 1:
             raise ConfigError(

@@ -1,7 +1,6 @@
 """The pictures of a run: examples, and the images that it is worst on."""
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +38,7 @@ def of(name: str, workdir: Workdir, count: int = COUNT) -> list[Block]:
         if len(worst) > count:
             left_out.append(f"{len(worst)} worst images by {metric}")
     # Pillow and OpenCV decode and encode without Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda picture: _picture(name, *picture), wanted))
     if left_out:
         found.insert(0, Text(f"Shown are at most {count} each of {', '.join(left_out)}."))

@@ -11,7 +11,7 @@ from absl import logging
 
 import mtl_jax
 from benchmarks import gpu
-from input_pipeline import _cores
+from input_pipeline import cores
 from mtl_jax.commands import cli, setup
 
 
@@ -38,10 +38,10 @@ def test_what_is_compiled_for_some_cores_is_not_taken_for_others(monkeypatch, tm
     chosen = {}
     monkeypatch.setattr(jax.config, "update", chosen.__setitem__)
     monkeypatch.setattr(logging, "set_verbosity", lambda _: None)
-    for cores in (1, 2):
-        monkeypatch.setattr(_cores, "available", lambda cores=cores: cores)
+    for count in (1, 2):
+        monkeypatch.setattr(cores, "available", lambda count=count: count)
         setup.libraries(verbosity=0, cache=str(tmp_path))
-        assert chosen == {"jax_compilation_cache_dir": str(tmp_path / f"{cores}_cores")}
+        assert chosen == {"jax_compilation_cache_dir": str(tmp_path / f"{count}_cores")}
 
 
 def test_products_are_not_made_by_triton_unless_somebody_says_so(monkeypatch):
