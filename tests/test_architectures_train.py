@@ -20,8 +20,8 @@ from mtl_jax import _discovery, architectures, layers, parallel, training
 # Where tasks exchange or select features, two of them would hide what a third one meets.
 THREE_TASKS = ("distillation", "mtan", "mtan_resnet")
 STEPS, REPEATED_STEPS = 3, 8
-# Trained once a week: the longest to compile, of which the last five have golden gradients.
-SELDOM = (*LONG, *MTAN, "distillation", "stacked_unet", "joint")
+# Trained once a week: the longest to compile, and others that have golden gradients.
+SELDOM = (*LONG, *MTAN, "distillation", "fcn", "joint", "stacked_unet", "uncertainty")
 
 
 def config_of(name: str, streets_dir: str, dtype: str = "float32") -> ConfigDict:

@@ -284,6 +284,8 @@ def test_a_process_that_is_killed_ends_the_other_and_one_alone_goes_on(
     alone.terminate()
     output += alone.communicate(timeout=200)[0]
     assert alone.returncode == 128 + signal.SIGTERM, output
+    assert "run the same command again" in output
+    assert "Traceback" not in output
     assert re.search(r"Resuming at step (4|8) of 1500", output), output
 
 

@@ -157,12 +157,12 @@ def test_report_e_is_also_evaluated_without_void():
 
 
 def first_protocols():
-    """[(file, protocol)], the first of each file; those of large networks are slow."""
+    """[(file, protocol)], the first of each file; those of large networks are slow, or weekly."""
     found = []
     for name, protocol in dict(reversed(NAMES)).items():
-        model = load(name, protocol).model
-        large = model.architecture in LONG or model.get("encoder", {}).get("name") == "hrnet"
-        marks = pytest.mark.slow if large else ()
+        marks = pytest.mark.slow if load(name, protocol).model.architecture in LONG else ()
+        if name in ("hrnet", "invpt", "mlore"):
+            marks = pytest.mark.weekly
         found.append(pytest.param(name, protocol, marks=marks, id=name))
     return found
 

@@ -31,6 +31,7 @@ LONG = (
     "task_prompter",
 )
 MTAN = ("mtan", "mtan_resnet")  # not much shorter
+LONGEST = ("mlore", "mti_net", "task_prompter")  # all of which have recorded outputs
 
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -92,14 +93,15 @@ def without_a_record():
 
 
 def slow_where_long():
-    """Those that take long are marked slow."""
-    return _marked((*LONG, *MTAN), pytest.mark.slow)
+    """Those that take long are marked slow, and those that take longest weekly."""
+    marks = dict.fromkeys((*LONG, *MTAN), pytest.mark.slow)
+    marks |= dict.fromkeys(LONGEST, pytest.mark.weekly)
+    return [pytest.param(n, marks=marks.get(n, ())) for n in _discovery.names(architectures)]
 
 
-def seldom_where_long():
-    """Slow; weekly those that take long, but one of several encoders."""
-    seldom = {*LONG, *MTAN, "stacked_unet"} - {"cross_stitch"}
-    return _marked(seldom, pytest.mark.weekly, pytest.mark.slow)
+def seldom_but_two():
+    """Weekly; slow the default, and the one that pools with positions and unpools."""
+    return _marked(("branched", "segnet"), pytest.mark.slow, pytest.mark.weekly)
 
 
 @functools.cache
@@ -208,7 +210,7 @@ class TestArchitectures:
         assert {task: x.shape[-1] for task, x in out.final.items()} == channels
 
 
-@pytest.mark.parametrize("name", seldom_where_long())
+@pytest.mark.parametrize("name", seldom_but_two())
 def test_bfloat16_is_close_to_float32(name):
     exact, rough = evaluated(name, "float32")[0], evaluated(name, "bfloat16")[0]
     for task, expected in exact.items():

@@ -16,6 +16,7 @@ from mtl_jax.runs.baselines import BaselineError
 
 toy_network = toy.in_every_run()
 HELD_OUT = {"data__held_out": 0.34, "train__epochs": 3, "train__eval_every_epochs": 3}
+HELD_OUT |= {"eval__images": 0, "eval__worst_images": 0}
 
 
 def config(streets_dir, weighting: dict, **changes):
@@ -106,7 +107,8 @@ def test_pivrg_knows_how_much_worse_than_alone_it_is_on_what_is_held_out(
     assert np.ptp(scores) > 0
 
 
-@pytest.mark.slow
+# That it does is seen above of another method, and of its memory in test_weightings_training.
+@pytest.mark.weekly
 def test_pivrg_goes_on_with_the_scores_that_it_had(streets_dir, alone, tmp_path, monkeypatch):
     baselines = evaluated(alone)
     found = config(streets_dir, {"name": "pivrg", "baselines": baselines})
@@ -121,14 +123,16 @@ def test_pivrg_goes_on_with_the_scores_that_it_had(streets_dir, alone, tmp_path,
         pytest.param("pivrg", marks=pytest.mark.weekly),
     ],
 )
-def test_two_processes_hold_out_what_one_does(streets_dir, alone, tmp_path, weighting):
+def test_two_processes_hold_out_what_one_does(streets_dir, request, tmp_path, weighting):
     """Each has its part of the held-out images beside its batches, or scores its part of them."""
-    options_of = {
-        "auto_lambda": ["--config.weighting.learning_rate=0.01"],
-        "pivrg": [f"--config.weighting.baselines={','.join(evaluated(alone))}"],
-    }
-    common = [*tiny.arguments(streets_dir), f"--config.weighting.name={weighting}"]
-    common += ["--config.data.held_out=0.34", "--config.train.max_steps=3", *options_of[weighting]]
+    if weighting == "pivrg":
+        alone = evaluated(request.getfixturevalue("alone"))
+        options_of = [f"--config.weighting.baselines={','.join(alone)}"]
+    else:
+        options_of = ["--config.weighting.learning_rate=0.01"]
+    common = [*tiny.arguments(streets_dir), *tiny.NO_PICTURES]
+    common.append(f"--config.weighting.name={weighting}")
+    common += ["--config.data.held_out=0.34", "--config.train.max_steps=3", *options_of]
     common += ["--config.optimizer.name=sgd", "--config.schedule.learning_rate=0.05"]
     processes = begin_two(f"--workdir={tmp_path / 'two'}", *common)
     call(f"--workdir={tmp_path / 'one'}", *common)

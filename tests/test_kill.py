@@ -25,15 +25,26 @@ def until_step(process: subprocess.Popen, step: int) -> str:
     return output
 
 
-@pytest.mark.slow
-def test_kill_and_stop_at_random_moments(streets_dir, tmp_path):
-    arguments = [*tiny.arguments(streets_dir), "--config.train.checkpoint_every_steps=1"]
+STOP, KILL = (signal.SIGTERM, 1), (signal.SIGKILL, 4)  # and the step after which
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        # A process that is stopped, and stops as it should, is also in test_clusters.
+        pytest.param((KILL,), id="kill", marks=pytest.mark.slow),
+        pytest.param((STOP, KILL), id="stop_and_kill", marks=pytest.mark.weekly),
+    ],
+)
+def test_kill_and_stop_at_random_moments(streets_dir, tmp_path, moments):
+    arguments = [*tiny.arguments(streets_dir), *tiny.NO_PICTURES]
+    arguments.append("--config.train.checkpoint_every_steps=1")
     whole = begin(f"--workdir={tmp_path / 'whole'}", *arguments)
     output, _ = whole.communicate(timeout=400)
     assert whole.returncode == 0, output
 
     chance = random.Random(7)
-    for how, step in ((signal.SIGTERM, 1), (signal.SIGKILL, 4)):
+    for how, step in moments:
         process = begin(f"--workdir={tmp_path / 'killed'}", *arguments)
         output = until_step(process, step)
         time.sleep(chance.random() * 0.2)  # somewhere within a step, a save or an evaluation

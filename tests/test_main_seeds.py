@@ -19,7 +19,7 @@ SMALLER = ("--config.eval.selection_mode=min", "--config.eval.batch_size=4")
 def trained(streets_dir, tmp_path_factory):
     """Runs of seeds 0 and 3, and what was printed."""
     directory = tmp_path_factory.mktemp("runs") / "both"
-    arguments = [*tiny.arguments(streets_dir), *STEPS, *SMALLER]
+    arguments = [*tiny.arguments(streets_dir), *STEPS, *SMALLER, *tiny.NO_PICTURES]
     return directory, arguments, call(f"--workdir={directory}", "--seeds=0,3", *arguments)
 
 

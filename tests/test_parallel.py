@@ -107,7 +107,8 @@ def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, we
     Those that look at held-out images are tested in test_held_out_runs.py; all others on several
     devices of one process, which run the same program.
     """
-    common = [*tiny.arguments(streets_dir), f"--config.weighting.name={weighting}"]
+    common = [*tiny.arguments(streets_dir), *tiny.NO_PICTURES]
+    common.append(f"--config.weighting.name={weighting}")
     common += ["--config.optimizer.name=sgd", "--config.train.max_steps=3"]
     processes = begin_two(f"--workdir={tmp_path / 'two'}", *common)
     call(f"--workdir={tmp_path / 'one'}", *common)

@@ -165,6 +165,8 @@ def config(streets_dir, **overrides):
         "train__steps_per_call": 2,
         "train__log_every": 3,
         "train__checkpoint_every_steps": 5,
+        "eval__images": 0,
+        "eval__worst_images": 0,
     }
     return tiny.config(streets_dir, **(changes | overrides))
 
@@ -219,7 +221,7 @@ def guarded(config, directory, guard=lambda: jax.transfer_guard("disallow")):
         pytest.param(False, 1, id="host", marks=pytest.mark.slow),
         # Which of the two it is, should they not agree.
         pytest.param(False, 3, id="host_three_steps", marks=pytest.mark.weekly),
-        pytest.param(True, 1, id="here", marks=pytest.mark.slow),
+        pytest.param(True, 1, id="here", marks=pytest.mark.weekly),
     ],
 )
 def test_losses_are_those_of_the_host_and_of_single_steps(
@@ -239,7 +241,8 @@ def stops_at_three(self, step, every):
     return step == 3 and not setattr(self, "signum", 15)
 
 
-@pytest.mark.slow  # test_loop stops a run of the host's batches; a batch of any step is made above
+# Two processes do so below, and test_loop with the host's batches; any step's is made above.
+@pytest.mark.weekly
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
     run = tiny.run(config(streets_dir), tmp_path)
     monkeypatch.setattr(loop.StopSignal, "requested", stops_at_three)

@@ -388,6 +388,7 @@ def test_a_sweep_by_main(streets_dir, tmp_path, monkeypatch):
         f"--workdir={tmp_path}",
         f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
         *overrides,
+        *tiny.NO_PICTURES,
         "--config.train.max_steps=2",
     ]
     run_main.call(*command, "--shard=1/3")

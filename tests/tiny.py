@@ -141,6 +141,10 @@ def arguments(data_dir: str) -> list[str]:
     ]
 
 
+# Flags besides, for tests to which what is drawn does not matter: a third of each evaluation.
+NO_PICTURES = ("--config.eval.images=0", "--config.eval.worst_images=0")
+
+
 def environment(devices: int) -> dict[str, str]:
     """Of a subprocess with so many CPU devices, compiled as quickly as those of the tests."""
     flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILATION}"

@@ -148,7 +148,10 @@ def test_golden(name):
     "name",
     [
         *("mtan", "stacked_unet_8"),
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mtan_resnet", "pad_net", "mti_net")),
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("mtan_resnet", "nddr", "pad_net", "mti_net")
+        ),
     ],
 )
 def test_evaluation(name):

@@ -109,8 +109,8 @@ def mark_of(operation, shape):
     if shape == SHAPE and operation in OFTEN:
         return ()
     # The depthwise one takes longest, and test_depthwise has it in a network at full size.
-    seldom = shape == SMALL or (shape == LARGE and operation == "depthwise")
-    return pytest.mark.weekly if seldom else pytest.mark.slow
+    often = shape == LARGE and operation != "depthwise"
+    return pytest.mark.slow if often else pytest.mark.weekly
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def model(width: int = 16) -> InvPT:
     return InvPT(Encoder(), golden.CHANNELS, width)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_decoder():
     reference = json.loads(FILE.read_text())
     compute, variables, given = program_of(model(), image(), reference["training"]["shape"])

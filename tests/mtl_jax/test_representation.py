@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from flax import linen as nn
 from test_weightings_solvers import shortest_by_enumeration
 from weighting_systems import TASKS, Network, Trainer, all_tasks, batch, gradients, section
@@ -189,7 +190,9 @@ def test_what_two_heads_are_given_is_one_feature():
     ids=["branched", "top_down", "joint", "mtan", "cross_stitch"],
 )
 def test_networks_of_the_configs(found, expected):
+    """With few and narrow layers: where tasks part, they are as all others."""
     options.fill(found)
+    tiny.narrow(found.model)
     model = architectures.build(found.model, {"semseg": 3, "depth": 1, "parts": 2})
     if isinstance(expected, str):
         with pytest.raises(ConfigError, match=expected):

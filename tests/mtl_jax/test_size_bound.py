@@ -38,6 +38,14 @@ SMALL_VIT = {
 }
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def weekly(*values):
+    return pytest.param(*values, marks=pytest.mark.weekly)
+
+
 def model(name: str):
     if name.startswith("mlore"):
         side = mlore.Side(rank=3, kept=2, before_softmax=name == "mlore_before", noise=False)
@@ -55,29 +63,21 @@ def image() -> np.ndarray:
     return 1.7 * golden.uniform("image", (2, 64, 96, 3))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("mlore", marks=pytest.mark.weekly),
-        pytest.param("task_prompter", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("name", ["mlore", "task_prompter"])
 def test_training(name):
     recorded = reference(name)
     compute, variables, given = program_of(model(name), image(), recorded["training"]["shape"])
     assert_as_recorded(recorded, *compute(variables, given))
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     "name",
     [
         "task_prompter",
-        pytest.param("mlore", marks=SLOW),
-        pytest.param("mlore_before", marks=pytest.mark.weekly),
-        pytest.param("task_prompter_plain", marks=pytest.mark.weekly),
+        slow("mlore"),
+        weekly("mlore_before"),
+        weekly("task_prompter_plain"),
     ],
 )
 def test_evaluation(name):
@@ -108,12 +108,11 @@ MLORE_VIT_B = 259_132_406  # without what its authors' network has and does not 
 FINE = {"selected": 780, "width": 1024, "windows": 4}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels", "options", "parameters"),
     [
-        ("mlore", PASCAL, {"encoder": vit("L", (32, 32))}, 407_690_406),
-        (
+        slow("mlore", PASCAL, {"encoder": vit("L", (32, 32))}, 407_690_406),
+        weekly(
             "mlore",
             NYUD,
             {
@@ -125,17 +124,17 @@ FINE = {"selected": 780, "width": 1024, "windows": 4}
             },
             551_625_533,
         ),
-        (
+        weekly(
             "mlore",
             PASCAL,
             {"encoder": vit("B", (32, 32)), "width": 640, "own_rank": 64},
             MLORE_VIT_B,
         ),
         # What a survey prints: NYUD's tasks in the network of PASCAL-Context's options.
-        ("mlore", NYUD, {"encoder": vit("L", (28, 36))}, 398_109_665),
-        ("task_prompter", PASCAL, {"encoder": vit("L", (32, 32))}, 401_104_864),
-        ("task_prompter", PASCAL, {"encoder": vit("B", (32, 32)), **FINE}, 418_332_214),
-        ("task_prompter", NYUD, {"encoder": vit("L", (28, 36)), **WIDE}, 513_505_709),
+        weekly("mlore", NYUD, {"encoder": vit("L", (28, 36))}, 398_109_665),
+        slow("task_prompter", PASCAL, {"encoder": vit("L", (32, 32))}, 401_104_864),
+        slow("task_prompter", PASCAL, {"encoder": vit("B", (32, 32)), **FINE}, 418_332_214),
+        slow("task_prompter", NYUD, {"encoder": vit("L", (28, 36)), **WIDE}, 513_505_709),
     ],
 )
 def test_published_parameters(name, channels, options, parameters):

@@ -151,14 +151,14 @@ def mechanism(name: str) -> tuple:
     return family(name), method.linear, *(hook in vars(method) for hook in hooks)
 
 
-def one_of_each_family() -> list:
-    """All methods; the first of its family is not marked, others are slow or weekly tests.
+def one_of_each_family(others=pytest.mark.slow) -> list:
+    """All methods; the first of its family is not marked, others are as given, or weekly tests.
 
-    They are slow if they are the first by which a train step does something else.
+    They are as given if they are the first by which a train step does something else.
     """
     seen, found = set(), []
     for name in NAMES:
-        marks = [pytest.mark.weekly] if mechanism(name) in seen else [pytest.mark.slow]
+        marks = [pytest.mark.weekly] if mechanism(name) in seen else [others]
         if family(name) not in seen:
             marks = []
         seen |= {family(name), mechanism(name)}
@@ -183,7 +183,7 @@ def test_devices_and_micro_batches_change_nothing(trainers, name):
     assert_close(many.params(), one.params())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", [found for found in one_of_each_family() if not found.marks])
 def test_eight_devices_equal_one(trainers, name):
     """Of all methods four devices do, above."""
@@ -193,7 +193,7 @@ def test_eight_devices_equal_one(trainers, name):
     assert_close(eight.state, one.state, rtol=5e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", one_of_each_family())
+@pytest.mark.parametrize("name", one_of_each_family(others=pytest.mark.weekly))
 def test_bfloat16_weighs_in_float32(trainers, name):
     low = Trainer(section(name, **OPTIONS.get(name, {})), dtype=jnp.bfloat16)
     found, expected = some_steps(low), some_steps(trainers(name))
