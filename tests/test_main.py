@@ -126,6 +126,7 @@ def test_starting_from_a_trained_run(trained, streets_dir, tmp_path):
         f"--config.model.pretrained={directory}",
         "--config.model.pretrained_scope=all",
         "--config.train.max_steps=1",
+        *tiny.NO_PICTURES,
     )
     assert str(directory) in output
     assert "oaded" in output

@@ -1,7 +1,6 @@
 """N devices, or N processes, give the numbers of one device."""
 
 import json
-import os
 
 import jax
 import numpy as np
@@ -94,18 +93,24 @@ def test_accumulation_averages_the_micro_batches(sgd, tmp_path):
     assert_close(found[0][0].params, found[1][0].params)
 
 
-@pytest.mark.parametrize(
-    "weighting",
-    [
-        pytest.param("fixed", marks=pytest.mark.weekly),
-        pytest.param("aligned_mtl", marks=pytest.mark.slow),
-    ],
-)
+def assert_same_run(one, two):
+    """Of two work directories: their last models, and what they were evaluated to."""
+    assert_close(*(checkpoints.read_variables(run / "checkpoints", "latest") for run in (one, two)))
+    found, expected = (
+        json.loads((run / "results.json").read_text())["last"]["metrics"] for run in (two, one)
+    )
+    for key, value in expected.items():
+        if value is not None:
+            np.testing.assert_allclose(found[key], value, rtol=2e-3, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("weighting", ["fixed", "aligned_mtl"])
 def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, weighting):
     """Real processes over loopback, with and without a gradient of each task.
 
-    Those that look at held-out images are tested in test_held_out_runs.py; all others on several
-    devices of one process, which run the same program.
+    One that looks at held-out images is tested more often in test_held_out_runs.py, where the same
+    holds; all others are on several devices of one process, which run the same program.
     """
     common = [*tiny.arguments(streets_dir), *tiny.NO_PICTURES]
     common.append(f"--config.weighting.name={weighting}")
@@ -113,23 +118,10 @@ def test_two_processes_of_two_devices_equal_one_device(streets_dir, tmp_path, we
     processes = begin_two(f"--workdir={tmp_path / 'two'}", *common)
     call(f"--workdir={tmp_path / 'one'}", *common)
     wait_for(processes)
-    variables = {}
-    for name in ("one", "two"):
-        variables[name], step = checkpoints.read_variables(
-            tmp_path / name / "checkpoints", "latest"
-        )
-        assert step == 3
-    assert_close(variables["one"], variables["two"])
-    last = {
-        name: json.loads((tmp_path / name / "results.json").read_text())["last"]["metrics"]
-        for name in ("one", "two")
-    }
-    for key, value in last["one"].items():
-        if value is not None:
-            np.testing.assert_allclose(last["two"][key], value, rtol=2e-3, atol=1e-5, err_msg=key)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
     results = json.loads((tmp_path / "two" / "results.json").read_text())
-    assert results["processes"] == 2
-    assert os.path.exists(tmp_path / "two" / "evaluation.jsonl")
+    assert (results["steps"], results["processes"]) == (3, 2)
+    assert (tmp_path / "two" / "evaluation.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ import shlex
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 import run_main
 import toy_network as toy
 from conftest import TINY
+from flax import linen as nn
 
-from mtl_jax import _discovery, architectures, encoders, heads, tasks, weightings
+from mtl_jax import _discovery, architectures, encoders, heads, layers, tasks, weightings
 
 OWN = Path(__file__).resolve().parents[1] / "docs" / "own"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -83,8 +85,31 @@ def test_your_own_method(walk, toy_network):
     walk("method.md")
 
 
+class Scores(nn.Module):
+    """A convolution for each task on what decoders read: an encoder's last map and its skip."""
+
+    encoder: nn.Module
+    channels: dict[str, int]
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        pyramid = self.encoder(image, train=train)
+        size = pyramid.skip.shape[1:3]
+        x = jnp.concatenate([layers.resize_bilinear(pyramid.last, size), pyramid.skip], axis=-1)
+        scores = {
+            task: layers.Conv(n, 1, name=f"to_{task}")(x) for task, n in self.channels.items()
+        }
+        final = {t: layers.resize_bilinear(y, image.shape[1:3]) for t, y in scores.items()}
+        return architectures.Predictions(final=final)
+
+
 @pytest.mark.slow
-def test_your_own_encoder(walk):
+def test_your_own_encoder(walk, monkeypatch):
+    monkeypatch.setattr(
+        architectures,
+        "build",
+        lambda config, channels: Scores(encoders.build(config.encoder), channels),
+    )
     walk("encoder.md")
 
 

@@ -108,9 +108,8 @@ OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
 def mark_of(operation, shape):
     if shape == SHAPE and operation in OFTEN:
         return ()
-    # The depthwise one takes longest, and test_depthwise has it in a network at full size.
-    often = shape == LARGE and operation != "depthwise"
-    return pytest.mark.slow if often else pytest.mark.weekly
+    # What is often wrong at the size of training, too.
+    return pytest.mark.slow if shape == LARGE and operation in OFTEN else pytest.mark.weekly
 
 
 @pytest.mark.parametrize(

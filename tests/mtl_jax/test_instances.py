@@ -231,7 +231,7 @@ def test_type_follows_the_semantics():
     assert _offsets_task().needs == ()
 
 
-@pytest.mark.slow  # test_conformance_tasks sees each task alone
+@pytest.mark.weekly  # test_conformance_tasks sees each task alone
 def test_eight_devices_equal_one():
     built, batch = _both(), _scenes() | {"valid": VALID}
     task = built["instance"]

@@ -79,7 +79,7 @@ def test_every_update_of_a_network_drops_in_training_alone(name):
         assert seen == dict.fromkeys(layers, not train)
 
 
-@pytest.mark.parametrize("mlp", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("mlp", [pytest.param(False, marks=pytest.mark.weekly), True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_merged_is_the_plain_network_with_the_same_features(name, mlp):
     plain, random = NETWORKS[name], np.random.default_rng(0)

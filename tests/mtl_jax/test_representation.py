@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 from flax import linen as nn
 from test_weightings_solvers import shortest_by_enumeration
 from weighting_systems import TASKS, Network, Trainer, all_tasks, batch, gradients, section
@@ -14,6 +13,7 @@ from mtl_jax.configs import branched, cross_stitch, joint, mtan
 from mtl_jax.errors import ConfigError
 
 RATE = 0.1
+SLOW, WEEKLY = pytest.mark.slow, pytest.mark.weekly
 
 
 def flat(tree) -> np.ndarray:
@@ -177,22 +177,26 @@ def test_what_two_heads_are_given_is_one_feature():
     assert cut._which == [0, 0, 0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (branched.get_config("streets_scratch"), 2),  # the last features and the skip
-        (branched.get_config("streets"), 5),  # of all strides, whether or not they are read
-        (joint.get_config(), "of Joint all is shared"),
-        (mtan.get_config(), "MTAN uses the shared"),
-        (cross_stitch.get_config(), "CrossStitch gives semseg and depth none in common"),
+        # The last features and the skip.
+        pytest.param(branched.get_config("streets_scratch"), 2, id="branched", marks=SLOW),
+        # Those of all strides, whether or not they are read.
+        pytest.param(branched.get_config("streets"), 5, id="top_down", marks=SLOW),
+        pytest.param(joint.get_config(), "of Joint all is shared", id="joint", marks=SLOW),
+        # Small networks of these kinds are refused above and below.
+        pytest.param(mtan.get_config(), "MTAN uses the shared", id="mtan", marks=WEEKLY),
+        pytest.param(
+            cross_stitch.get_config(),
+            "CrossStitch gives semseg and depth none in common",
+            id="cross_stitch",
+            marks=WEEKLY,
+        ),
     ],
-    ids=["branched", "top_down", "joint", "mtan", "cross_stitch"],
 )
 def test_networks_of_the_configs(found, expected):
-    """With few and narrow layers: where tasks part, they are as all others."""
     options.fill(found)
-    tiny.narrow(found.model)
     model = architectures.build(found.model, {"semseg": 3, "depth": 1, "parts": 2})
     if isinstance(expected, str):
         with pytest.raises(ConfigError, match=expected):

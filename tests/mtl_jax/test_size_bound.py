@@ -157,7 +157,8 @@ def test_gates_by_hand():
 
 @pytest.mark.slow
 def test_noise_moves_the_gates_in_training_alone():
-    network = model("mlore").clone(side=mlore.Side(3, 2, False, noise=True))
+    side = mlore.Side(3, 2, False, noise=True)
+    network = model("mlore").clone(side=side, channels={"depth": 1})
     given = jnp.float32(image())
     init = functools.partial(network.init, train=False)
     variables = jax.tree.map(np.float32, golden.fill(traced.shapes(init, jax.random.key(0), given)))
@@ -168,11 +169,10 @@ def test_noise_moves_the_gates_in_training_alone():
         out, _ = network.apply(variables, given, train=train, mutable=["batch_stats"], rngs=rngs)
         return out.penalties["balance"]
 
-    recorded = 3e-4 * reference("mlore")["balance"]
     quiet = [float(balance(seed, train=False)) for seed in (0, 1)]
     noisy = [float(balance(seed, train=True)) for seed in (0, 1)]
     assert quiet[0] == quiet[1]
-    assert len({*noisy, recorded}) == 3
+    assert noisy[0] != noisy[1]
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def run(streets_dir, tmp_path_factory):
     """The work directory of a run whose weights are noise, so that every class occurs."""
     config = tiny.config(streets_dir)
     config.tasks = ConfigDict(TASKS)
+    config.model.architecture = "joint"  # the layers of the others, with one decoder for all tasks
     directory = workdir.Workdir(tmp_path_factory.mktemp("run"))
     directory.claim(config)
     builder = from_config.load(config.data)
