@@ -31,7 +31,8 @@ LONG = (
     "task_prompter",
 )
 MTAN = ("mtan", "mtan_resnet")  # not much shorter
-LONGEST = ("mlore", "mti_net", "task_prompter")  # all of which have recorded outputs
+# Of the long ones those of other kinds: side by side, experts, stages, and tokens.
+KINDS = ("cross_stitch", "invpt", "mmoe", "mtan", "pad_net")
 
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -93,9 +94,9 @@ def without_a_record():
 
 
 def slow_where_long():
-    """Those that take long are marked slow, and those that take longest weekly."""
-    marks = dict.fromkeys((*LONG, *MTAN), pytest.mark.slow)
-    marks |= dict.fromkeys(LONGEST, pytest.mark.weekly)
+    """Of those that take long one of each kind is marked slow, and others weekly."""
+    marks = dict.fromkeys((*LONG, *MTAN), pytest.mark.weekly)
+    marks |= dict.fromkeys(KINDS, pytest.mark.slow)
     return [pytest.param(n, marks=marks.get(n, ())) for n in _discovery.names(architectures)]
 
 

@@ -241,8 +241,7 @@ def stops_at_three(self, step, every):
     return step == 3 and not setattr(self, "signum", 15)
 
 
-# Two processes do so below, and test_loop with the host's batches; any step's is made above.
-@pytest.mark.weekly
+@pytest.mark.slow  # test_loop stops a run of the host's batches; a batch of any step is made above
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished, streets_dir, tmp_path, monkeypatch):
     run = tiny.run(config(streets_dir), tmp_path)
     monkeypatch.setattr(loop.StopSignal, "requested", stops_at_three)
@@ -260,7 +259,8 @@ def losses(directory):
     return [row["loss/depth"] for row in rows]
 
 
-@pytest.mark.slow
+# Devices of one process do above, and two processes, with the host's data, in test_held_out_runs.
+@pytest.mark.weekly
 def test_two_processes_do_what_one_does(finished, data, streets_dir, tmp_path):
     """Real processes of two devices each, over loopback: batches, losses, and going on."""
     about = {"coordinator": f"127.0.0.1:{free_port()}", "processes": 2, "out": str(tmp_path)}

@@ -80,7 +80,7 @@ def test_your_own_task(walk, toy_network):
     walk("task.md")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # a part of one's own that is named in the environment is one above
 def test_your_own_method(walk, toy_network):
     walk("method.md")
 
@@ -103,7 +103,7 @@ class Scores(nn.Module):
         return architectures.Predictions(final=final)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_your_own_encoder(walk, monkeypatch):
     monkeypatch.setattr(
         architectures,

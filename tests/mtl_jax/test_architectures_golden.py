@@ -150,7 +150,7 @@ def test_golden(name):
         *("mtan", "stacked_unet_8"),
         *(
             pytest.param(n, marks=pytest.mark.slow)
-            for n in ("mtan_resnet", "nddr", "pad_net", "mti_net")
+            for n in ("cross_stitch", "joint_bottleneck_se", "mtan_resnet", "nddr", "pad_net")
         ),
     ],
 )

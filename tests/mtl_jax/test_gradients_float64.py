@@ -162,14 +162,10 @@ def streets_config(architecture: str):
     return test_configs.on_streets(architecture)
 
 
+@pytest.mark.weekly  # every layer that has a gradient of its own is an operation above
 @pytest.mark.parametrize(
     "architecture",
-    [
-        # The quickest; every layer that has a gradient of its own is an operation above.
-        pytest.param(name, marks=pytest.mark.slow if name == "fcn" else pytest.mark.weekly)
-        for name in (DEFAULT, *_discovery.names(architectures))
-        if name not in LONG
-    ],
+    [name for name in (DEFAULT, *_discovery.names(architectures)) if name not in LONG],
 )
 def test_train_step(architecture):
     """At the size of the embedded defaults: 8 images of 96×192.

@@ -49,7 +49,7 @@ for batch in (1, 3):
 """
 
 # Half a minute for exporting and predicting, and as much for starting TensorFlow a few times.
-pytestmark = pytest.mark.slow
+SLOW, WEEKLY = pytest.mark.slow, pytest.mark.weekly
 
 
 def alone(program, *arguments, without, where, code=0) -> str:
@@ -72,7 +72,6 @@ def run(streets_dir, tmp_path_factory):
     """The work directory of a run whose weights are noise, so that every class occurs."""
     config = tiny.config(streets_dir)
     config.tasks = ConfigDict(TASKS)
-    config.model.architecture = "joint"  # the layers of the others, with one decoder for all tasks
     directory = workdir.Workdir(tmp_path_factory.mktemp("run"))
     directory.claim(config)
     builder = from_config.load(config.data)
@@ -142,6 +141,7 @@ def read(path):
         return image.mode, image.getpalette(), np.array(image).astype(np.int64)
 
 
+@SLOW
 @pytest.mark.parametrize("name", ["china", "flower"])
 @pytest.mark.parametrize("task", EXPORTED)
 def test_the_script_writes_what_predict_writes(name, task, predicted, by_script):
@@ -155,6 +155,7 @@ def test_the_script_writes_what_predict_writes(name, task, predicted, by_script)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1)
 
 
+@SLOW
 def test_files_have_the_photographs_size(by_script):
     folder, output = by_script
     good = ("china", "flower", "large", "small")
@@ -165,6 +166,7 @@ def test_files_have_the_photographs_size(by_script):
     assert "Predicted on 4 of 6 images" in output
 
 
+@SLOW
 def test_photographs_that_the_script_cannot_use(by_script):
     _, output = by_script
     assert "text.jpg: does not decode as JPEG or PNG" in output
@@ -172,6 +174,7 @@ def test_photographs_that_the_script_cannot_use(by_script):
     assert "Traceback" not in output
 
 
+@SLOW
 def test_metadata(exported):
     facts = json.loads((exported / "metadata.json").read_text())
     assert set(facts["maps"]) == set(EXPORTED)
@@ -180,6 +183,7 @@ def test_metadata(exported):
     assert set(facts["versions"]) == {"jax", "jaxlib", "flax"}
 
 
+@WEEKLY  # the script, too, calls what is exported to TensorFlow; test_export calls the rest
 def test_lines_of_the_docs(exported, tmp_path):
     """They run as they stand, for any batch, and both frameworks compute the same."""
     rng = np.random.default_rng(1)
@@ -208,6 +212,7 @@ def test_lines_of_the_docs(exported, tmp_path):
             np.testing.assert_allclose(found[task], value[:batch], rtol=1e-4, atol=1e-4)
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
