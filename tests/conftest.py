@@ -39,6 +39,21 @@ KEPT_PROGRAMS = 1000
 gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_ignore_collect(collection_path, config):
+    """A run of the slow tests imports those files alone that name the mark, a quarter of them."""
+    if config.option.markexpr == "slow" and collection_path.match("test_*.py"):
+        return "slow" not in collection_path.read_text("utf-8") or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Refuses slow tests that such a run would not find."""
+    for path in {item.path for item in items if item.get_closest_marker("slow")}:
+        if "slow" not in path.read_text("utf-8"):
+            raise pytest.UsageError(f"{path} has slow tests; expected the word 'slow' in it.")
+
+
 def pytest_collection_finish():
     """Garbage collection looks at none of what has been imported."""
     gc.collect()

@@ -154,11 +154,13 @@ def mechanism(name: str) -> tuple:
 def one_of_each_family(others=pytest.mark.slow) -> list:
     """All methods; the first of its family is not marked, others are as given, or weekly tests.
 
-    They are as given if they are the first by which a train step does something else.
+    They are as given if they are the first by which a train step does something else, and see
+    gradients: of all others, whose losses alone are weighed, the step is the first's.
     """
     seen, found = set(), []
     for name in NAMES:
-        marks = [pytest.mark.weekly] if mechanism(name) in seen else [others]
+        often = mechanism(name) not in seen and family(name) != "losses"
+        marks = [others if often else pytest.mark.weekly]
         if family(name) not in seen:
             marks = []
         seen |= {family(name), mechanism(name)}
