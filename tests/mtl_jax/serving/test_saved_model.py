@@ -17,7 +17,7 @@ from run_main import ROOT, call
 from sklearn import datasets
 
 from input_pipeline import from_config
-from mtl_jax import system
+from mtl_jax import options, system
 from mtl_jax.runs import workdir
 
 SIZE = (90, 120)  # no multiples of 32
@@ -27,6 +27,12 @@ TASKS = {
     "normals": {"type": "normals"},
     "instance": {"type": "instances", "semantics": "semseg"},
     "parts": {"type": "segmentation", "key": "nowhere", "num_classes": 5},  # never trained
+}
+# Few layers, of many kinds: strided and transposed convolutions, pooling, resizing.
+NETWORK = {
+    "architecture": "fcn",
+    "encoder": {"name": "alexnet", "width": 16},
+    "tail": {"classifier_kernel": 3, "hidden": 16},
 }
 EXPORTED = ("semseg", "depth", "normals", "instance")
 # Stands in the way of what must not be needed, then runs a program.
@@ -72,6 +78,8 @@ def run(streets_dir, tmp_path_factory):
     """The work directory of a run whose weights are noise, so that every class occurs."""
     config = tiny.config(streets_dir)
     config.tasks = ConfigDict(TASKS)
+    config.model = ConfigDict(NETWORK)
+    options.fill(config)
     directory = workdir.Workdir(tmp_path_factory.mktemp("run"))
     directory.claim(config)
     builder = from_config.load(config.data)
@@ -82,7 +90,7 @@ def run(streets_dir, tmp_path_factory):
     params = jax.tree.map(
         lambda x: x + 0.05 * rng.standard_normal(x.shape, np.float32), variables["params"]
     )
-    tiny.save_best(directory, variables | {"params": params})
+    tiny.save_best(directory, {"params": params, "batch_stats": {}})
     return directory.path
 
 
