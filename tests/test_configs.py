@@ -161,7 +161,7 @@ def first_protocols():
     found = []
     for name, protocol in dict(reversed(NAMES)).items():
         marks = pytest.mark.slow if load(name, protocol).model.architecture in LONG else ()
-        if name in ("hrnet", "invpt", "mlore"):
+        if name in ("hrnet", "invpt", "mlore", "mti_net"):
             marks = pytest.mark.weekly
         found.append(pytest.param(name, protocol, marks=marks, id=name))
     return found

@@ -90,7 +90,7 @@ def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
     [
         pytest.param(NO_VIEWS, 3, id="plain"),
         pytest.param(VIEWS, 1, id="augmented"),
-        pytest.param(VIEWS, 3, id="augmented_several", marks=pytest.mark.slow),
+        pytest.param(VIEWS, 3, id="augmented_several", marks=pytest.mark.weekly),
     ],
 )
 def test_outputs_are_those_of_predict(tta, batch):
@@ -110,6 +110,7 @@ def test_outputs_are_those_of_predict(tta, batch):
 
 @pytest.mark.parametrize("name", conformance.seldom_but_two())
 def test_every_architecture_runs_with_any_batch(name):
+    """All of them are slow to lower and compile, most of them weekly tests."""
     model, variables = conformance.initialised(name)
     its_tasks = {name: ALL[name] for name in conformance.CHANNELS}
     network = export.Exportable(parts_of(model, its_tasks), its_tasks, NO_VIEWS, SIZE)

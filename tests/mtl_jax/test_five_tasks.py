@@ -28,6 +28,7 @@ def run(streets_dir, tmp_path_factory):
     config = tiny.config(
         streets_dir, train__epochs=1, train__log_every=1, eval__selection="semseg/miou"
     )
+    config.eval.worst_images = 0
     config.tasks = ConfigDict(TASKS)
     run = tiny.run(config, tmp_path_factory.mktemp("five"))
     run.train()
