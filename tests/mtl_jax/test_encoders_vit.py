@@ -1,6 +1,7 @@
 """What vision transformers do besides what the golden ones show."""
 
 import dataclasses
+import functools
 
 import golden_networks as golden
 import jax
@@ -30,7 +31,9 @@ def variables_of(model):
 
 
 def features(model, variables, x, **options):
-    return model.apply(variables, x, **({"train": False} | options)).last
+    return jax.jit(functools.partial(model.apply, **({"train": False} | options)))(
+        variables, x
+    ).last
 
 
 @pytest.mark.parametrize(
