@@ -90,7 +90,9 @@ def test_parameters(name, experts, mixing, parameters):
     [
         ("mmoe", {"encoder_expert0", "encoder_expert1"}),
         pytest.param("cgc", {"encoder_semseg_0", "encoder_shared0"}, marks=pytest.mark.slow),
-        ("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}),
+        pytest.param(
+            *("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_which_encoders_a_task_reads(name, seen):
