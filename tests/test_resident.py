@@ -118,15 +118,15 @@ OFTEN = ((0, "all"), (2, "all"), (1, "crop"), (0, "none"))  # each of both at le
 
 
 def augmentations_and_shares():
-    """All pairs; those whose two sides are in another pair each are slow."""
+    """All pairs; those whose two sides are in another pair each are weekly tests."""
     for (k, share), (name, augmentation) in itertools.product(
         enumerate(SHARES), AUGMENTATIONS.items()
     ):
-        marks = () if (k, name) in OFTEN else pytest.mark.slow
+        marks = () if (k, name) in OFTEN else pytest.mark.weekly
         yield pytest.param(augmentation, *share, id=f"{name}-{share[0]}-{share[1]}", marks=marks)
 
 
-@pytest.mark.parametrize(("augmentation", "devices", "split"), augmentations_and_shares())
+@pytest.mark.parametrize(("augmentation", "devices", "split"), [*augmentations_and_shares()])
 def test_a_batch_is_that_of_the_host(data, augmentation, devices, split):
     stream = stream_of(data, split, **augmentation)
     make = maker(stream, parallel.make_mesh(jax.devices()[:devices]), STEPS.start)

@@ -245,10 +245,10 @@ def takes_any_encoder(architecture: str) -> bool:
 
 
 def encoders_of_each_kind():
-    """All; those are slow that give an architecture the same as one that is tried before."""
+    """All; those are weekly tests that give an architecture what one gives that is before them."""
     first = dict(reversed([(encoders.gives(name), name) for name in _discovery.names(encoders)]))
     return [
-        pytest.param(name, marks=() if name in first.values() else pytest.mark.slow)
+        pytest.param(name, marks=() if name in first.values() else pytest.mark.weekly)
         for name in _discovery.names(encoders)
     ]
 

@@ -88,15 +88,15 @@ SIZES = [
 
 
 def functions_and_sizes():
-    """All; one size for each function, and for one function all sizes, are not slow."""
+    """All; often one size for each function, and for one function all sizes."""
     for function, (before, after) in itertools.product(RESIZES, SIZES):
         often = function is RESIZES[0] or before == (24, 40)
         sizes = "-".join("x".join(map(str, size)) for size in (before, after))
-        marks = () if often else pytest.mark.slow
+        marks = () if often else pytest.mark.weekly
         yield pytest.param(function, before, after, id=f"{function.__name__}-{sizes}", marks=marks)
 
 
-@pytest.mark.parametrize(("function", "before", "after"), functions_and_sizes())
+@pytest.mark.parametrize(("function", "before", "after"), [*functions_and_sizes()])
 def test_resize_by_taps(monkeypatch, function, before, after):
     """Beside the products of matrices in float64; the gradient is gathered, too."""
     x, gradient = normal(2, *before, 8), normal(2, *after, 8, seed=1)

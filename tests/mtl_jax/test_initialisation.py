@@ -58,7 +58,7 @@ VARIANCES = {
 }
 
 
-@pytest.mark.parametrize(("init", "variance"), VARIANCES.items())
+@pytest.mark.parametrize(("init", "variance"), list(VARIANCES.items()))
 def test_variances(init, variance):
     for fan_in, fan_out in ((30, 500), (500, 30)):
         kernel = layers.initializer(init)(jax.random.key(0), (fan_in, fan_out))

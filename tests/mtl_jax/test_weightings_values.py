@@ -60,7 +60,7 @@ def cases():
         yield pytest.param(case, id=case["id"], marks=pytest.mark.slow if slow else ())
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", [*cases()])
 def test_values(case):
     found = balancing_adapter.run(case["method"], case["options"], case["steps"])
     for step, expected, result in zip(case["steps"], case["expect"], found, strict=True):
