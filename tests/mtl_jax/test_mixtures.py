@@ -42,12 +42,12 @@ def test_experts_with_the_same_weights_learn_different_things():
     gate, x = gates.Gate(), jnp.float32(uniform("map", (2, 3, 4, 5)))
 
     def gradients(seed, target):
-        start = gate.init(jax.random.key(seed), [x, x])
+        start = jax.jit(gate.init)(jax.random.key(seed), [x, x])
 
         def loss(maps):
             return jnp.square(gates.mixed(maps, gate.apply(start, maps)) - target).sum()
 
-        return jax.grad(loss)([x, x])
+        return jax.jit(jax.grad(loss))([x, x])
 
     # Of two tasks, each with a gate of its own; the sum is what an expert learns from.
     tasks = [gradients(seed, uniform(f"target {seed}", x.shape)) for seed in (0, 1)]
