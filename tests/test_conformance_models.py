@@ -19,7 +19,7 @@ import traced
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, architectures, encoders, layers, parallel
+from mtl_jax import _discovery, architectures, encoders, layers, optimizers, parallel
 
 CHANNELS = {"semseg": 4, "depth": 1, "normals": 3}
 # Not multiples of 32. A network that takes certain sizes only is given the next ones.
@@ -93,11 +93,11 @@ def without_a_record():
     return [n for n in _discovery.names(architectures) if n not in {*LONG, *with_a_record()}]
 
 
-def slow_where_long():
-    """Of those that take long one of each kind is marked slow, and others weekly."""
-    marks = dict.fromkeys((*LONG, *MTAN), pytest.mark.weekly)
-    marks |= dict.fromkeys(KINDS, pytest.mark.slow)
-    return [pytest.param(n, marks=marks.get(n, ())) for n in _discovery.names(architectures)]
+def one_of_each_kind():
+    """Two are not marked; of all others one of each kind is slow, and the rest weekly."""
+    marks = dict.fromkeys(KINDS, pytest.mark.slow) | {"branched": (), "segnet": ()}
+    names = _discovery.names(architectures)
+    return [pytest.param(name, marks=marks.get(name, pytest.mark.weekly)) for name in names]
 
 
 def seldom_but_two():
@@ -181,25 +181,52 @@ def shapes(name: str, dtype: str, size: tuple[int, int]):
     return image, *traced.shapes(init, image)
 
 
+TYPES_AND_SIZES = {"float32": ODD, "bfloat16": SIZE}
+
+
+def of_both_types():
+    """(architecture, type); in bfloat16 those that take long are slow."""
+    return [
+        pytest.param(name, dtype, marks=pytest.mark.slow if low and name in LONG else ())
+        for name in _discovery.names(architectures)
+        for low, dtype in enumerate(TYPES_AND_SIZES)
+    ]
+
+
+@pytest.mark.parametrize(("name", "dtype"), of_both_types())
+def test_predictions_are_float32_at_the_inputs_resolution(name, dtype):
+    image, out, _ = shapes(name, dtype, TYPES_AND_SIZES[dtype])
+    for predictions in (out.final, *out.auxiliary):
+        assert set(predictions) <= set(CHANNELS)
+        for task, prediction in predictions.items():
+            assert prediction.shape == (*image.shape[:3], CHANNELS[task])
+            assert prediction.dtype == jnp.float32
+    assert set(out.final) == set(CHANNELS)
+
+
+@pytest.mark.parametrize(("name", "dtype"), of_both_types())
+def test_variables_are_float32_and_those_of_any_size(name, dtype):
+    variables = shapes(name, dtype, TYPES_AND_SIZES[dtype])[2]
+    assert set(variables) <= {"params", "batch_stats"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    assert variables == shapes(name, "float32", ODD)[2]
+
+
 @pytest.mark.parametrize("name", _discovery.names(architectures))
 class TestArchitectures:
-    def test_predictions_are_float32_at_the_inputs_resolution(self, name):
-        for dtype, size in (("float32", ODD), ("bfloat16", SIZE)):
-            image, out, _ = shapes(name, dtype, size)
-            for predictions in (out.final, *out.auxiliary):
-                assert set(predictions) <= set(CHANNELS)
-                for task, prediction in predictions.items():
-                    assert prediction.shape == (*image.shape[:3], CHANNELS[task])
-                    assert prediction.dtype == jnp.float32
-            assert set(out.final) == set(CHANNELS)
+    def test_the_optimizer_has_a_group_for_each_task(self, name):
+        """Under names that show it, but where the last layer is that of all tasks."""
+        params = shapes(name, "float32", ODD)[2]["params"]
+        groups = {
+            optimizers.group_of((jax.tree_util.DictKey("model"), *path), tuple(CHANNELS))
+            for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        }
+        module = _discovery.load(architectures, name, key="name")
+        joint = hasattr(module, "SHARED_OUTPUTS")
+        assert groups == ({"common"} if joint else {"common", *CHANNELS})
 
-    def test_variables_are_float32_and_those_of_any_size(self, name):
-        variables, others = shapes(name, "float32", ODD)[2], shapes(name, "bfloat16", SIZE)[2]
-        assert set(variables) <= {"params", "batch_stats"}
-        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
-        assert variables == others
-
-    @pytest.mark.parametrize("number", [1, pytest.param(5, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [1, 5])
     def test_tasks_of_any_number_and_name(self, name, number):
         """Of three there are those above."""
         channels = {f"anything{index}": 2 + index for index in range(number)}
@@ -239,7 +266,8 @@ def test_eight_devices_equal_one(name):
     assert np.linalg.norm(flat - expected) < 1e-2 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("name", slow_where_long())
+# Convolutions with one decoder for each task, and what pools with indices.
+@pytest.mark.parametrize("name", one_of_each_kind())
 def test_evaluation_sees_each_image_alone(name):
     ours, others = evaluated(name, "float32")
     for task, expected in ours.items():
@@ -272,11 +300,14 @@ def test_every_running_statistic_moves(name):
 @functools.cache
 def encoded(name: str):
     """Shapes, twice (image, pyramid): a float32 batch of two, a bfloat16 one of unknown size."""
-    model = encoders.build(config_of("encoder", name), dtype=jnp.float32)
+    config = config_of("encoder", name).copy_and_resolve_references()
+    if "size" in config:
+        config.update({"size": "T"})  # of the fewest layers
+    model = encoders.build(config, dtype=jnp.float32)
     image = jax.eval_shape(functools.partial(images, model, ODD))
     init = functools.partial(model.init_with_output, jax.random.key(0), train=False)
     pyramid, variables = traced.shapes(init, image)
-    model = encoders.build(config_of("encoder", name), dtype=jnp.bfloat16)
+    model = encoders.build(config, dtype=jnp.bfloat16)
     size = layers.image_sizes(model).fitting(SIZE)
     unknown = jax.ShapeDtypeStruct(
         jax_export.symbolic_shape(f"batch, {size[0]}, {size[1]}, 3"), jnp.float32

@@ -231,8 +231,12 @@ def test_the_library_trains_what_the_command_does(trained):
         mtl_jax.train("brunched")
 
 
+@pytest.mark.slow
 def test_the_program_itself(trained):
-    """In a process of its own, nothing is printed but what is meant to be."""
+    """In a process of its own, nothing is printed but what is meant to be.
+
+    The same of a run that is finished already: test_output_that_nobody_reads_or_that_is_full.
+    """
     directory, _ = trained
     done = start("--mode=evaluate", f"--workdir={directory}")
     assert "All metrics: " in done.stdout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import traced
 from test_configs import specs_of
-from test_sweeps import LOADED
+from test_sweeps import all_rows
 
 from mtl_jax import encoders, losses, system
 from mtl_jax.configs import common
@@ -26,7 +26,7 @@ NO_CONFIG = {
 
 
 def rows_of(published_id: str) -> list[sweeps.Row]:
-    return [row for sweep in LOADED.values() for row in sweep.rows if published_id in row.published]
+    return [row for row in all_rows() if published_id in row.published]
 
 
 def each_id(*kinds: str):
@@ -39,7 +39,7 @@ def each_id(*kinds: str):
 
 def test_the_table_is_whole():
     assert sum(map(len, PUBLISHED.values())) == 382
-    used = {i for sweep in LOADED.values() for row in sweep.rows for i in row.published}
+    used = {i for row in all_rows() for i in row.published}
     assert used <= set(PUBLISHED) | set(published_benchmarks.read())
     homeless = {i for i in PUBLISHED if i not in used and not i.startswith("data-")}
     assert homeless == NO_CONFIG

@@ -1,6 +1,7 @@
 """Data that lie on the devices: the host's batches, made there; several steps in one call."""
 
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -111,14 +112,21 @@ def assert_batches_agree(ours, theirs, *, recoloured):
             assert difference.max() <= 1e-5 * np.abs(expected).max(), key
 
 
-@pytest.mark.parametrize(
-    ("devices", "split"),
-    # Of five examples, the last of four devices has none.
-    [(1, "train"), (2, "train"), (4, "train[:5]")],
-)
-@pytest.mark.parametrize(
-    "augmentation", [EVERYTHING, {"crop": (20, 48), "flip": 0.5}, {}], ids=["all", "crop", "none"]
-)
+AUGMENTATIONS = {"all": EVERYTHING, "crop": {"crop": (20, 48), "flip": 0.5}, "none": {}}
+SHARES = [(1, "train"), (2, "train"), (4, "train[:5]")]  # of five, the last device has none
+OFTEN = ((0, "all"), (2, "all"), (1, "crop"), (0, "none"))  # each of both at least once
+
+
+def augmentations_and_shares():
+    """All pairs; those whose two sides are in another pair each are weekly tests."""
+    for (k, share), (name, augmentation) in itertools.product(
+        enumerate(SHARES), AUGMENTATIONS.items()
+    ):
+        marks = () if (k, name) in OFTEN else pytest.mark.weekly
+        yield pytest.param(augmentation, *share, id=f"{name}-{share[0]}-{share[1]}", marks=marks)
+
+
+@pytest.mark.parametrize(("augmentation", "devices", "split"), [*augmentations_and_shares()])
 def test_a_batch_is_that_of_the_host(data, augmentation, devices, split):
     stream = stream_of(data, split, **augmentation)
     make = maker(stream, parallel.make_mesh(jax.devices()[:devices]), STEPS.start)

@@ -1,5 +1,6 @@
 """Sweeps: what each study holds, how one is read, shared out and what its rows cost."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,20 @@ from mtl_jax.studies import sweeps
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "sweeps"
 FILES = sorted(path for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
-LOADED = {
-    (path.stem, protocol): sweeps.load(path, protocol)
-    for path in FILES
-    for protocol in sweeps._module(path).PROTOCOLS
-}
+PROTOCOLS = [(path.stem, p) for path in FILES for p in sweeps._module(path).PROTOCOLS]
 STUDIES = [path.stem for path in FILES]
 KNOWN: dict[str, list[str]] = {}
+
+
+@functools.cache
+def loaded(name: str, protocol: str) -> sweeps.Sweep:
+    """A study's sweep, resolved when it is asked for: to resolve all of them takes seconds."""
+    return sweeps.load(FOLDER / f"{name}.py", protocol)
+
+
+def all_rows() -> list[sweeps.Row]:
+    """Those of every study and protocol."""
+    return [row for one in PROTOCOLS for row in loaded(*one).rows]
 
 
 def known_metrics(tasks):
@@ -28,9 +36,9 @@ def known_metrics(tasks):
     return KNOWN[repr(tasks)]
 
 
-@pytest.mark.parametrize(("name", "protocol"), LOADED)
+@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
 def test_every_row_is_a_valid_config(name, protocol):
-    sweep = LOADED[name, protocol]
+    sweep = loaded(name, protocol)
     for row in sweep.rows:
         parts = system.build(row.config, specs_of(row.config))
         labelled = dict.fromkeys([optimizers.COMMON, *parts.tasks], 1000)
@@ -46,7 +54,7 @@ def test_every_row_is_a_valid_config(name, protocol):
 @pytest.mark.parametrize("name", STUDIES)
 def test_rows_of_a_study_differ(name):
     for protocol in sweeps._module(FOLDER / f"{name}.py").PROTOCOLS:
-        rows = LOADED[name, protocol].rows
+        rows = loaded(name, protocol).rows
         found = sweeps.differences({row.name: row.config for row in rows})
         seen = {(str(found[row.name]), row.starts_from, bool(row.evaluates)) for row in rows}
         assert len(seen) == len(rows)
@@ -54,7 +62,7 @@ def test_rows_of_a_study_differ(name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_streets_rows_are_small_and_have_nothing_published(name):
-    for row in LOADED[name, "streets"].rows:
+    for row in loaded(name, "streets").rows:
         steps, images = sweeps.cost(row.config)
         assert steps <= 400
         assert images <= 4000
@@ -125,7 +133,7 @@ def test_overrides_reach_every_row_and_mistakes_are_named():
 
 
 def test_a_row_by_its_name():
-    sweep = LOADED["depth_loss", "streets"]
+    sweep = loaded("depth_loss", "streets")
     assert sweep.row("berhu").config.tasks.depth.loss == "berhu"
     with pytest.raises(sweeps.SweepError, match="Did you mean 'berhu'"):
         sweep.row("behru")
@@ -133,7 +141,7 @@ def test_a_row_by_its_name():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_shards_are_a_partition_and_keep_what_belongs_together(name):
-    sweep = LOADED[name, "streets"]
+    sweep = loaded(name, "streets")
     shards = [[row.name for row in sweep.shard(i, 3)] for i in range(3)]
     together = [name for shard in shards for name in shard]
     assert sorted(together) == sorted(row.name for row in sweep.rows)
@@ -142,7 +150,7 @@ def test_shards_are_a_partition_and_keep_what_belongs_together(name):
 
 
 def test_some_rows_and_what_they_build_on():
-    sweep = LOADED["test_time_augmentation", "streets"]
+    sweep = loaded("test_time_augmentation", "streets")
     chosen = sweep.only(["scales_0.5_2_3"])
     assert [row.name for row in chosen.rows] == ["trained", "scales_0.5_2_3"]
     assert chosen.name == sweep.name
@@ -168,16 +176,16 @@ def test_examples_of_a_split(split, expected):
 
 def test_cost_of_reported_rows():
     # 20,000 images in batches of 4 for 16 epochs; 2,975 in 8 for 100; D1 and D2 in 10 for 300.
-    assert sweeps.cost(LOADED["optimizer", "miniscapes"].rows[0].config) == (80000, 320000)
-    assert sweeps.cost(LOADED["mtan", "cityscapes"].rows[0].config) == (37100, 296800)
-    joint = LOADED["stacked_unet", "pascal"].row("joint_scratch")
+    assert sweeps.cost(loaded("optimizer", "miniscapes").rows[0].config) == (80000, 320000)
+    assert sweeps.cost(loaded("mtan", "cityscapes").rows[0].config) == (37100, 296800)
+    joint = loaded("stacked_unet", "pascal").row("joint_scratch")
     assert sweeps.cost(joint.config) == (300 * 2343, 300 * 23430)
 
 
 @pytest.mark.parametrize(("protocol", "batch"), [("nyuv2", 2), ("cityscapes", 8)])
 def test_balancing_has_the_schedule_of_the_published_tables(protocol, batch):
     """Nash-MTL's and FAMO's: 200 epochs of Adam at 1e-4, halved at the hundredth."""
-    for row in LOADED["balancing", protocol].rows:
+    for row in loaded("balancing", protocol).rows:
         train, schedule = row.config.train, row.config.schedule
         assert (train.epochs, train.batch_size, train.eval_every_epochs) == (200, batch, 1)
         assert (schedule.name, schedule.learning_rate) == ("step", 1e-4)

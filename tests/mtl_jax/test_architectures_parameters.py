@@ -244,7 +244,16 @@ def takes_any_encoder(architecture: str) -> bool:
     return "encoder" in options and not options["encoder"].only
 
 
-@pytest.mark.parametrize("encoder", _discovery.names(encoders))
+def encoders_of_each_kind():
+    """All; those are weekly tests that give an architecture what one gives that is before them."""
+    first = dict(reversed([(encoders.gives(name), name) for name in _discovery.names(encoders)]))
+    return [
+        pytest.param(name, marks=() if name in first.values() else pytest.mark.weekly)
+        for name in _discovery.names(encoders)
+    ]
+
+
+@pytest.mark.parametrize("encoder", encoders_of_each_kind())
 @pytest.mark.parametrize(
     "architecture", [name for name in _discovery.names(architectures) if takes_any_encoder(name)]
 )

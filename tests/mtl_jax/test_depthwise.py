@@ -87,7 +87,9 @@ def test_eight_devices_give_the_gradients_of_one():
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (5, 2)])
+@pytest.mark.parametrize(
+    ("kernel_size", "stride"), [pytest.param(3, 1, marks=pytest.mark.slow), (5, 2)]
+)
 def test_within_a_network_at_full_size(kernel_size, stride):
     """1×1 convolution ─► BatchNorm ─► ReLU6 ─► depthwise ─► loss, compiled as one."""
     rng = np.random.default_rng(0)

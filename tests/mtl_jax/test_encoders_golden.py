@@ -31,18 +31,24 @@ def outputs(pyramid):
     return [*pyramid.tokens.raw[:-1], pyramid.tokens.normed[-1]]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_outputs(name):
+def networks_and_sizes():
+    """Of each network all sizes that are recorded; all but the first are slow."""
+    for name in NETWORKS:
+        for number, size in enumerate(load(name)[1]):
+            yield pytest.param(name, size, marks=pytest.mark.slow if number else ())
+
+
+@pytest.mark.parametrize(("name", "size"), [*networks_and_sizes()])
+def test_outputs(name, size):
     network, expected = load(name)
-    for size, summaries in expected.items():
-        shape = (2, *map(int, size.split("x")), 3)
-        image = jnp.asarray(1.7 * golden.uniform("image", shape), jnp.float32)
-        init = traced.shapes(lambda x=image: network.init(jax.random.key(0), x, train=False))
-        apply = jax.jit(functools.partial(network.apply, train=False))
-        found = outputs(apply(golden.fill(init), image))
-        for actual, summary in zip(found, summaries, strict=True):
-            flat = np.asarray(actual, np.float64).reshape(-1)
-            samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
-            atol = 2e-5 * summary["std"]
-            np.testing.assert_allclose(samples, summary["samples"], rtol=0, atol=atol)
-            assert flat.std() == pytest.approx(summary["std"], rel=1e-5)
+    shape = (2, *map(int, size.split("x")), 3)
+    image = jnp.asarray(1.7 * golden.uniform("image", shape), jnp.float32)
+    init = traced.shapes(lambda: network.init(jax.random.key(0), image, train=False))
+    apply = jax.jit(functools.partial(network.apply, train=False))
+    found = outputs(apply(golden.fill(init), image))
+    for actual, summary in zip(found, expected[size], strict=True):
+        flat = np.asarray(actual, np.float64).reshape(-1)
+        samples = flat[np.linspace(0, flat.size - 1, 24).astype(int)]
+        atol = 2e-5 * summary["std"]
+        np.testing.assert_allclose(samples, summary["samples"], rtol=0, atol=atol)
+        assert flat.std() == pytest.approx(summary["std"], rel=1e-5)

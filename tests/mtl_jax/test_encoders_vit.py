@@ -1,6 +1,7 @@
 """What vision transformers do besides what the golden ones show."""
 
 import dataclasses
+import functools
 
 import golden_networks as golden
 import jax
@@ -30,7 +31,9 @@ def variables_of(model):
 
 
 def features(model, variables, x, **options):
-    return model.apply(variables, x, **({"train": False} | options)).last
+    return jax.jit(functools.partial(model.apply, **({"train": False} | options)))(
+        variables, x
+    ).last
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,8 @@ def test_a_side_that_is_no_multiple_of_the_patch():
 
 def test_tokens_are_those_of_the_map():
     """The last tap through the final norm is the features; the class token has no place in it."""
-    found = TINY.apply(variables_of(TINY), image(12, 20), train=False)
+    apply = jax.jit(functools.partial(TINY.apply, train=False))
+    found = apply(variables_of(TINY), image(12, 20))
     assert found.strides == (4,)
     assert found.tokens.grid == (3, 5)
     np.testing.assert_array_equal(found.tokens.maps(normed=True)[-1], found.last)

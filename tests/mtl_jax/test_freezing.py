@@ -113,8 +113,8 @@ def test_a_frozen_norm_uses_its_running_statistics():
     )
     found = trainer.step(batch)["losses"]
     image = trainer.system.normalize(jnp.asarray(batch["image"]))
-    outputs = trainer.system.model.apply(variables, image, train=False).final
-    outputs = jax.tree.map(np.float64, outputs)
+    evaluate = jax.jit(functools.partial(trainer.system.model.apply, train=False))
+    outputs = jax.tree.map(np.float64, evaluate(variables, image).final)
     for name, value in outputs.items():
         mask = batch[name] != mixed_systems.IGNORE
         logits = value[mask]
@@ -218,17 +218,17 @@ def test_what_is_frozen_computes_in_training_what_it_does_in_evaluation(freeze, 
     config = common.base().train
     config.freeze = freeze
     model, x = Branches(), 3 + np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
-    variables = model.init(jax.random.key(0), x, train=False)
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), x)
     frozen = freezing.build(config, model, ("depth", "parts"), unlabelled)
     with frozen.as_frozen():
-        _, seen = model.apply(
-            variables,
-            x,
+        train = functools.partial(
+            model.apply,
             train=True,
             rngs={"dropout": jax.random.key(0)},
             mutable=["batch_stats"],
             capture_intermediates=lambda module, _: module.name == "encoder",
         )
+        _, seen = jax.jit(train)(variables, x)
     paths = moved(variables["batch_stats"], seen["batch_stats"])
     everything = {"encoder", "shared", "head_depth", "head_parts"}
     assert {path.split("/")[0] for path in paths} == everything - still
@@ -269,7 +269,7 @@ def test_of_a_frozen_encoder_low_rank_updates_are_trained_and_paths_are_dropped_
     config = common.base().train
     config.freeze = freeze
     model, x = Transformer(transformer.LowRank(rank)), np.ones((64, 8, 8, 3), np.float32)
-    variables = model.init(jax.random.key(0), x[:1], train=False)
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), x[:1])
     frozen = freezing.build(config, model, ())
     trained = {
         path[-1].key
@@ -283,6 +283,8 @@ def test_of_a_frozen_encoder_low_rank_updates_are_trained_and_paths_are_dropped_
         {"lora_a", "lora_b"} if adapted else set()
     )
     with frozen.as_frozen():
-        found = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
-    dropped = not np.allclose(found, model.apply(variables, x, train=False))
+        train = functools.partial(model.apply, train=True, rngs={"dropout": jax.random.key(0)})
+        found = jax.jit(train)(variables, x)
+    evaluate = jax.jit(functools.partial(model.apply, train=False))
+    dropped = not np.allclose(found, evaluate(variables, x))
     assert dropped == (bool(adapted) or not freeze)

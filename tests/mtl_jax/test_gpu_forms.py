@@ -3,6 +3,8 @@
 The forms are run here by the CPU; cuDNN's attention has a stand-in that takes what it takes.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,8 +87,16 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after"), SIZES, ids=lambda size: "x".join(map(str, size)))
-@pytest.mark.parametrize("function", RESIZES, ids=lambda f: f.__name__)
+def functions_and_sizes():
+    """All; often one size for each function, and for one function all sizes."""
+    for function, (before, after) in itertools.product(RESIZES, SIZES):
+        often = function is RESIZES[0] or before == (24, 40)
+        sizes = "-".join("x".join(map(str, size)) for size in (before, after))
+        marks = () if often else pytest.mark.weekly
+        yield pytest.param(function, before, after, id=f"{function.__name__}-{sizes}", marks=marks)
+
+
+@pytest.mark.parametrize(("function", "before", "after"), [*functions_and_sizes()])
 def test_resize_by_taps(monkeypatch, function, before, after):
     """Beside the products of matrices in float64; the gradient is gathered, too."""
     x, gradient = normal(2, *before, 8), normal(2, *after, 8, seed=1)
@@ -186,6 +196,7 @@ def test_attention_and_its_gradients(monkeypatch, form, tokens):
         is_close(ours, theirs, 3e-6)
 
 
+@pytest.mark.slow
 def test_attention_by_a_kernel_has_second_derivatives(monkeypatch):
     """Of which cuDNN has none; as Auto-Lambda takes them, through the pullback, in every slope.
 

@@ -102,7 +102,7 @@ SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
 # Those whose gradients have two forms, for few operations and for many.
 CONVOLUTIONS = ("convolution", "strided", "dilated")
 # All but those whose rule test_depthwise, test_convolution or test_pooling has alone, and quicker.
-OFTEN = ("max_pool", "unpooled", "convolution", "large_kernel", "transposed")
+OFTEN = ("convolution", "large_kernel", "transposed")
 
 
 def mark_of(operation, shape):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+import tiny
 import traced
 
 from mtl_jax import architectures, encoders, layers
@@ -50,12 +51,25 @@ def test_linear_heads():
     assert not score["bias"].any()
 
 
+VARIANCES = {
+    "kaiming_normal_fan_in": lambda fan_in, fan_out: 2 / fan_in,
+    "kaiming_normal_fan_out": lambda fan_in, fan_out: 2 / fan_out,
+    "xavier_normal": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+}
+
+
+@pytest.mark.parametrize(("init", "variance"), list(VARIANCES.items()))
+def test_variances(init, variance):
+    for fan_in, fan_out in ((30, 500), (500, 30)):
+        kernel = layers.initializer(init)(jax.random.key(0), (fan_in, fan_out))
+        assert_normal(np.float64(kernel), variance(fan_in, fan_out))
+
+
 @pytest.mark.parametrize(
     ("init", "variance"),
     [
-        ("kaiming_normal_fan_in", lambda fan_in, fan_out: 2 / fan_in),
-        ("kaiming_normal_fan_out", lambda fan_in, fan_out: 2 / fan_out),
-        ("xavier_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        pytest.param(*one, marks=pytest.mark.slow if k else ())
+        for k, one in enumerate(VARIANCES.items())
     ],
 )
 def test_segnet_and_masks(init, variance):
@@ -146,17 +160,20 @@ def test_gate_starts_half_open():
 def test_dropout(module):
     """Draws in training alone, another mask for another key."""
     x = jax.random.normal(jax.random.key(3), (2, 8, 8, 8))
-    variables = module.init(jax.random.key(0), x, train=False)
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(0), x)
 
+    @jax.jit
     def train(key):
         rngs = {"dropout": jax.random.key(key)}
         return module.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0]
 
+    @functools.partial(jax.jit, static_argnums=0)
+    def evaluate(module):
+        return module.apply(variables, x, train=False)
+
     np.testing.assert_array_equal(train(0), train(0))
     assert not np.allclose(train(0), train(1), rtol=1e-2)
-    out = module.apply(variables, x, train=False)
-    expected = module.clone(dropout=0.0).apply(variables, x, train=False)
-    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(evaluate(module), evaluate(module.clone(dropout=0.0)))
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,7 @@ def test_dropout(module):
 )
 def test_architectures_pass_dropout_on(name, protocol, option):
     config = importlib.import_module(f"mtl_jax.configs.{name}").get_config(protocol).model
+    tiny.narrow(config)
 
     def outputs(rate, *, train):
         config.update_from_flattened_dict({option: rate})

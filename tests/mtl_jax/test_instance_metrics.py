@@ -7,6 +7,8 @@ import pytest
 from mtl_jax import metrics
 
 RNG = np.random.default_rng(0)
+# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
+BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 B = 8
 VALID = np.array([True] * 7 + [False])
 
@@ -72,7 +74,7 @@ def _blocks():
     return ids
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_instance_metrics_equal_a_greedy_matching(batch_size):
     truth = _blocks()
     found = _damaged(truth)
@@ -109,5 +111,5 @@ def test_iou_of_exactly_a_half_is_no_match():
 def test_negative_ids_are_instances_like_others():
     truth = np.zeros((1, 4, 8), np.int32)
     truth[0, :2, :3], truth[0, 2:, 5:] = -7, 3
-    found = jax.tree.map(np.asarray, metrics.instance_sums(truth, -truth, np.ones(1, bool)))
+    found = jax.device_get(_instance_sums(truth, -truth, np.ones(1, bool)))
     assert metrics.instance_metrics(found)["pq"] == 1.0

@@ -15,6 +15,8 @@ from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks.instances import Instances, Offsets, centroid_offsets
 
 RNG = np.random.default_rng(0)
+# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
+BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 B, H, W = 8, 12, 16
 VALID = np.array([True] * 7 + [False])
 SPECS = {
@@ -106,7 +108,7 @@ def test_loss_of_a_single_pixel_shows_the_constant():
     ids = np.zeros((1, 2, 2), np.int32)
     ids[0, 1, 1] = 4  # its offset is 0
     targets = _offsets_task().targets({"image": np.zeros((1, 2, 2, 3), np.uint8), "instance": ids})
-    loss = _offsets_task().loss(jnp.full((1, 2, 2, 2), 3.0), targets, VALID[:1])
+    loss = jax.jit(_offsets_task().loss)(jnp.full((1, 2, 2, 2), 3.0), targets, VALID[:1])
     np.testing.assert_allclose(loss, 6 / 1.0001, rtol=1e-6)
 
 
@@ -123,7 +125,7 @@ def test_gradient_comes_from_instances_alone():
 # Metrics of offsets.
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_rms_is_of_the_whole_split(batch_size):
     task, batch = _offsets_task(), _batch()
     predicted = (4 * RNG.normal(size=(B, H, W, 2))).astype(np.float32)

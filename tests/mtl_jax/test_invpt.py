@@ -60,6 +60,7 @@ def test_decoder():
     assert found == set(reference["unread"]) == set(model().unread)
 
 
+@pytest.mark.slow
 def test_evaluation():
     """The same in float32, without gradients."""
     expected = json.loads(FILE.read_text())["evaluation"]

@@ -54,7 +54,7 @@ def test_updates_read_less_in_training_and_the_layer_itself_all():
     np.testing.assert_allclose(kept.mean(), 8 * 0.75, rtol=0.02)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param("swin", marks=pytest.mark.slow), "vit"])
 def test_every_update_of_a_network_drops_in_training_alone(name):
     network = NETWORKS[name].clone(updates=transformer.LowRank(2, mlp=True, dropout=0.1))
     x, seen = jnp.zeros((1, 12, 20, 3)), {}
@@ -79,8 +79,14 @@ def test_every_update_of_a_network_drops_in_training_alone(name):
         assert seen == dict.fromkeys(layers, not train)
 
 
-@pytest.mark.parametrize("mlp", [pytest.param(False, marks=pytest.mark.weekly), True])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "mlp"),
+    [
+        ("vit", True),
+        pytest.param("swin", True, marks=pytest.mark.slow),
+        *(pytest.param(name, False, marks=pytest.mark.weekly) for name in NETWORKS),
+    ],
+)
 def test_what_is_merged_is_the_plain_network_with_the_same_features(name, mlp):
     plain, random = NETWORKS[name], np.random.default_rng(0)
     adapted = plain.clone(updates=transformer.LowRank(2, 6.0, mlp))

@@ -1,13 +1,14 @@
 """Whole-split metrics against float64 NumPy that sees all pixels at once."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mtl_jax import metrics
 
 RNG = np.random.default_rng(0)
+# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
+BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 NAMES = ("road", "sky", "car", "train")
 
 
@@ -17,14 +18,15 @@ def _add_up(sums_of_batches):
     return jax.tree.map(lambda *values: sum(values), *as_float64)
 
 
+_counted = jax.jit(metrics.confusion_matrix, static_argnums=3)
+
+
 def _confusion(labels, predictions, mask, num_classes=len(NAMES)):
-    counted = metrics.confusion_matrix(
-        jnp.asarray(labels, jnp.int32), jnp.asarray(predictions, jnp.int32), mask, num_classes
-    )
+    counted = _counted(np.int32(labels), np.int32(predictions), mask, num_classes)
     return np.asarray(counted)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_confusion_matrix_counts_every_pixel_once(batch_size):
     labels, predictions = RNG.integers(0, 4, (2, 8, 6, 5))
     mask = RNG.random((8, 6, 5)) < 0.7
@@ -42,7 +44,7 @@ def test_confusion_matrix_is_exact_beyond_float32():
     # 2²⁴ + 1 is the first integer that float32 lacks.
     side = 4097
     zeros = np.zeros((1, side, side), np.int32)
-    counted = metrics.confusion_matrix(zeros, zeros, np.ones(zeros.shape, bool), 1)
+    counted = _counted(zeros, zeros, np.ones(zeros.shape, bool), 1)
     assert counted[0, 0] == side * side > 2**24
 
 

@@ -42,12 +42,12 @@ def test_experts_with_the_same_weights_learn_different_things():
     gate, x = gates.Gate(), jnp.float32(uniform("map", (2, 3, 4, 5)))
 
     def gradients(seed, target):
-        start = gate.init(jax.random.key(seed), [x, x])
+        start = jax.jit(gate.init)(jax.random.key(seed), [x, x])
 
         def loss(maps):
             return jnp.square(gates.mixed(maps, gate.apply(start, maps)) - target).sum()
 
-        return jax.grad(loss)([x, x])
+        return jax.jit(jax.grad(loss))([x, x])
 
     # Of two tasks, each with a gate of its own; the sum is what an expert learns from.
     tasks = [gradients(seed, uniform(f"target {seed}", x.shape)) for seed in (0, 1)]
@@ -90,7 +90,9 @@ def test_parameters(name, experts, mixing, parameters):
     [
         ("mmoe", {"encoder_expert0", "encoder_expert1"}),
         pytest.param("cgc", {"encoder_semseg_0", "encoder_shared0"}, marks=pytest.mark.slow),
-        ("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}),
+        pytest.param(
+            *("ple", {"encoder_semseg", "encoder_shared", "encoder_depth"}), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_which_encoders_a_task_reads(name, seen):

@@ -14,6 +14,8 @@ from mtl_jax import metrics, tasks
 from mtl_jax.metrics.normals import angles
 
 RNG = np.random.default_rng(0)
+# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
+BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 IMAGE = np.zeros((8, 6, 5, 3), np.uint8)
 VALID = np.array([True] * 7 + [False])
 
@@ -118,7 +120,7 @@ def test_median_of_an_even_number_is_the_mean_of_the_two_in_the_middle(degrees):
     assert task.metrics(sums)["median"] == pytest.approx(expected, abs=0.0101, nan_ok=True)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_metrics_are_of_the_whole_split(batch_size):
     task, batch = _task(), _batch()
     # Angles of a few degrees to a half turn, unevenly over the images.

@@ -1,18 +1,14 @@
 """Schedules against the reports' values, optimizers against PyTorch's formulas in float64."""
 
 import functools
-import importlib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import traced
 from flax import linen as nn
-from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, architectures, layers, optimizers
+from mtl_jax import layers, optimizers
 from mtl_jax.configs import common
 from mtl_jax.errors import ConfigError
 from mtl_jax.layers import transformer
@@ -176,36 +172,6 @@ def test_a_module_belongs_to_the_task_that_it_is_called_after(module, group):
     tasks = ("semseg", "depth", "depth_far")
     assert optimizers.group_of(path_of("model", module, "conv", "kernel"), tasks) == group
     assert optimizers.group_of(path_of("weighting", "log_variance", "depth"), tasks) == "common"
-
-
-@functools.cache
-def model_configs():
-    """{architecture: the first `config.model` in configs/ that names it}."""
-    found = {}
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.py")):
-        module = importlib.import_module(f"mtl_jax.configs.{path.stem}")
-        for protocol in getattr(module, "PROTOCOLS", ()):
-            model = module.get_config(protocol).model
-            found.setdefault(model.architecture, model)
-    return found
-
-
-@pytest.mark.parametrize("name", _discovery.names(architectures))
-def test_every_architecture_has_a_group_for_each_task(name):
-    """Under names that show it, but where the last layer is that of all tasks."""
-    tasks = {"semseg": 4, "depth": 1}
-    config = model_configs().get(name, ConfigDict({"architecture": name}))
-    model = architectures.build(config, tasks)
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    init = functools.partial(model.init, train=False)
-    params = traced.shapes(init, jax.random.key(0), image)["params"]
-    groups = {
-        optimizers.group_of((jax.tree_util.DictKey("model"), *path), tuple(tasks))
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    }
-    module = _discovery.load(architectures, name, key="name")
-    joint = hasattr(module, "SHARED_OUTPUTS")
-    assert groups == ({"common"} if joint else {"common", *tasks})
 
 
 def test_new_biases_have_a_multiple_of_the_encoders_rate():

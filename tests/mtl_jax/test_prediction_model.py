@@ -68,10 +68,8 @@ def padded_by_hand(image):
     return {name: np.asarray(found[name][name][0]) for name in ALL}
 
 
-def files_of_predict(image, tta, folder):
-    parts, variables = far_sighted()
+def files_of_predict(image, model, folder):
     files = [save(folder / "in/photo.png", image)]
-    model = Model(parts, variables, tta=tta, settings=Settings(save_npz=True))
     prediction.predict_files(model.raw, ALL, files, folder / "out", model.settings, report=str)
     with np.load(folder / "out/photo.npz") as arrays:
         maps = {name: arrays[f"{name}/prediction"] for name in ALL}
@@ -99,11 +97,11 @@ def maps_of_export(image, tta):
 )
 def test_all_ways_of_predicting_agree(size, tta, tmp_path):
     image = photograph(*size)
-    parts, variables = far_sighted()
     expected = maps_of_system(image, tta)
+    model = Model(*far_sighted(), tta=tta, settings=Settings(save_npz=True))
     found = {
-        "predict": files_of_predict(image, tta, tmp_path),
-        "model": Model(parts, variables, tta=tta).predict(image),
+        "predict": files_of_predict(image, model, tmp_path),
+        "model": model.predict(image),
         "export": maps_of_export(image, tta),
     }
     if tta is NO_VIEWS:
@@ -128,21 +126,23 @@ def test_paths_and_pictures_are_images_too(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(image)), exif=exif)
-    expected = model().predict(image)
+    one = model()
+    expected = one.predict(image)
     grey = photograph(9, 12)[..., 0]
     with Image.open(path) as picture:
         for same in (path, str(path), picture):
-            jax.tree.map(np.testing.assert_array_equal, model().predict(same), expected)
-    found = model().predict(grey)
-    expected = model().predict(np.stack([grey] * 3, -1))
+            jax.tree.map(np.testing.assert_array_equal, one.predict(same), expected)
+    found = one.predict(grey)
+    expected = one.predict(np.stack([grey] * 3, -1))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_many_images_come_in_order():
     images = [photograph(*size) for size in ((5, 6), (40, 8), (7, 8))]
-    several = model(batch_size=2).predict_all(iter(images))
+    one = model(batch_size=2)
+    several = list(one.predict_all(iter(images)))
     for image, maps in zip(images, several, strict=True):
-        alone = model(batch_size=2).predict(image)
+        alone = one.predict(image)
         jax.tree.map(np.testing.assert_array_equal, maps, alone)
 
 

@@ -65,7 +65,8 @@ def test_propagation(groups):
     given = maps()
     inputs = {task: jnp.float32(x) for task, x in given.items()}  # in this order
     variables = filled(module, inputs, train=False)
-    found = module.apply(variables, inputs, train=False)
+    # Not as an argument, whose keys would be sorted.
+    found = jax.jit(lambda variables: module.apply(variables, inputs, train=False))(variables)
 
     params, stats = variables["params"], variables["batch_stats"]
     x = np.concatenate(list(given.values()), axis=-1)

@@ -27,7 +27,8 @@ def test_alexnets_padded_stem():
     stem = encoders.build(ml_collections.ConfigDict(config))
     image = jnp.ones((1, 32, 32, 3))
     shapes = jax.eval_shape(functools.partial(stem.init, train=False), jax.random.key(0), image)
-    seen = stem.apply(ones_like(shapes), image, train=False).features[4][0, :, 4, 0]
+    apply = jax.jit(functools.partial(stem.apply, train=False))
+    seen = apply(ones_like(shapes), image).features[4][0, :, 4, 0]
     # Rows −4 to 6 around row 4·i, 11 columns of 3 channels.
     np.testing.assert_allclose(seen / 33, [7, *[11] * 6, 8], rtol=1e-6)
 
@@ -36,6 +37,7 @@ def test_alexnets_padded_fc6():
     classifier = fcn.Classifier(6, 1, padded=True, dropout=0.0, dtype=jnp.float32)
     x = jnp.ones((1, 8, 8, 1))
     shapes = jax.eval_shape(functools.partial(classifier.init, train=False), jax.random.key(0), x)
-    seen = classifier.apply(ones_like(shapes), x, train=False)[0, :, 4, 0]
+    apply = jax.jit(functools.partial(classifier.apply, train=False))
+    seen = apply(ones_like(shapes), x)[0, :, 4, 0]
     # Rows −2 to 3 around row i.
     np.testing.assert_allclose(seen / 6, [4, 5, 6, 6, 6, 5, 4, 3], rtol=1e-6)

@@ -37,9 +37,15 @@ def at_features(params, data) -> np.ndarray:
     return np.stack(found)
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    """One of MGDA, compiled once."""
+    return Trainer(section("mgda", representation=True))
+
+
 @pytest.mark.parametrize("unlabelled", [(), ("parts",)])
-def test_weights_are_of_the_features_and_the_step_of_the_parameters(unlabelled):
-    trainer = Trainer(section("mgda", representation=True))
+def test_weights_are_of_the_features_and_the_step_of_the_parameters(trainer, unlabelled):
+    trainer.reset()
     data = batch(0, unlabelled)
     before = trainer.params()
     rows = at_features(before["model"], data)

@@ -1,6 +1,7 @@
 """The task `saliency`, of one and of two channels."""
 
 import benchmark_values as values
+import jax
 import numpy as np
 import pytest
 
@@ -33,11 +34,10 @@ def test_two_channels_are_one_logit():
         task = build(channels=channels)
         assert task.channels == channels
         targets = task.targets(batch)
-        sums = task.metric_sums(prediction, targets, VALID)
         found[channels] = (
-            float(task.loss(prediction, targets, VALID)),
-            task.metrics(sums)["maxF"],
-            np.asarray(task.postprocess(prediction)["saliency"]).tolist(),
+            float(jax.jit(task.loss)(prediction, targets, VALID)),
+            task.metrics(jax.jit(task.metric_sums)(prediction, targets, VALID))["maxF"],
+            np.asarray(jax.jit(task.postprocess)(prediction)["saliency"]).tolist(),
         )
     assert found[1] == found[2]
 
@@ -91,5 +91,5 @@ def test_ignored_pixels_may_be_negatives_which_the_weights_know():
     z, yes = prediction[..., 0].astype(np.float64), batch["saliency"] == 1
     weight = 1 - yes.mean()
     each = np.where(yes, weight * np.log1p(np.exp(-z)), (1 - weight) * np.log1p(np.exp(z)))
-    found = task.loss(prediction[..., :1], task.targets(batch), VALID)
+    found = jax.jit(task.loss)(prediction[..., :1], task.targets(batch), VALID)
     assert float(found) == pytest.approx(each.mean(), rel=1e-5)

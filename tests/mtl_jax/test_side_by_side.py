@@ -115,7 +115,7 @@ def runs(tmp_path_factory) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["cross_stitch", "nddr"])
+@pytest.mark.parametrize("name", ["cross_stitch", pytest.param("nddr", marks=pytest.mark.slow)])
 def test_each_network_starts_from_its_own_run(name, runs):
     said = []
     state = single_task.load(state_of(name, CHANNELS, 0.5), runs, report=said.append)

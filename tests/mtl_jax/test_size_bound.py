@@ -197,12 +197,15 @@ def test_heads_start_as_their_authors_have_it():
     And prompts around 1, also cut off.
     """
     x = jnp.zeros((1, 2, 2, 64))
-    kernel = mlore.Head(3).init(jax.random.key(0), x, train=False)["params"]["conv"]["kernel"]
+    draw = jax.jit(functools.partial(mlore.Head(3).init, train=False))
+    kernel = draw(jax.random.key(0), x)["params"]["conv"]["kernel"]
     assert 0.039 < np.abs(kernel).max() <= 0.04
-    router = experts.Router(3).init(jax.random.key(0), jnp.zeros((1, 20, 20, 8)))["params"]
+    draw = jax.jit(experts.Router(3).init)
+    router = draw(jax.random.key(0), jnp.zeros((1, 20, 20, 8)))["params"]
     assert np.abs(router["places"]["kernel"]).max() <= 0.04  # PyTorch's own reach 0.05
     assert not router["places"]["bias"].any()
-    prompts = _prompted_vit.drawn_prompts(jax.random.key(0), (5, 8000), jnp.float32)
+    draw = jax.jit(lambda key: _prompted_vit.drawn_prompts(key, (5, 8000), jnp.float32))
+    prompts = np.asarray(draw(jax.random.key(0)))
     expected = stats.truncnorm(-3, 1, loc=1)  # within −2 and 2
     assert -2 <= prompts.min() < -1.5 < 1.99 < prompts.max() <= 2
     np.testing.assert_allclose(prompts.mean(), expected.mean(), atol=0.02)

@@ -89,7 +89,7 @@ def test_a_size_of_training_images_that_does_not_fit():
         ImageSizes(14, (28, 42)).check((28, 28), where="here")
 
 
-@pytest.mark.parametrize("image_size", [None, (28, 42)])
+@pytest.mark.parametrize("image_size", [None, pytest.param((28, 42), marks=pytest.mark.slow)])
 def test_images_of_all_sizes_are_padded_for_the_network(image_size):
     """Prediction, whole and in tiles, and an export; the encoder asserts what it is given."""
     parts = system(14, image_size)

@@ -45,8 +45,9 @@ def random_like(params, seed=0):
 def test_block():
     block = transformer.Block(heads=2, layer_scale=0.1)
     x = np.random.default_rng(1).normal(size=(3, 5, 8)).astype(np.float32)
-    params = random_like(block.init(jax.random.key(0), x, False)["params"])
-    found = block.apply({"params": params}, x, False)
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, False))
+    params = random_like(shapes["params"])
+    found = jax.jit(lambda params: block.apply({"params": params}, x, False))(params)
     exact = jax.tree.map(lambda a: a.astype(np.float64), params)
     expected = [plain_block(each.astype(np.float64), exact, heads=2) for each in x]
     np.testing.assert_allclose(found, expected, atol=2e-5)

@@ -28,13 +28,14 @@ def solved(name: str, rows: np.ndarray, losses=None, **options):
     gram = jnp.float32(rows @ rows.T)
     known = jnp.ones(len(rows), bool)
 
-    @jax.jit
-    def solve(params, state, gram, losses, known):
-        weights, _, state = method.solve(params, state, gram, losses, known, jax.random.key(1))
-        return weights, method.diagnostics(state)
-
-    weights, found = jax.device_get(solve(params, state, gram, losses, known))
+    weights, found = jax.device_get(_solve(method, params, state, gram, losses, known))
     return np.float64(weights), found
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _solve(method, params, state, gram, losses, known):
+    weights, _, state = method.solve(params, state, gram, losses, known, jax.random.key(1))
+    return weights, method.diagnostics(state)
 
 
 @pytest.mark.parametrize("name", LOSS_METHODS)

@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from test_weightings_training import one_of_each_mechanism
 
 from mtl_jax import _discovery, _options, weightings
 
+METHODS = one_of_each_mechanism()  # the others' examples are slow tests
 PRIVATE = ("_base", "_gram", "_reach")
-MODULES = [f"mtl_jax.weightings.{name}" for name in (*_discovery.names(weightings), *PRIVATE)]
+MODULES = [
+    *(pytest.param(f"mtl_jax.weightings.{one.values[0]}", marks=one.marks) for one in METHODS),
+    *(f"mtl_jax.weightings.{name}" for name in PRIVATE),
+]
 
 
 class Numbers(doctest.OutputChecker):

@@ -36,6 +36,7 @@ def test_pcgrad_of_accumulated_batches_is_that_of_their_whole_gradients():
     assert_close(logs["losses"], losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_between_two_solutions():
     """A task that only one of them has a label of keeps its whole weight, in its head too."""
     options = {"heads": "weighted", "log_losses": True}

@@ -56,85 +56,6 @@ def shared(tree) -> dict:
     return {name: tree[name] for name in tree if name.startswith("encoder")}
 
 
-@pytest.mark.parametrize("unlabelled", [(), ("parts",), ALL_BUT_SEMSEG])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_descends_along_the_weighted_gradients(trainers, name, unlabelled):
-    """Against float64 sums of gradients that were taken one task at a time."""
-    trainer, data = trainers(name), batch(0, unlabelled)
-    method, before = trainer.system.weighting, trainer.params()
-    losses, each = gradients(before, data)
-    logs = trainer.step(data)
-    assert_close(logs["losses"], losses, rtol=1e-5)
-    after = trainer.params()["model"]
-    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before["model"], after)
-    weights = {task: float(value) for task, value in logs["weights"].items()}
-    if weights:
-        expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
-        size = max(1.0, *(abs(weight) for weight in weights.values()))
-        np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5 * size)
-    factors = weights
-    if method.needs_gradients:
-        known = jnp.array([task not in unlabelled for task in TASKS])
-        stacked = method.stack(logs["weights"]) if weights else None
-        factors = method.head_weights(
-            before["weighting"], stacked, method.stack(logs["losses"]), known
-        )
-        factors = method.by_task(np.asarray(factors, np.float64))
-    for task in TASKS:
-        expected = factors[task] * flat(each[task][f"head_{task}"])
-        atol = 2e-5 * max(1.0, abs(factors[task]))
-        np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=atol)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_unlabelled_task_moves_nothing_of_its_own(trainers, name):
-    trainer = trainers(name)
-    for seed in (0, 1):  # away from a start that might be special, to the start of an epoch
-        trainer.step(batch(seed))
-    before, memory = trainer.params(), jax.device_get(trainer.state.weighting)
-    logs = trainer.step(batch(2, ("depth",)))
-    after = trainer.params()
-    assert_same_bits(after["model"]["head_depth"], before["model"]["head_depth"])
-    for quantity, values in after["weighting"].items():
-        assert values["depth"] == before["weighting"][quantity]["depth"]
-        assert values["parts"] != before["weighting"][quantity]["parts"]
-    assert np.all(flat(after["model"]["head_parts"]) != flat(before["model"]["head_parts"]))
-    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
-    assert_same_bits(of_depth(jax.device_get(trainer.state.weighting)), of_depth(memory))
-
-
-def of_depth(memory) -> list:
-    """What a method remembers of one task: by its name, its place among K, its row and column."""
-    index, found = TASKS.index("depth"), []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(memory):
-        if "depth" in jax.tree_util.keystr(path):
-            found.append(leaf)
-        elif np.shape(leaf) in ((3,), (3, 3)) and "semseg" not in jax.tree_util.keystr(path):
-            found += [leaf[index], leaf.T[index]]
-    return found
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_without_any_label_changes_nothing(trainers, name):
-    trainer = trainers(name)
-    before = trainer.params()
-    logs = trainer.step(batch(0, TASKS))
-    assert logs["total"] == 0
-    assert logs["gradient_norm"] == 0
-    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
-    assert_same_bits(trainer.params(), before)
-    trainer.step(batch(0, TASKS))  # and with it a whole epoch
-    logs = trainer.step(batch(1))
-    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
-    assert np.any(flat(trainer.params()) != flat(before))
-
-
-def some_steps(trainer, change=lambda data: data) -> list:
-    """Logs of five steps, two epochs and a half, some of them partly labelled."""
-    missing = [(), ("parts",), ALL_BUT_SEMSEG, (), ()]
-    return [trainer.step(change(batch(seed, lost))) for seed, lost in enumerate(missing)]
-
-
 def family(name: str) -> str:
     method = weightings.kind(name)
     if method.needs_held_out:
@@ -166,6 +87,94 @@ def one_of_each_family(others=pytest.mark.slow) -> list:
         seen |= {family(name), mechanism(name)}
         found.append(pytest.param(name, marks=marks))
     return found
+
+
+def one_of_each_mechanism() -> list:
+    """All methods; those are slow for which a train step does what it does for another one.
+
+    What each of them makes of losses and gradients is test_weightings_values'.
+    """
+    first = dict(reversed([(mechanism(name), name) for name in NAMES])).values()
+    return [pytest.param(n, marks=() if n in first else pytest.mark.slow) for n in NAMES]
+
+
+@pytest.mark.parametrize("unlabelled", [(), ("parts",), ALL_BUT_SEMSEG])
+@pytest.mark.parametrize("name", one_of_each_mechanism())
+def test_a_step_descends_along_the_weighted_gradients(trainers, name, unlabelled):
+    """Against float64 sums of gradients that were taken one task at a time."""
+    trainer, data = trainers(name), batch(0, unlabelled)
+    method, before = trainer.system.weighting, trainer.params()
+    losses, each = gradients(before, data)
+    logs = trainer.step(data)
+    assert_close(logs["losses"], losses, rtol=1e-5)
+    after = trainer.params()["model"]
+    step = jax.tree.map(lambda a, b: (np.float64(a) - b) / RATE, before["model"], after)
+    weights = {task: float(value) for task, value in logs["weights"].items()}
+    if weights:
+        expected = sum(weights[task] * flat(shared(each[task])) for task in TASKS)
+        size = max(1.0, *(abs(weight) for weight in weights.values()))
+        np.testing.assert_allclose(flat(shared(step)), expected, rtol=1e-3, atol=2e-5 * size)
+    factors = weights
+    if method.needs_gradients:
+        known = jnp.array([task not in unlabelled for task in TASKS])
+        stacked = method.stack(logs["weights"]) if weights else None
+        factors = method.head_weights(
+            before["weighting"], stacked, method.stack(logs["losses"]), known
+        )
+        factors = method.by_task(np.asarray(factors, np.float64))
+    for task in TASKS:
+        expected = factors[task] * flat(each[task][f"head_{task}"])
+        atol = 2e-5 * max(1.0, abs(factors[task]))
+        np.testing.assert_allclose(flat(step[f"head_{task}"]), expected, rtol=1e-3, atol=atol)
+
+
+@pytest.mark.parametrize("name", one_of_each_mechanism())
+def test_an_unlabelled_task_moves_nothing_of_its_own(trainers, name):
+    trainer = trainers(name)
+    for seed in (0, 1):  # away from a start that might be special, to the start of an epoch
+        trainer.step(batch(seed))
+    before, memory = trainer.params(), jax.device_get(trainer.state.weighting)
+    logs = trainer.step(batch(2, ("depth",)))
+    after = trainer.params()
+    assert_same_bits(after["model"]["head_depth"], before["model"]["head_depth"])
+    for quantity, values in after["weighting"].items():
+        assert values["depth"] == before["weighting"][quantity]["depth"]
+        assert values["parts"] != before["weighting"][quantity]["parts"]
+    assert np.all(flat(after["model"]["head_parts"]) != flat(before["model"]["head_parts"]))
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert_same_bits(of_depth(jax.device_get(trainer.state.weighting)), of_depth(memory))
+
+
+def of_depth(memory) -> list:
+    """What a method remembers of one task: by its name, its place among K, its row and column."""
+    index, found = TASKS.index("depth"), []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(memory):
+        if "depth" in jax.tree_util.keystr(path):
+            found.append(leaf)
+        elif np.shape(leaf) in ((3,), (3, 3)) and "semseg" not in jax.tree_util.keystr(path):
+            found += [leaf[index], leaf.T[index]]
+    return found
+
+
+@pytest.mark.parametrize("name", one_of_each_mechanism())
+def test_a_batch_without_any_label_changes_nothing(trainers, name):
+    trainer = trainers(name)
+    before = trainer.params()
+    logs = trainer.step(batch(0, TASKS))
+    assert logs["total"] == 0
+    assert logs["gradient_norm"] == 0
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert_same_bits(trainer.params(), before)
+    trainer.step(batch(0, TASKS))  # and with it a whole epoch
+    logs = trainer.step(batch(1))
+    assert all(np.isfinite(value) for value in jax.tree.leaves(logs))
+    assert np.any(flat(trainer.params()) != flat(before))
+
+
+def some_steps(trainer, change=lambda data: data) -> list:
+    """Logs of five steps, two epochs and a half, some of them partly labelled."""
+    missing = [(), ("parts",), ALL_BUT_SEMSEG, (), ()]
+    return [trainer.step(change(batch(seed, lost))) for seed, lost in enumerate(missing)]
 
 
 @pytest.mark.parametrize("name", one_of_each_family())
@@ -208,7 +217,7 @@ def test_bfloat16_weighs_in_float32(trainers, name):
             assert_close(a["weights"], b["weights"], rtol=0.05)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each_mechanism())
 def test_a_checkpoint_in_the_middle_changes_no_bit(trainers, name, tmp_path):
     trainer = trainers(name)
     whole = [trainer.step(batch(seed)) for seed in range(5)]
@@ -238,7 +247,11 @@ def test_a_checkpoint_of_a_version_that_remembered_nothing_goes_on(trainers, tmp
     assert_same_bits(found.weighting, like.weighting)
 
 
-@pytest.mark.parametrize("options", [{}, {"log_losses": True}, {"heads": "weighted"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"log_losses": True}, marks=pytest.mark.slow), {"heads": "weighted"}],
+    ids=str,
+)
 def test_between_two_solutions_the_last_weights_are_used(options):
     """`update_every`: one step solves, two weight the losses; also in two micro-batches."""
     trainer = Trainer(section("mgda", update_every=3, **options))
@@ -268,7 +281,7 @@ def test_between_two_solutions_the_last_weights_are_used(options):
     assert np.abs(np.subtract(kept[3], kept[0])).max() > 1e-4
 
 
-@pytest.mark.parametrize("representation", [False, True])
+@pytest.mark.parametrize("representation", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_max_norm_shortens_the_step_between_solutions_too(representation):
     """That of the parameters, also where the solution is of the gradients at the features."""
     options = {"update_every": 2, "representation": representation}

@@ -57,7 +57,7 @@ def test_shifted_attention(size, policy, shift):
     x = rng.normal(size=(1, *size, 4)).astype(np.float32)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x))["params"]
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), shapes)
-    found = module.apply({"params": params}, x)[0]
+    found = jax.jit(module.apply)({"params": params}, x)[0]
     exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
     expected = plain(x[0].astype(np.float64), exact, 4, shift, heads=2)
     np.testing.assert_allclose(found, expected, atol=1e-5)
