@@ -33,6 +33,9 @@ os.environ.setdefault("NO_GCE_CHECK", "true")
 TINY = "streets/64x128_tiny"
 # Compiled programs that a process keeps: about a gigabyte. Neighbouring modules share them.
 KEPT_PROGRAMS = 1000
+# Over which metrics of eight examples are summed; one by one and all at once are less than batches
+# of which the last is smaller.
+BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 
 
 # Seldom, from the first import on: JAX has something to do at each collection as well.

@@ -3,12 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from conftest import BATCH_SIZES
 
 from mtl_jax import metrics
 
 RNG = np.random.default_rng(0)
-# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
-BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 B = 8
 VALID = np.array([True] * 7 + [False])
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from conftest import BATCH_SIZES
 from PIL import Image
 
 from input_pipeline import labels
@@ -15,8 +16,6 @@ from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks.instances import Instances, Offsets, centroid_offsets
 
 RNG = np.random.default_rng(0)
-# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
-BATCH_SIZES = [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
 B, H, W = 8, 12, 16
 VALID = np.array([True] * 7 + [False])
 SPECS = {

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import BATCH_SIZES
 
 from mtl_jax import metrics, parallel, tasks
 
@@ -54,10 +55,7 @@ def _expected(labels, predictions, valid):
     return {"miou_thesis": thesis, "miou_per_image": np.mean(per_image)}
 
 
-# Of eight examples; one by one and all at once are less than batches of which the last is smaller.
-@pytest.mark.parametrize(
-    "batch_size", [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))]
-)
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_variants_equal_numpy_whatever_the_batch_size(batch_size):
     labels, predictions, valid = _split()
     parts = [slice(i, i + batch_size) for i in range(0, 8, batch_size)]
