@@ -17,7 +17,7 @@ from absl import app, flags, logging
 
 from input_pipeline import cores, datasets, labels, pipeline, transforms
 from input_pipeline import records as stored
-from input_pipeline._tensorflow import tf, tfds
+from input_pipeline.quiet_tensorflow import tf, tfds
 
 _DATASET = flags.DEFINE_string("dataset", "", "A prepared data set; '' draws images.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where its records are; default: that of TFDS.")

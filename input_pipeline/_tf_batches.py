@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import cores
-from input_pipeline._tensorflow import tf
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
+from input_pipeline.quiet_tensorflow import tf
 
 Batch = dict[str, np.ndarray]
 

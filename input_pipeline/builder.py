@@ -3,7 +3,7 @@
 import os
 
 from input_pipeline import integrity
-from input_pipeline._tensorflow import tfds
+from input_pipeline.quiet_tensorflow import tfds
 
 
 class LocalInfo(tfds.core.DatasetInfo):

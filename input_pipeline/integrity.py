@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from input_pipeline.errors import DatasetError
 
 if TYPE_CHECKING:  # the processes that convert examples import this file
-    from input_pipeline._tensorflow import tfds
+    from input_pipeline.quiet_tensorflow import tfds
 
 INFO = "dataset_info.json"  # as TFDS calls it
 

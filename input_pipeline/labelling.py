@@ -273,7 +273,7 @@ def available(
             example = stored.example(i)
             has[i] = [(example[s] != unknown(data.label_specs[s])).any() for s in sources]
         return has
-    from input_pipeline._tensorflow import tfds
+    from input_pipeline.quiet_tensorflow import tfds
 
     directory = getattr(data.builder, "data_dir", None)
     counted = (summary.read(directory) if directory else None) or {}

@@ -13,10 +13,10 @@ import numpy as np
 
 from input_pipeline import datasets
 from input_pipeline._order import permutation
-from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError, OptionError
 from input_pipeline.held_out import Part
 from input_pipeline.labels import LabelSpec
+from input_pipeline.quiet_tensorflow import tf, tfds
 from input_pipeline.records import Records
 
 OPTIONS: dict[str, Any] = {

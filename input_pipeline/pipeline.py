@@ -22,8 +22,8 @@ from input_pipeline.held_out import Part
 from input_pipeline.labelling import FRAME, FRAME_SPEC, Relabelled, RelabelledRecords
 
 if TYPE_CHECKING:
-    from input_pipeline._tensorflow import tfds
     from input_pipeline.mixture import Mixture
+    from input_pipeline.quiet_tensorflow import tfds
 
 Batch = dict[str, np.ndarray]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from input_pipeline.errors import DatasetError, did_you_mean
 
 if TYPE_CHECKING:  # all else is imported in functions: --help is not to wait for TensorFlow
-    from input_pipeline._tensorflow import tfds
     from input_pipeline.arrays import Arrays
+    from input_pipeline.quiet_tensorflow import tfds
 
 
 def summarize(builder: "tfds.core.DatasetBuilder") -> dict[str, Any]:

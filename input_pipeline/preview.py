@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from input_pipeline import _legend, palettes, records
-from input_pipeline._tensorflow import tfds
 from input_pipeline.labels import LabelSpec
+from input_pipeline.quiet_tensorflow import tfds
 
 _OPACITY = 0.6  # of labels over the photograph
 _AXES = np.array([1, -1, -1])  # of normals: red is right, green is up, blue is towards the camera

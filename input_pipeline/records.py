@@ -11,10 +11,10 @@ from PIL import Image
 
 from input_pipeline import _tf_batches
 from input_pipeline._order import permutation
-from input_pipeline._tensorflow import tf, tfds
 from input_pipeline.errors import DatasetError
 from input_pipeline.held_out import Chosen, Part
 from input_pipeline.labels import LabelSpec
+from input_pipeline.quiet_tensorflow import tf, tfds
 
 
 class Records:

@@ -16,10 +16,10 @@ import numpy as np
 
 from input_pipeline import builder as builders
 from input_pipeline import conversion, converted, provenance, summary
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
+from input_pipeline.quiet_tensorflow import tfds
 
 
 class ReleaseBuilder(builders.LocalBuilder):

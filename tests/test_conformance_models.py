@@ -77,12 +77,10 @@ def with_a_record() -> set[str]:
     return found | {file.stem for file in decoders}
 
 
-def _marked(names, mark, others=()):
-    """The names of all architectures; some have a mark, all others other ones."""
-    return [
-        pytest.param(name, marks=mark if name in names else others)
-        for name in _discovery.names(architectures)
-    ]
+def _weekly_but(marks):
+    """The names of all architectures; some have the marks that are given."""
+    names = _discovery.names(architectures)
+    return [pytest.param(name, marks=marks.get(name, pytest.mark.weekly)) for name in names]
 
 
 def without_a_record():
@@ -95,14 +93,12 @@ def without_a_record():
 
 def one_of_each_kind():
     """Two are not marked; of all others one of each kind is slow, and the rest weekly."""
-    marks = dict.fromkeys(KINDS, pytest.mark.slow) | {"branched": (), "segnet": ()}
-    names = _discovery.names(architectures)
-    return [pytest.param(name, marks=marks.get(name, pytest.mark.weekly)) for name in names]
+    return _weekly_but(dict.fromkeys(KINDS, pytest.mark.slow) | {"branched": (), "segnet": ()})
 
 
 def seldom_but_two():
     """Weekly; slow the default, and the one that pools with positions and unpools."""
-    return _marked(("branched", "segnet"), pytest.mark.slow, pytest.mark.weekly)
+    return _weekly_but(dict.fromkeys(("branched", "segnet"), pytest.mark.slow))
 
 
 @functools.cache

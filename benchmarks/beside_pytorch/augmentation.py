@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import input_pipeline as drawn
 from benchmarks.beside_pytorch._other_side import OtherSide
 from input_pipeline import cores, pipeline, records, transforms
-from input_pipeline._tensorflow import tf, tfds
+from input_pipeline.quiet_tensorflow import tf, tfds
 
 _LOADER = Path(__file__).with_name("loader.py")
 _BATCH = 8

@@ -26,7 +26,7 @@ from input_pipeline._messages import say
 from input_pipeline.errors import DatasetError, did_you_mean
 
 if TYPE_CHECKING:
-    from input_pipeline._tensorflow import tfds
+    from input_pipeline.quiet_tensorflow import tfds
 
 __all__ = ["DatasetError", "fingerprint", "load", "names", "prepare"]
 
@@ -151,7 +151,7 @@ def _builder(
     module = importlib.import_module(f"{__name__}.{dataset}")
     directory = os.path.expanduser(data_dir) if data_dir else None
     if hasattr(module, "builder_config"):
-        from input_pipeline._tensorflow import tfds
+        from input_pipeline.quiet_tensorflow import tfds
 
         root = directory or os.path.expanduser(tfds.core.constants.DATA_DIR)
         config = module.builder_config(config, manual_dir=manual_dir, data_dir=root)
@@ -205,7 +205,7 @@ def _remove_left_overs(builder: "tfds.core.DatasetBuilder") -> None:
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
     """Without the progress bars of TFDS: ours know how much there is to do."""
-    from input_pipeline._tensorflow import tfds
+    from input_pipeline.quiet_tensorflow import tfds
 
     tfds.display_progress_bar(False)
     try:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 
 _CLASSES = (
     ("sky", (128, 128, 128)),

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as table
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 
 FULL_SIZE = (1024, 2048)
 SIZES = ((128, 256), (256, 512), (512, 1024), FULL_SIZE)

@@ -10,10 +10,10 @@ import os
 from typing import Any
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.datasets import _mtan_arrays as mtan
+from input_pipeline.quiet_tensorflow import tfds
 
 _OFFICIAL_COUNTS = {"train": 2975, "validation": 500}
 # In the set of 128×256 the 7 classes lie in `label`, or in `label_7` as at 256×512.

@@ -14,12 +14,12 @@ from typing import Any
 
 from input_pipeline import _images, labels, provenance, release, sources
 from input_pipeline._messages import say
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _folder_files, _folder_spec, _folder_values
 from input_pipeline.datasets._folder_keys import KeySpec
 from input_pipeline.datasets._folder_spec import FolderSpec
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 
 
 @dataclasses.dataclass

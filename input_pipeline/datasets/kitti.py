@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.sources import File
 
 _TRAINING = 160  # frames; the rest is for validation

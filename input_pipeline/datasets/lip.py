@@ -9,9 +9,9 @@ import os
 from typing import Any
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists
+from input_pipeline.quiet_tensorflow import tfds
 
 # Names and colours of the authors. Class 10 is "jumpsuits" in LIP and "torso-skin" in CIHP.
 _CLASSES = (

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _cityscapes_classes as cityscapes
+from input_pipeline.quiet_tensorflow import tfds
 
 _FOLDERS = {"train": "train", "validation": "val"}
 # By key: the folder and the endings.

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists
 from input_pipeline.datasets import _mtan_arrays as arrays
 from input_pipeline.datasets import _nyu_classes as nyu
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.sources import File
 
 _ROOTS = ("", "NYUDv2", "NYUD_MT")  # the folder itself, or what the archives unpack to

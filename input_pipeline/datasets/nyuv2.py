@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _matlab, _nyuv2_hub
 from input_pipeline.datasets import _mtan_arrays as mtan
 from input_pipeline.datasets import _nyu_classes as nyu
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.sources import File
 
 _OFFICIAL_COUNTS = {"train": 795, "validation": 654}

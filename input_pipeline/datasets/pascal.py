@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from input_pipeline import _images, checks, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists, _matlab
 from input_pipeline.datasets import _voc_classes as voc
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.sources import File
 
 _VOC, _SBD = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"

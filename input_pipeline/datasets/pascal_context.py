@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import _images, checks, class_edges, labels, release, sources
-from input_pipeline._tensorflow import tfds
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets import _lists, _matlab
 from input_pipeline.datasets import _pascal_context_classes as context
 from input_pipeline.datasets import _voc_classes as voc
 from input_pipeline.errors import DatasetError
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.sources import File
 
 _ROOTS = ("", "PASCAL_MT", "PASCALContext")  # the folder itself, or what the archives unpack to

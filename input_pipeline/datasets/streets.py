@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from input_pipeline import _progress, builder, labels
-from input_pipeline._tensorflow import tfds
+from input_pipeline.quiet_tensorflow import tfds
 from input_pipeline.streets import dataset, workers
 
 EMBEDDED = True

@@ -257,7 +257,7 @@ def _folders(data_dir: str) -> Iterator[str]:
 
 def _tensorflow(problems: list[str]) -> Iterator[str]:
     try:
-        from input_pipeline._tensorflow import tf
+        from input_pipeline.quiet_tensorflow import tf
     except ImportError as error:
         problems.append(f"TensorFlow cannot be imported: {error}")
         yield "cannot be imported"

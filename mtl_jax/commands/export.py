@@ -36,7 +36,7 @@ def run(
     parts = assembly.trained(config, where)
     chosen = learned.read(where, parts.tasks, config.model)
     export.network(config, parts, chosen, size)  # refuses a size before anything is read
-    from input_pipeline import _tensorflow  # noqa: F401 (before serving imports it: in silence)
+    from input_pipeline import quiet_tensorflow  # noqa: F401 (before serving imports it)
     from mtl_jax.serving import saved_model
 
     with files.new_folder(os.path.expanduser(output)) as folder:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from absl import logging as absl_logging
 
-from input_pipeline import _tensorflow
+from input_pipeline import quiet_tensorflow
 
 CHATTER = b"""\
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
@@ -21,14 +21,14 @@ REAL = b"E0000 00:00:1795640035.484296   14304 cuda_driver.cc:1] out of memory\n
 
 
 def test_chatter_is_held_back_and_the_rest_is_not(capfd):
-    with _tensorflow._without_chatter():
+    with quiet_tensorflow._without_chatter():
         os.write(2, CHATTER + REAL)
     assert capfd.readouterr().err.encode() == REAL
 
 
 def test_what_is_printed_before_an_error_is_shown(capfd):
     def fail():
-        with _tensorflow._without_chatter():
+        with quiet_tensorflow._without_chatter():
             os.write(2, CHATTER + REAL)
             raise ImportError
 
@@ -53,20 +53,27 @@ def test_warnings_of_tfds_about_itself_are_not_shown(caplog):
 
 
 def test_the_import_that_is_held_back_can_be_made_afterwards(monkeypatch):
-    monkeypatch.setattr(_tensorflow, "_KERAS", "wsgiref.util")
+    monkeypatch.setattr(quiet_tensorflow, "_KERAS", "wsgiref.util")
     monkeypatch.delitem(sys.modules, "wsgiref.util", raising=False)
-    with _tensorflow._without_keras(), pytest.raises(ImportError):
+    with quiet_tensorflow._without_keras(), pytest.raises(ImportError):
         importlib.import_module("wsgiref.util")
     assert importlib.import_module("wsgiref.util").shift_path_info
-    with _tensorflow._without_keras():  # what is there already stays
+    with quiet_tensorflow._without_keras():  # what is there already stays
         assert importlib.import_module("wsgiref.util").shift_path_info
 
 
 @pytest.mark.slow
 def test_tensorflow_and_clu_come_without_keras(tmp_path):
-    program = "import sys; from input_pipeline._tensorflow import tf; assert 'keras' not in sys."
-    program += "modules; from mtl_jax.runs import event_files; from pathlib import Path; event_"
-    program += "files.writer(Path(sys.argv[1])).write_hparams({'seed': 1}); assert 'keras' not in "
-    program += "sys.modules; from tensorboard.plugins.hparams import api; assert api.KerasCallback;"
-    program += "assert tf.keras.optimizers.Adam"
+    program = """
+import sys
+from pathlib import Path
+from input_pipeline.quiet_tensorflow import tf
+assert "keras" not in sys.modules
+from mtl_jax.runs import event_files
+event_files.writer(Path(sys.argv[1])).write_hparams({"seed": 1})
+assert "keras" not in sys.modules
+from tensorboard.plugins.hparams import api
+assert api.KerasCallback
+assert tf.keras.optimizers.Adam
+"""
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=300)

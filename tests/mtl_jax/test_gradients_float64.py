@@ -101,15 +101,15 @@ class Chain(nn.Module):
 SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
 # Those whose gradients have two forms, for few operations and for many.
 CONVOLUTIONS = ("convolution", "strided", "dilated")
-# All but those whose rule test_depthwise, test_convolution or test_pooling has alone, and quicker.
-OFTEN = ("convolution", "large_kernel", "transposed")
+# Whose rules no quicker test sees within a network, and the one whose rule was wrong in one.
+OFTEN = ("convolution", "large_kernel", "max_pool", "transposed")
 
 
 def mark_of(operation, shape):
     if shape == SHAPE and operation in OFTEN:
         return ()
-    # What is often wrong at the size of training, too.
-    return pytest.mark.slow if shape == LARGE and operation in OFTEN else pytest.mark.weekly
+    # At the size of training all; the depthwise one, which takes longest, is so in test_depthwise.
+    return pytest.mark.slow if shape == LARGE and operation != "depthwise" else pytest.mark.weekly
 
 
 @pytest.mark.parametrize(
