@@ -129,19 +129,21 @@ def assert_predicts(config_model, parts) -> None:
 
 
 def one_of_each_network():
-    """Every protocol; those are slow whose architecture another one trains after that encoder.
+    """Every protocol; those are weekly whose architecture another one trains after that encoder.
 
-    And those of the multi-task benchmarks, with their full networks.
+    Of those of the multi-task benchmarks, with their full networks, the first of each file is slow.
     """
     found, seen = [], set()
     for name, protocol in NAMES:
         config = load(name, protocol)
         large = config.data.dataset.startswith(("pascal_context", "nyud/"))
-        kind = config.model.architecture, config.model.get("encoder", {}).get("name")
-        slow = large or kind in seen
-        found.append(pytest.param(name, protocol, marks=pytest.mark.slow if slow else ()))
-        if not large:
-            seen.add(kind)
+        encoder = config.model.get("encoder", {}).get("name")
+        kind = (name, "large") if large else (config.model.architecture, encoder)
+        marks = pytest.mark.slow if large else ()
+        found.append(
+            pytest.param(name, protocol, marks=pytest.mark.weekly if kind in seen else marks)
+        )
+        seen.add(kind)
     return found
 
 
@@ -173,7 +175,9 @@ def first_protocols():
     """[(file, protocol)], the first of each file; those of large networks are slow, or weekly."""
     found = []
     for name, protocol in dict(reversed(NAMES)).items():
-        marks = pytest.mark.slow if load(name, protocol).model.architecture in LONG else ()
+        long = {*LONG, "mtan", "stacked_unet"}
+        large = name == "vit" or load(name, protocol).model.architecture in long
+        marks = pytest.mark.slow if large else ()
         if name in ("hrnet", "invpt", "mlore", "mti_net"):
             marks = pytest.mark.weekly
         found.append(pytest.param(name, protocol, marks=marks, id=name))

@@ -31,8 +31,8 @@ LONG = (
     "task_prompter",
 )
 MTAN = ("mtan", "mtan_resnet")  # not much shorter
-# Of the long ones those of other kinds: side by side, experts, stages, and tokens.
-KINDS = ("cross_stitch", "invpt", "mmoe", "mtan", "pad_net")
+# Of the long ones those of other kinds: side by side, experts, and stages.
+KINDS = ("cross_stitch", "mmoe", "mtan", "pad_net")
 
 # Most of the time here is compilation, and what is compiled runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -312,7 +312,16 @@ def encoded(name: str):
     return (image, pyramid), (unknown, traced.shapes(apply, variables, unknown))
 
 
-@pytest.mark.parametrize("name", _discovery.names(encoders))
+def encoders_with_the_long_ones_slow():
+    """All of them; what is slow here is in other default tests as part of a network."""
+    long = ("efficientnet_lite", "sunet", "swin")
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in long else ())
+        for name in _discovery.names(encoders)
+    ]
+
+
+@pytest.mark.parametrize("name", encoders_with_the_long_ones_slow())
 class TestEncoders:
     def test_strides(self, name):
         for image, pyramid in encoded(name):

@@ -64,7 +64,7 @@ def resumed(found, tmp_path, monkeypatch):
     return tiny.latest_state(whole), tiny.latest_state(stopped), whole
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_auto_lambda_sees_the_same_held_out_batches_when_it_goes_on(
     streets_dir, tmp_path, monkeypatch
 ):

@@ -159,7 +159,7 @@ log.handle(record)
     assert len(done.stderr.splitlines()) == 2
 
 
-@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("closed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_output_that_nobody_reads_or_that_is_full(closed, trained):
     """| head, and > /dev/full: one line or none, and no traceback."""
     directory, _ = trained

@@ -31,6 +31,7 @@ _RIGHT, _WRONG = (232, 238, 244), (213, 94, 0)  # pale, and the vermilion of Oka
 _FOUND, _MISSED = (130, 170, 200), (0, 60, 120)
 # Half of the contrast, around mid-grey; halves go to the even number.
 _SOFTER = np.rint((np.arange(256) + MID_GREY) / 2).astype(np.uint8)
+_THIRD = (np.arange(256) // 3).astype(np.uint8)
 
 LegendEntry = tuple[str, tuple[int, int, int] | None]
 
@@ -91,8 +92,17 @@ def label_picture(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """
     labels = np.asarray(labels)
     unknown = (labels < 0) | (labels >= len(palette))
-    picture = np.take(np.asarray(palette, np.uint8), labels, axis=0, mode="clip")
-    return hatched(picture, unknown)
+    shown = np.clip(labels, 0, len(palette) - 1)
+    return hatched(_coloured(shown, np.asarray(palette, np.uint8)), unknown)
+
+
+def _coloured(index: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """table[index] of integer [H, W] and uint8 [C, 3], for most tables in a third of the time."""
+    if len(table) > 256:
+        return table[index]
+    whole = np.zeros((256, 1, 3), np.uint8)
+    whole[: len(table), 0] = table
+    return cv2.applyColorMap(np.ascontiguousarray(index, np.uint8), whole)
 
 
 def hatched(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
@@ -122,8 +132,7 @@ def depth_picture(depth: np.ndarray, scale: DepthScale, *, invalid: float = 0.0)
     """
     depth = np.asarray(depth, np.float32)
     unknown = np.isnan(depth) | (depth == invalid)
-    picture = np.take(_colour_table(scale.colormap), _steps(depth, scale), axis=0)
-    return hatched(picture, unknown)
+    return hatched(_coloured(_steps(depth, scale), _colour_table(scale.colormap)), unknown)
 
 
 def _steps(depth: np.ndarray, scale: DepthScale) -> np.ndarray:
@@ -209,9 +218,8 @@ def outline(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
     edge = np.zeros(labels.shape, bool)
     edge[:-1] |= labels[1:] != labels[:-1]
     edge[:, :-1] |= labels[:, 1:] != labels[:, :-1]
-    darker = picture.copy()
-    darker[edge] //= 3
-    return darker
+    # Indexing with the edge takes three times as long.
+    return cv2.copyTo(cv2.LUT(picture, _THIRD), edge.view(np.uint8), picture.copy())
 
 
 def wrong_pixels(title: str, wrong: np.ndarray, known: np.ndarray) -> Panel:

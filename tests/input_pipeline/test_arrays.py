@@ -132,6 +132,7 @@ def test_what_arrays_cannot_hold_is_refused(written, tmp_path):
     assert arrays.Arrays(tmp_path / "new").splits == {"train": 2}
 
 
+@pytest.mark.slow
 def test_streets_drawn_into_arrays_are_those_of_the_records(streets_dir, tmp_path, capsys):
     from input_pipeline import datasets
 

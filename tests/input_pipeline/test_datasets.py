@@ -38,6 +38,7 @@ def test_an_embedded_data_set_is_prepared_on_first_use(toy, tmp_path, capfd):
     )
 
 
+@pytest.mark.slow
 def test_what_is_being_prepared_is_waited_for(tmp_path):
     code = (
         "import sys, toy_dataset\n"

@@ -98,6 +98,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch, error):
         folder_files.prepare(yaml)
 
 
+@pytest.mark.slow
 def test_what_is_said_is_what_is_done(tmp_path):
     yaml = folder_files.write(tmp_path / "data", ids=("t0", "t1", "v0"))
     command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset=folder/{yaml}"]

@@ -105,6 +105,7 @@ def test_random_numbers_are_those_of_the_raw_stream():
     assert 0.6 < drawn.count("c") / 200 < 0.9
 
 
+@pytest.mark.slow
 def test_a_worker_draws_the_same_bits(drawn):
     received = list(workers.examples(0, 0, 3, 64, 128, processes=2))
     assert len(received) == 3
@@ -250,7 +251,7 @@ def test_half_precision_keeps_depth_and_validity(drawn):
         assert stored.max() <= labels.FARTHEST
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_depth_statistics_are_those_of_the_training_split():
     depth = np.concatenate(
         [render.example(0, 0, k, 32, 64)["depth"].ravel() for k in range(120)]

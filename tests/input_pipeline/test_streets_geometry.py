@@ -85,7 +85,13 @@ def _inside(name, p):
     }[name]
 
 
-@pytest.mark.parametrize("name", SOLIDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("box", "ellipsoid", "disc") else pytest.mark.slow)
+        for name in SOLIDS
+    ],
+)
 def test_rasteriser_agrees_with_marching_along_rays(name):
     camera = Pinhole.looking((0.2, 1.4, 0.0), yaw=0.03, pitch=0.05, roll=0.02, focal=0.9)
     nearest, _ = _draw(SOLIDS[name], camera)

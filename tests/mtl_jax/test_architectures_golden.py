@@ -147,7 +147,7 @@ def test_golden(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("mtan", "stacked_unet_8"),
+        *("distillation_b", "mtan", "stacked_unet_8"),
         *(
             pytest.param(n, marks=pytest.mark.slow)
             for n in ("cross_stitch", "joint_bottleneck_se", "mtan_resnet", "nddr", "pad_net")

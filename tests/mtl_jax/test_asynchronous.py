@@ -204,6 +204,7 @@ def test_eight_devices_equal_one(uninterrupted):
         )
 
 
+@pytest.mark.slow
 def test_bfloat16_counts_the_same_and_sums_in_float32(uninterrupted):
     _, states = uninterrupted
     trainer = mixed_systems.Trainer(thesis_config(), dtype=jnp.bfloat16)

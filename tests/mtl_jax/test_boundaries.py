@@ -126,6 +126,7 @@ def test_nothing_to_find_and_nothing_found():
     assert (nothing["odsF"], nothing["AP"]) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_gives():
     rng = np.random.default_rng(0)
     pairs = [

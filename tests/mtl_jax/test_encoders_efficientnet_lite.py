@@ -128,7 +128,7 @@ def features_of(found, image, model, dtype=jnp.float32):
 @pytest.mark.parametrize(
     ("flags", "size"),
     [
-        pytest.param("FFF", (70, 49), marks=pytest.mark.slow),
+        pytest.param("FFF", (70, 49), marks=pytest.mark.weekly),
         pytest.param("FFT", (64, 96), marks=pytest.mark.weekly),
         ("TTT", (37, 50)),
     ],

@@ -32,10 +32,11 @@ def outputs(pyramid):
 
 
 def networks_and_sizes():
-    """Of each network all sizes that are recorded; all but the first are slow."""
+    """Of each network all sizes that are recorded; all but the first are slow, and HRNet's is."""
     for name in NETWORKS:
         for number, size in enumerate(load(name)[1]):
-            yield pytest.param(name, size, marks=pytest.mark.slow if number else ())
+            slow = number > 0 or name == "hrnet"
+            yield pytest.param(name, size, marks=pytest.mark.slow if slow else ())
 
 
 @pytest.mark.parametrize(("name", "size"), [*networks_and_sizes()])

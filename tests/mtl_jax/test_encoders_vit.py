@@ -70,6 +70,7 @@ def test_each_family_resamples_positions_by_its_own_rule():
     assert encoders.make("vit", positions="plain").rule == "plain"
 
 
+@pytest.mark.slow
 def test_the_rule_matters_and_only_where_the_grid_is_another():
     variables = variables_of(TINY)
     for size, same in (((16, 16), True), ((12, 20), False)):
@@ -105,6 +106,7 @@ def test_bfloat16_is_close_to_float32():
     assert 1e-3 < error / np.std(exact) < 0.05
 
 
+@pytest.mark.slow
 def test_remat_changes_no_gradient():
     variables, x = variables_of(TINY), image(8, 8)
 
@@ -144,6 +146,7 @@ def test_stochastic_depth_rises_to_the_last_block():
     assert list(seen.values()) == pytest.approx([0, 0.2, 0.4, 0.6])
 
 
+@pytest.mark.slow
 def test_low_rank_updates_begin_at_nothing():
     """ViT-S, rank 8 of both projections: 221,184 more parameters, and the network of before."""
     plain, lora = (encoders.make("vit", lora_rank=rank) for rank in (0, 8))

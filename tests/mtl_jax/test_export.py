@@ -88,7 +88,7 @@ def predicted(parts, variables, its_tasks, image, tta=NO_VIEWS):
 @pytest.mark.parametrize(
     ("tta", "batch"),
     [
-        pytest.param(NO_VIEWS, 3, id="plain"),
+        pytest.param(NO_VIEWS, 3, id="plain", marks=pytest.mark.slow),
         pytest.param(VIEWS, 1, id="augmented"),
         pytest.param(VIEWS, 3, id="augmented_several", marks=pytest.mark.weekly),
     ],

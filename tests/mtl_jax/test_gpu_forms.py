@@ -219,7 +219,7 @@ def test_attention_by_a_kernel_has_second_derivatives(monkeypatch):
     np.testing.assert_allclose((found * q).sum(), expected, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_attention_along_a_change_of_its_keys(monkeypatch):
     """Beside differences in float64."""
     monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)

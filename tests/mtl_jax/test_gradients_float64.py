@@ -86,15 +86,15 @@ OPERATIONS = {
 
 
 class Chain(nn.Module):
-    """What surrounds an operation in a network."""
+    """What surrounds an operation in a network; or several, side by side."""
 
-    operation: str
+    operations: tuple[str, ...]
 
     @nn.compact
     def __call__(self, x):
         x = layers.Conv(16, 7, stride=2)(x)
         x = nn.relu(layers.BatchNorm()(x, train=True))
-        return OPERATIONS[self.operation](x)
+        return [OPERATIONS[name](x) for name in self.operations]
 
 
 # The smallest at which a rule that compared recomputed pixels went wrong.
@@ -103,35 +103,48 @@ SHAPE, SMALL, LARGE = (6, 64, 96), (2, 32, 64), (8, 96, 192)
 CONVOLUTIONS = ("convolution", "strided", "dilated")
 # Whose rules no quicker test sees within a network, and the one whose rule was wrong in one.
 OFTEN = ("convolution", "large_kernel", "max_pool", "transposed")
+# The depthwise one takes longest, and is tested at full size in test_depthwise.
+ALL = tuple(name for name in OPERATIONS if name != "depthwise")
 
 
-def mark_of(operation, shape):
-    if shape == SHAPE and operation in OFTEN:
-        return ()
-    # At the size of training all; the depthwise one, which takes longest, is so in test_depthwise.
-    return pytest.mark.slow if shape == LARGE and operation != "depthwise" else pytest.mark.weekly
+# Most of the time is compilation, which operations in one program share.
+@pytest.mark.parametrize(
+    ("operations", "shape", "many"),
+    [
+        pytest.param(OFTEN, SHAPE, 0, id="some"),
+        pytest.param(ALL, LARGE, 0, id="all", marks=pytest.mark.slow),
+        pytest.param(CONVOLUTIONS, LARGE, 10**18, id="convolutions", marks=pytest.mark.slow),
+    ],
+)
+def test_operations_side_by_side(operations, shape, many, monkeypatch):
+    assert_exact(operations, shape, many, monkeypatch)
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("operation", "shape", "many"),
-    [
-        pytest.param(operation, shape, 0, marks=mark_of(operation, shape))
-        for operation, shape in itertools.product(OPERATIONS, (SHAPE, SMALL, LARGE))
-    ]
-    + [pytest.param(name, LARGE, 10**18, marks=pytest.mark.slow) for name in CONVOLUTIONS],
+    [(*each, 0) for each in itertools.product(OPERATIONS, (SHAPE, SMALL, LARGE))]
+    + [(name, LARGE, 10**18) for name in CONVOLUTIONS],
 )
 def test_operation(operation, shape, many, monkeypatch):
+    assert_exact((operation,), shape, many, monkeypatch)
+
+
+def assert_exact(operations, shape, many, monkeypatch):
+    """The gradient of a network with these operations, by the rules of many operations or few."""
     monkeypatch.setattr(_convolution, "_MANY_OPERATIONS", many)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((*shape, 3)).astype(np.float32)
-    model = Chain(operation)
+    model = Chain(operations)
     variables = jax.jit(model.init)(jax.random.key(0), image)
     stats = {"batch_stats": variables["batch_stats"]}
 
     def loss(params, image):
-        out = model.apply({"params": params, **stats}, image, mutable=["batch_stats"])[0]
-        weights = jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape)
-        return jnp.mean(out * weights + jnp.square(out))
+        loss = 0.0
+        for out in model.apply({"params": params, **stats}, image, mutable=["batch_stats"])[0]:
+            weights = jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape)
+            loss += jnp.mean(out * weights + jnp.square(out))
+        return loss
 
     gradient = jax.jit(jax.grad(loss), compiler_options=TRAINING_COMPILATION)
     assert_no_farther_than_plain(

@@ -91,7 +91,7 @@ def test_segnet_and_masks(init, variance):
                 assert (value == 1).all(), path
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_stacked_unets():
     config = ml_collections.ConfigDict(
         {
@@ -117,6 +117,7 @@ def test_degridding_head():
     assert not params["predict/bias"].any()
 
 
+@pytest.mark.slow
 def test_vgg_and_alexnet():
     """torchvision's own: Kaiming normal by fan_out and zero biases; PyTorch's default."""
     vgg = encoders.build(ml_collections.ConfigDict({"name": "vgg", "width": 16}))
@@ -153,7 +154,10 @@ def test_gate_starts_half_open():
     "module",
     [
         fcn.Classifier(3, 8, padded=True, dropout=0.5, dtype=jnp.float32),
-        sunet.UNet(0.5, "pytorch", jnp.float32, width=4, features=8, levels=1),
+        pytest.param(
+            sunet.UNet(0.5, "pytorch", jnp.float32, width=4, features=8, levels=1),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["fcn", "sunet"],
 )
@@ -181,7 +185,7 @@ def test_dropout(module):
     [
         ("fcn", "streets_alexnet", "tail.dropout"),
         ("mtan", "streets_resnet", "aspp.dropout"),
-        ("stacked_unet", "streets", "encoder.dropout"),
+        pytest.param("stacked_unet", "streets", "encoder.dropout", marks=pytest.mark.slow),
     ],
 )
 def test_architectures_pass_dropout_on(name, protocol, option):

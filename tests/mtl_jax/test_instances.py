@@ -171,6 +171,7 @@ def _scenes():
     return {"image": np.zeros((*ids.shape, 3), np.uint8), "instance": ids}
 
 
+@pytest.mark.slow
 def test_decoding_takes_the_pixels_that_the_semantics_allow():
     built, batch = _both(), _scenes()
     assert list(built) == ["instance", "semseg"]

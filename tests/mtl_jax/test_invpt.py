@@ -105,7 +105,7 @@ class OfSeveralStrides(nn.Module):
         return Pyramid({8: fine, 16: middle, 32: layers.resize_bilinear(last, size)})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_after_features_of_several_strides():
     """With nothing at stride 8 it is the network of the same tokens, as its weights are."""
     plain, several = model(), model().clone(encoder=OfSeveralStrides())

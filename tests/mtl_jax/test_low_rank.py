@@ -83,7 +83,7 @@ def test_every_update_of_a_network_drops_in_training_alone(name):
     ("name", "mlp"),
     [
         ("vit", True),
-        pytest.param("swin", True, marks=pytest.mark.slow),
+        pytest.param("swin", True, marks=pytest.mark.weekly),
         *(pytest.param(name, False, marks=pytest.mark.weekly) for name in NETWORKS),
     ],
 )

@@ -168,8 +168,14 @@ def pyramids_of_mixtures(name: str, params, encode, image) -> dict:
     return {t: encode(t, "pyramid", image, stems[t], stages[t]) for t in CHANNELS}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mmoe", "cgc", "ple"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("mmoe", marks=pytest.mark.weekly),
+        pytest.param("cgc", marks=pytest.mark.slow),
+        pytest.param("ple", marks=pytest.mark.weekly),
+    ],
+)
 def test_outputs_are_those_of_mixtures_in_numpy(name):
     """Between encoders and branches, which are recorded as parts of other networks."""
     model, shapes = model_and_shapes(name, **SMALL)

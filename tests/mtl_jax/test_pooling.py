@@ -148,6 +148,7 @@ def test_unpooling_to_another_size():
         pooling.max_unpool_2x2(jnp.zeros((1, 2, 2, 3)), position[:, :1], (4, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [pooling.average_pool_valid, pooling.average_pool_ceil])
 def test_a_mean_of_bfloat16_is_of_all(pool):
     """And so is its gradient, which for windows that overlap is a sum of as many."""

@@ -92,7 +92,7 @@ def maps_of_export(image, tta):
     [
         ((45, 60), NO_VIEWS),
         pytest.param((1, 33), NO_VIEWS, marks=pytest.mark.slow),
-        ((31, 50), VIEWS),
+        pytest.param((31, 50), VIEWS, marks=pytest.mark.slow),
     ],
 )
 def test_all_ways_of_predicting_agree(size, tta, tmp_path):

@@ -66,6 +66,7 @@ def test_weights_are_of_the_features_and_the_step_of_the_parameters(trainer, unl
         np.testing.assert_allclose(flat(step[head]), flat(each[task][head]), rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_every_method_that_offers_it_steps_on_several_devices():
     offering = [
         name for name in weightings.names() if "representation" in weightings.declared(name)
@@ -189,7 +190,7 @@ def test_what_two_heads_are_given_is_one_feature():
         # The last features and the skip.
         pytest.param(branched.get_config("streets_scratch"), 2, id="branched", marks=SLOW),
         # Those of all strides, whether or not they are read.
-        pytest.param(branched.get_config("streets"), 5, id="top_down", marks=SLOW),
+        pytest.param(branched.get_config("streets"), 5, id="top_down", marks=WEEKLY),
         pytest.param(joint.get_config(), "of Joint all is shared", id="joint", marks=SLOW),
         # Small networks of these kinds are refused above and below.
         pytest.param(mtan.get_config(), "MTAN uses the shared", id="mtan", marks=WEEKLY),

@@ -74,7 +74,7 @@ def test_training(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "task_prompter",
+        slow("task_prompter"),
         slow("mlore"),
         weekly("mlore_before"),
         weekly("task_prompter_plain"),
@@ -155,7 +155,7 @@ def test_gates_by_hand():
         np.testing.assert_allclose(found[0], expected, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_noise_moves_the_gates_in_training_alone():
     side = mlore.Side(3, 2, False, noise=True)
     network = model("mlore").clone(side=side, channels={"depth": 1})
@@ -175,7 +175,7 @@ def test_noise_moves_the_gates_in_training_alone():
     assert noisy[0] != noisy[1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_balance_is_the_released_one():
     """In training without noise, (deviation / mean)² of the gates' means, summed over 8 blocks."""
     network, given = model("mlore"), jnp.float32(image())

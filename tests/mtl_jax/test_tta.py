@@ -305,6 +305,7 @@ def test_the_loss_is_the_mean_over_labelled_images():
     assert found["loss"] == pytest.approx(found["parts/loss"] + found["depth/loss"])
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one():
     tta = TestTimeAugmentation((0.5,), flip=True)
     one, eight = (_evaluate(_batch(), tta, devices) for devices in (1, 8))

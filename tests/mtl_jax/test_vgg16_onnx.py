@@ -108,6 +108,7 @@ def test_changed_bytes_are_one_message(tmp_path):
     assert refused > 100
 
 
+@pytest.mark.slow
 def test_the_example_says_what_is_wrong_in_a_line(tmp_path):
     example = Path(__file__).parents[2] / "examples/convert_vgg16_onnx.py"
     (tmp_path / "a.onnx").write_bytes(b"\x0f")

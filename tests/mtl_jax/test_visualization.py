@@ -29,6 +29,13 @@ def test_label_picture_colours_and_stripes_for_what_has_none():
     np.testing.assert_array_equal(picture[0], [[9, 8, 7], [1, 2, 3], *stripes])
 
 
+def test_a_label_picture_of_any_number_of_classes_has_their_colours():
+    for count, dtype in ((2, np.uint8), (256, np.uint8), (300, np.int32)):
+        palette = np.uint8(np.random.default_rng(0).integers(0, 256, (count, 3)))
+        ids = np.arange(count)[:, None].astype(dtype)
+        np.testing.assert_array_equal(visualization.label_picture(ids, palette)[:, 0], palette)
+
+
 def test_stripes_are_diagonal_and_only_where_nothing_is_known():
     picture = np.full((3, 9, 3), 7, np.uint8)
     unknown = np.ones((3, 9), bool)

@@ -105,6 +105,7 @@ def test_a_short_gradient_keeps_its_task_in_aligned_mtl():
     np.testing.assert_allclose(weights * np.diag(rows), 1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_single_task_has_a_weight_of_one():
     for name in NAMES:
         if issubclass(weightings.kind(name), weightings.GramWeighting):

@@ -89,7 +89,7 @@ def test_an_unknown_primary_task_is_refused():
     "protocol",
     [
         pytest.param("streets_scratch", marks=pytest.mark.weekly),
-        pytest.param("streets", marks=pytest.mark.slow),
+        pytest.param("streets", marks=pytest.mark.weekly),
     ],
 )
 def test_layers_with_a_backward_pass_of_their_own_are_passed(protocol):

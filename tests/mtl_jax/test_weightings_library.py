@@ -17,7 +17,7 @@ from test_weightings_training import one_of_each_mechanism
 
 from mtl_jax import _discovery, _options, weightings
 
-METHODS = one_of_each_mechanism()  # the others' examples are slow tests
+METHODS = one_of_each_mechanism(others=pytest.mark.slow)
 PRIVATE = ("_base", "_gram", "_reach")
 MODULES = [
     *(pytest.param(f"mtl_jax.weightings.{one.values[0]}", marks=one.marks) for one in METHODS),

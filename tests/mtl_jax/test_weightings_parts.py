@@ -50,6 +50,7 @@ def test_micro_batches_between_two_solutions():
     assert_close(two.params(), one.params())
 
 
+@pytest.mark.slow
 def test_gradients_in_chunks_are_the_whole_ones():
     """Also of micro-batches; the shared arrays are two kernels and two biases."""
     options = {"heads": "weighted", "max_norm": 0.3}

@@ -76,26 +76,27 @@ def one_of_each_family(others=pytest.mark.slow) -> list:
     """All methods; the first of its family is not marked, others are as given, or weekly tests.
 
     They are as given if they are the first by which a train step does something else, and see
-    gradients: of all others, whose losses alone are weighed, the step is the first's.
+    gradients: of all others, whose losses alone are weighed, the step is the first's. So is what
+    sees held-out examples, of which test_weightings_held_out is.
     """
     seen, found = set(), []
     for name in NAMES:
         often = mechanism(name) not in seen and family(name) != "losses"
         marks = [others if often else pytest.mark.weekly]
-        if family(name) not in seen:
+        if family(name) not in seen and family(name) != "held out":
             marks = []
         seen |= {family(name), mechanism(name)}
         found.append(pytest.param(name, marks=marks))
     return found
 
 
-def one_of_each_mechanism() -> list:
-    """All methods; those are slow for which a train step does what it does for another one.
+def one_of_each_mechanism(others=pytest.mark.weekly) -> list:
+    """All methods; those are marked for which a train step does what it does for another one.
 
     What each of them makes of losses and gradients is test_weightings_values'.
     """
     first = dict(reversed([(mechanism(name), name) for name in NAMES])).values()
-    return [pytest.param(n, marks=() if n in first else pytest.mark.slow) for n in NAMES]
+    return [pytest.param(n, marks=() if n in first else others) for n in NAMES]
 
 
 @pytest.mark.parametrize("unlabelled", [(), ("parts",), ALL_BUT_SEMSEG])
@@ -249,7 +250,11 @@ def test_a_checkpoint_of_a_version_that_remembered_nothing_goes_on(trainers, tmp
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"log_losses": True}, marks=pytest.mark.slow), {"heads": "weighted"}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"log_losses": True}, marks=pytest.mark.slow),
+        {"heads": "weighted"},
+    ],
     ids=str,
 )
 def test_between_two_solutions_the_last_weights_are_used(options):

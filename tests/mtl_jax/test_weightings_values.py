@@ -51,12 +51,15 @@ def check(step: dict, expected: dict, found: dict, rtol: float) -> None:
 # Of the situations that are hard for a solver, one method of each solver is not slow.
 HARD = ("scaled3/", "zero_row3/", "opposed2/", "nan/")
 OF_EACH_SOLVER = ("mgda", "nash_mtl", "upgrad", "pcgrad")  # simplex, Newton's, cone, none
+# Slow are also a solver's further cases that differ in what it is given.
+NORMALISED = ("normalize=l2", "rescale=0", "mgda(loss+)", "log mgda", "unit upgrad")
 
 
 def cases():
     """All of the file."""
     for case in VALUES["cases"]:
         slow = case["id"].startswith(HARD) and case["method"] not in OF_EACH_SOLVER
+        slow |= any(word in case["id"] for word in NORMALISED)
         yield pytest.param(case, id=case["id"], marks=pytest.mark.slow if slow else ())
 
 
