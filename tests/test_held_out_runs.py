@@ -117,13 +117,8 @@ def test_pivrg_goes_on_with_the_scores_that_it_had(streets_dir, alone, tmp_path,
     jax.tree.map(np.testing.assert_array_equal, whole, again)
 
 
-@pytest.mark.parametrize(
-    "weighting",
-    [
-        pytest.param("auto_lambda", marks=pytest.mark.slow),
-        pytest.param("pivrg", marks=pytest.mark.weekly),
-    ],
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("weighting", ["auto_lambda", "pivrg"])
 def test_two_processes_hold_out_what_one_does(streets_dir, request, tmp_path, weighting):
     """Each has its part of the held-out images beside its batches, or scores its part of them."""
     if weighting == "pivrg":
