@@ -76,8 +76,8 @@ class Warp:
         The last pixels go on beyond their centres, up to the frame, where `fill` begins.
         """
         # OpenCV counts from the centre of the first pixel.
-        linear = self._matrix[:, :2]
-        matrix = np.column_stack([linear, self._matrix[:, 2] + linear.sum(axis=1) / 2 - 0.5])
+        matrix = self._matrix.copy()
+        matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
 
         def interpolate(planes):
             three = planes.ndim == 3 and planes.shape[2] == 3

@@ -248,15 +248,19 @@ def output_to_input(geometry: Geometry) -> np.ndarray:
 
     Coordinates are continuous: pixel (row i, column j) has its centre at x = j + ½, y = i + ½.
     """
-    centre = np.array(geometry.size[::-1]) / 2
     cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
-    # Undone in turn: the rotation and the flip about the centre of the window, crop, scale.
-    turn = np.array([[cos, -sin], [sin, cos]])
-    mirror = np.diag([-1.0 if geometry.flip else 1.0, 1.0])
-    factor = np.diag(np.divide(geometry.source, geometry.scaled)[::-1])
-    linear = factor @ mirror @ turn
-    shift = factor @ (centre + geometry.offset[::-1]) - linear @ centre
-    return np.column_stack([linear, shift])
+    mirror = -1.0 if geometry.flip else 1.0
+    # Undone in turn: the rotation and the flip about the centre of the window, crop, scale. Written
+    # out, because products of NumPy's matrices take ten times as long and may round otherwise on
+    # another machine.
+    y_factor, x_factor = (a / b for a, b in zip(geometry.source, geometry.scaled))
+    cy, cx = (side / 2 for side in geometry.size)
+    xx, xy = x_factor * mirror * cos, -x_factor * mirror * sin
+    yx, yy = y_factor * sin, y_factor * cos
+    top, left = geometry.offset
+    x_shift = x_factor * (cx + left) - (xx * cx + xy * cy)
+    y_shift = y_factor * (cy + top) - (yx * cx + yy * cy)
+    return np.array([[xx, xy, x_shift], [yx, yy, y_shift]])
 
 
 def fixed_point(
