@@ -71,6 +71,7 @@ def die_with_a_child() -> None:
     os.abort()
 
 
+@pytest.mark.slow
 def test_a_case_that_leaves_a_child_behind_is_dead_all_the_same():
     cases = [_cases.Case({"row": "leaves"}, die_with_a_child), *CASES]
     first, *others = _cases.rows(cases, 1, 60.0)

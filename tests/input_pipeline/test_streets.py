@@ -211,6 +211,7 @@ def test_unknown_pixels_are_few(drawn):
     assert sum(shares) > 0
 
 
+@pytest.mark.slow
 def test_the_classes_vary():
     """Over 40 scenes, every class but trains occurs; none of the frequent ones is everywhere."""
     occurring = np.zeros(19, int)

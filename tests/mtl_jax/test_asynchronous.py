@@ -193,6 +193,7 @@ def test_it_resumes_bit_for_bit(uninterrupted, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.state, states[-1])
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one(uninterrupted):
     _, states = uninterrupted
     eight = mixed_systems.Trainer(thesis_config(), devices=8)

@@ -73,7 +73,9 @@ def _optics_by_the_rule(points, min_points, eps, threshold):
     return result
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.weekly) for n in (2, 3))]
+)
 @pytest.mark.parametrize(
     ("min_points", "eps", "threshold"), [(5, 5.0, 1.0), (3, 2.0, 0.7), (8, 4.0, 1.5)]
 )

@@ -81,6 +81,7 @@ def plain_f(truth, probability, known, reach):
     return best
 
 
+@pytest.mark.slow
 def test_cheap_figure_is_its_definition_over_all_images_together():
     truth = RNG.random((3, 20, 30)) < 0.05
     probability = np.clip(0.3 * truth + RNG.random(truth.shape), 0, 1).astype(np.float32)

@@ -21,7 +21,7 @@ def count(model, size=(64, 96)) -> int:
     ("size", "window", "features", "norms"),
     [
         ("T", 7, 27_519_354, 1_344),
-        ("S", 7, 48_837_258, 1_344),
+        pytest.param("S", 7, 48_837_258, 1_344, marks=pytest.mark.weekly),
         pytest.param("B", 7, 86_743_224, 1_792, marks=pytest.mark.slow),
         ("B", 12, 86_878_584, 1_792),
         pytest.param("L", 7, 194_995_476, 2_688, marks=pytest.mark.slow),

@@ -156,7 +156,12 @@ def test_every_tap(tmp_path, flags, size):
 
 @pytest.mark.parametrize(
     ("variant", "width", "parameters"),
-    [(0, 1.0, 2_958_848), (1, 1.0, 3_723_520), (2, 1.0, 4_357_952), (0, 0.25, None)],
+    [
+        (0, 1.0, 2_958_848),
+        pytest.param(1, 1.0, 3_723_520, marks=pytest.mark.weekly),
+        pytest.param(2, 1.0, 4_357_952, marks=pytest.mark.weekly),
+        (0, 0.25, None),
+    ],
 )
 def test_parameters(variant, width, parameters):
     model = encoders.build(common.efficientnet_lite(variant, width=width))

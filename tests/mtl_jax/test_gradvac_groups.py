@@ -66,7 +66,7 @@ def two_steps_alone(names: tuple[str, ...]):
 
 @pytest.mark.parametrize(
     "groups",
-    [g if g in ("model", "layer") else pytest.param(g, marks=pytest.mark.weekly) for g in GROUPS],
+    [g if g == "layer" else pytest.param(g, marks=pytest.mark.weekly) for g in GROUPS],
 )
 def test_a_group_is_as_if_it_were_all(groups):
     steps = [gradients(0), gradients(1)]

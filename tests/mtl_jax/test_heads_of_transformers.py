@@ -202,7 +202,7 @@ def test_dpt_reads_four_layers():
         shapes(build({"name": "vit", "taps": (1, 2, 3)}, "dpt"), (2, 32, 32, 3), train=False)
 
 
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_depths_of_dpt_are_within_their_range_in_evaluation(train):
     """ReLU(z) + least; beyond `greatest` training keeps the value, and its gradient."""
     branch = dpt.Branch(8, "segmentation", {"depth": (0.5, 0.6)}, jnp.float32)

@@ -67,6 +67,7 @@ def test_targets_equal_float64_for_any_ids():
     np.testing.assert_allclose(found, _exact_offsets(ids), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_targets_of_large_images_do_not_lose_digits():
     # Columns counted from 0 would add up to more than 32 bits.
     ids = np.ones((1, 1200, 2048), np.int32)
@@ -111,6 +112,7 @@ def test_loss_of_a_single_pixel_shows_the_constant():
     np.testing.assert_allclose(loss, 6 / 1.0001, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_comes_from_instances_alone():
     task, batch = _offsets_task(), _batch()
     targets = task.targets(batch)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import mixed_systems
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from mtl_jax import architectures, layers
@@ -42,6 +43,7 @@ class Block(nn.Module):
         return nn.Dropout(0.3, deterministic=not train)(x)
 
 
+@pytest.mark.slow
 def test_blocks_are_computed_twice_and_not_kept(monkeypatch):
     monkeypatch.setattr(mixed_systems, "Network", Network)
     system = mixed_systems.build(mixed_systems.config())

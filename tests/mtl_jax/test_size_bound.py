@@ -191,6 +191,7 @@ def test_the_balance_is_the_released_one():
     np.testing.assert_allclose(balance(variables), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_start_as_their_authors_have_it():
     """The last 3×3 convolution of a task is drawn as linear layers are, N(0, 0.02²) cut off.
 

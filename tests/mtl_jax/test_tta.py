@@ -101,8 +101,17 @@ def _merge(tta, image, network=_network):
     return jax.jit(lambda i: tta.merge(network, TASKS, i, network(i)))(image)
 
 
-@pytest.mark.parametrize("semantics", ["softmax", "vote"])
-@pytest.mark.parametrize(("scales", "flip"), [(SCALES, False), ((), True), ((0.5, 1.7), True)])
+@pytest.mark.parametrize(
+    ("scales", "flip", "semantics"),
+    [
+        (SCALES, False, "softmax"),
+        ((), True, "softmax"),
+        ((0.5, 1.7), True, "softmax"),
+        pytest.param(SCALES, False, "vote", marks=pytest.mark.weekly),
+        pytest.param((), True, "vote", marks=pytest.mark.weekly),
+        ((0.5, 1.7), True, "vote"),
+    ],
+)
 def test_merged_predictions_equal_numpy(scales, flip, semantics):
     image = _image()
     tta = TestTimeAugmentation(scales, flip, semantics)

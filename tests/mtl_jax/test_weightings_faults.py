@@ -73,7 +73,12 @@ def test_linear_are_those_whose_weights_do_not_depend_on_the_losses(name):
 
 @pytest.mark.parametrize(
     ("name", "power", "options"),
-    [("cagrad", 0, {}), ("upgrad", 0, {}), ("fairgrad", 1, {"alpha": 1.0}), ("imtl_g", 0, {})],
+    [
+        ("cagrad", 0, {}),
+        ("upgrad", 0, {}),
+        pytest.param("fairgrad", 1, {"alpha": 1.0}, marks=pytest.mark.weekly),
+        pytest.param("imtl_g", 0, {}, marks=pytest.mark.weekly),
+    ],
 )
 def test_gradients_of_1e_4_have_the_weights_of_gradients_of_1(name, power, options):
     """No absolute epsilon: elsewhere CAGrad returns 0 there, and UPGrad the mean."""

@@ -37,7 +37,7 @@ def test_beside_and_apart():
     ("primary", "unlabelled"),
     [
         ((), ()),
-        (("depth",), ("depth",)),
+        pytest.param(("depth",), ("depth",), marks=pytest.mark.slow),
         pytest.param((), ("depth",), marks=pytest.mark.slow),
         pytest.param(("depth",), (), marks=pytest.mark.slow),
     ],
@@ -71,6 +71,7 @@ def test_weights_stay_where_nothing_is_held_out_with_a_label():
     assert not np.any(trainer.state.weighting["adam"]["steps"])
 
 
+@pytest.mark.slow
 def test_the_network_learns_nothing_of_held_out_examples_but_weights():
     trainer = Trainer(section("auto_lambda", learning_rate=0.0))
     fixed = Trainer(section("fixed", weights=dict.fromkeys(TASKS, 0.1)))

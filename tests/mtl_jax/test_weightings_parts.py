@@ -15,6 +15,7 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import freezing
 
 
+@pytest.mark.slow
 def test_pcgrad_of_accumulated_batches_is_that_of_their_whole_gradients():
     """Not the mean of what it makes of each; and a task's loss is that of the whole batch."""
     trainer = Trainer(section("pcgrad"), accumulate=2)

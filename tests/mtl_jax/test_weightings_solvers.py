@@ -9,7 +9,7 @@ import pytest
 
 from mtl_jax.weightings import _solvers
 
-COUNTS = (3, 8)
+COUNTS = (3, pytest.param(8, marks=pytest.mark.slow))
 shortest = jax.jit(_solvers.shortest)
 cone = jax.jit(_solvers.cone)
 eigen = jax.jit(_solvers.eigen)
@@ -59,7 +59,7 @@ def assert_near(found, expected, rows, rtol=1e-4):
 
 
 @pytest.mark.parametrize("spread", [0, 2])
-@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", COUNTS)
 def test_shortest_combination_and_cone(count, spread):
     least = np.full(count, 1 / count)
     for rows in gradients(count, spread):
