@@ -175,8 +175,8 @@ def first_protocols():
     """[(file, protocol)], the first of each file; those of large networks are slow, or weekly."""
     found = []
     for name, protocol in dict(reversed(NAMES)).items():
-        long = {*LONG, "mtan", "stacked_unet"}
-        large = name == "vit" or load(name, protocol).model.architecture in long
+        large = name in ("mtan", "stacked_unet", "vit")
+        large |= load(name, protocol).model.architecture in LONG
         marks = pytest.mark.slow if large else ()
         if name in ("hrnet", "invpt", "mlore", "mti_net"):
             marks = pytest.mark.weekly

@@ -122,7 +122,8 @@ def test_examples_are_called_by_their_ids(finished, monkeypatch):
     assert of_run._own_ids(1, 2) == ["g", "h"]
 
 
-@pytest.mark.parametrize("count", [pytest.param(n, marks=pytest.mark.slow) for n in (0, 5)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 5])
 def test_as_many_examples_are_drawn_as_asked_for(finished, streets_dir, tmp_path, count):
     import shutil
 

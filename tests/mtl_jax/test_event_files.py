@@ -64,7 +64,7 @@ def test_what_cannot_be_written_is_an_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize("tensorflow", [True, False])
 def test_who_writes(process, tensorflow, tmp_path, monkeypatch):
     if tensorflow:
-        from input_pipeline import quiet_tensorflow  # noqa: F401
+        from input_pipeline import quiet_tensorflow  # noqa: F401 (TensorFlow, loaded as runs do)
     else:
         monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr("jax.process_index", lambda: process)

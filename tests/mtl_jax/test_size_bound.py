@@ -175,7 +175,7 @@ def test_noise_moves_the_gates_in_training_alone():
     assert noisy[0] != noisy[1]
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_the_balance_is_the_released_one():
     """In training without noise, (deviation / mean)² of the gates' means, summed over 8 blocks."""
     network, given = model("mlore"), jnp.float32(image())

@@ -240,8 +240,9 @@ def test_pixels_of_ignored_truth_count_nowhere():
 # Pictures and files.
 
 
-def test_label_panel_tells_the_classes_present_from_the_absent():
-    labels = np.int32([[0, 0, 2], [2, 255, 0]])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_label_panel_tells_the_classes_present_from_the_absent(dtype):
+    labels = np.array([[0, 0, 2], [2, 255, 0]], dtype)
     panel = _semseg().panel(np.zeros((2, 3, 3), np.uint8), labels)
     classes = (("road", (128, 64, 128)), ("sky", (70, 130, 180)), ("car", (0, 0, 142)))
     assert panel.legend == (*classes, ("no label", None))

@@ -36,6 +36,24 @@ def test_a_label_picture_of_any_number_of_classes_has_their_colours():
         np.testing.assert_array_equal(visualization.label_picture(ids, palette)[:, 0], palette)
 
 
+def test_colours_and_outlines_are_those_of_plain_indexing():
+    """At the size of a photograph, where OpenCV computes them."""
+    rng = np.random.default_rng(0)
+    palette = np.uint8(rng.integers(0, 256, (19, 3)))
+    ids = np.kron(rng.integers(0, 19, (96, 128)), np.ones((5, 5), int))
+    picture = visualization.label_picture(ids, palette)
+    np.testing.assert_array_equal(picture, palette[ids])
+    edge = np.zeros(ids.shape, bool)
+    edge[:-1] |= ids[1:] != ids[:-1]
+    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    darker = np.where(edge[..., None], picture // 3, picture)
+    np.testing.assert_array_equal(visualization.outline(picture, ids), darker)
+    depth = np.float32(rng.uniform(0.5, 150, (480, 640)))
+    scale = visualization.DepthScale(1, 100, logarithmic=True)
+    colours = visualization._colour_table(scale.colormap)[visualization._steps(depth, scale)]
+    np.testing.assert_array_equal(visualization.depth_picture(depth, scale), colours)
+
+
 def test_stripes_are_diagonal_and_only_where_nothing_is_known():
     picture = np.full((3, 9, 3), 7, np.uint8)
     unknown = np.ones((3, 9), bool)

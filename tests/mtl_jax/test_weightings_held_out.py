@@ -86,13 +86,8 @@ def test_an_unknown_primary_task_is_refused():
         weightings.make("auto_lambda", TASKS, primary=("depth", "normals"))
 
 
-@pytest.mark.parametrize(
-    "protocol",
-    [
-        pytest.param("streets_scratch", marks=pytest.mark.weekly),
-        pytest.param("streets", marks=pytest.mark.weekly),
-    ],
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("protocol", ["streets_scratch", "streets"])
 def test_layers_with_a_backward_pass_of_their_own_are_passed(protocol):
     """Traced alone, at a size where convolutions' gradients take their own forms."""
     config = branched.get_config(protocol)

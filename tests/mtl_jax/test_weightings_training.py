@@ -76,8 +76,8 @@ def one_of_each_family(others=pytest.mark.slow) -> list:
     """All methods; the first of its family is not marked, others are as given, or weekly tests.
 
     They are as given if they are the first by which a train step does something else, and see
-    gradients: of all others, whose losses alone are weighed, the step is the first's. So is what
-    sees held-out examples, of which test_weightings_held_out is.
+    gradients: of all others, whose losses alone are weighed, the step is the first's. No method is
+    unmarked that sees held-out examples; test_weightings_held_out is of them.
     """
     seen, found = set(), []
     for name in NAMES:
