@@ -1,7 +1,9 @@
 """Batches of records by tf.data: read, decode and change in parallel, in order."""
 
+import atexit
 import re
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,17 @@ from input_pipeline.quiet_tensorflow import tf
 Batch = dict[str, np.ndarray]
 
 _PREFETCHED_BATCHES = 2
+_open: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Ends what still makes batches when the program ends, whose threads would call Python.
+
+    One that calls it when it is gone waits for ever, and the end of the program for it.
+    """
+    for generator in tuple(_open):
+        generator.close()
 
 
 def batches(
@@ -41,6 +54,13 @@ def batches(
     Raises:
       DatasetError: a record does not decode, or the arrays of a batch differ in size.
     """
+    found = _batches(records, steps, choose, change, batch_size, size, describe, specs)
+    _open.add(found)
+    return found
+
+
+def _batches(records, steps, choose, change, batch_size, size, describe, specs):
+    """See `batches`."""
 
     def read_arrays(step):
         indices, numbers = choose(int(step))
