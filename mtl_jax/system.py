@@ -94,13 +94,7 @@ class System:
           key: PRNG key.
           image_shape: (H, W) of the images; parameters do not depend on it.
         """
-        image = jnp.zeros((1, *image_shape, 3), jnp.float32)
-        # Unoptimised code: it runs once, and optimising hundreds of random draws takes a minute.
-        init = jax.jit(
-            lambda key: self.model.init({"params": key}, image, train=False),
-            compiler_options={"xla_backend_optimization_level": 0},
-        )
-        variables = dict(init(key))
+        variables = dict(self._init(key, tuple(image_shape)))
         variables.setdefault("batch_stats", {})
         return variables
 
@@ -111,10 +105,20 @@ class System:
 
     def shapes(self, image_shape: tuple[int, int] | None = None) -> dict[str, Any]:
         """The names, shapes and types of the model's variables; nothing is allocated."""
-        size = image_shape or self.sizes.fitting((64, 64))
-        image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-        init = functools.partial(self.model.init, train=False)
-        return {"batch_stats": {}} | dict(jax.eval_shape(init, jax.random.key(0), image))
+        size = tuple(image_shape or self.sizes.fitting((64, 64)))
+        return {"batch_stats": {}} | dict(jax.eval_shape(self._init, jax.random.key(0), size))
+
+    @functools.cached_property
+    def _init(self):
+        """The model's `init` of (key, size of images), traced once for all that ask for it."""
+
+        def init(key, size):
+            image = jnp.zeros((1, *size, 3), jnp.float32)
+            return self.model.init({"params": key}, image, train=False)
+
+        # Unoptimised code: it runs once, and optimising hundreds of random draws takes a minute.
+        options = {"xla_backend_optimization_level": 0}
+        return jax.jit(init, static_argnums=1, compiler_options=options)
 
     def predict(
         self,

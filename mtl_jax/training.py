@@ -21,6 +21,58 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 TrainCall = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, Any]]]
 
 
+class FirstState:
+    """The state before the first step: its shapes at once, its arrays when they are asked for."""
+
+    def __init__(
+        self,
+        system: System,
+        optimizer: optax.GradientTransformation,
+        *,
+        seed: int,
+        image_shape: tuple[int, int],
+    ):
+        """Arguments and errors as of `create_state`."""
+        self._system, self._optimizer, self._image_shape = system, optimizer, image_shape
+        self._key = jax.random.key(seed)
+        variables = system.shapes(image_shape)
+        like = None
+        if system.weighting.needs_gradients:
+            split = Split(system, variables, image_shape)
+            split.check_trained(system, variables["params"])
+            like = split.shared_leaves(variables["params"])
+        self._like = like
+        #: Of the state, as a `TrainState` of `jax.ShapeDtypeStruct`.
+        self.shapes = jax.eval_shape(
+            lambda key, variables: self._state(variables, *self._of_weighting(key)),
+            self._key,
+            variables,
+        )
+
+    def create(self, mesh: Mesh) -> TrainState:
+        """The state, replicated over the mesh."""
+        variables = self._system.init(self._key, self._image_shape)
+        initial = variables, *self._of_weighting(self._key)
+        create = jax.jit(self._state, out_shardings=parallel.replicated(mesh))
+        # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
+        return create(*jax.tree.map(np.asarray, initial))
+
+    def _of_weighting(self, key: jax.Array) -> tuple[Any, Any]:
+        """The weighting's parameters and its state."""
+        return self._system.weighting.init(jax.random.fold_in(key, 1), self._like)
+
+    def _state(self, variables, weighting_params, weighting_state) -> TrainState:
+        params = {"model": variables["params"], "weighting": weighting_params}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables["batch_stats"],
+            opt_state=self._optimizer.init(params),
+            weighting=weighting_state,
+            epoch_losses={task: _zero_mean() for task in self._system.tasks},
+        )
+
+
 def create_state(
     system: System,
     optimizer: optax.GradientTransformation,
@@ -41,30 +93,7 @@ def create_state(
     Raises:
       ConfigError: the weighting combines gradients of shared parameters, and none is trained.
     """
-    key = jax.random.key(seed)
-    variables = system.init(key, image_shape)
-    like = None
-    if system.weighting.needs_gradients:
-        split = Split(system, variables, image_shape)
-        split.check_trained(system, variables["params"])
-        like = split.shared_leaves(variables["params"])
-    initial = variables, system.weighting.init(jax.random.fold_in(key, 1), like)
-    # NumPy arrays are the same on every process, which is what `create` needs of its inputs.
-    variables, (weighting_params, weighting_state) = jax.tree.map(np.asarray, initial)
-
-    def create(variables, weighting_params, weighting_state):
-        params = {"model": variables["params"], "weighting": weighting_params}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats=variables["batch_stats"],
-            opt_state=optimizer.init(params),
-            weighting=weighting_state,
-            epoch_losses={task: _zero_mean() for task in system.tasks},
-        )
-
-    create = jax.jit(create, out_shardings=parallel.replicated(mesh))
-    return create(variables, weighting_params, weighting_state)
+    return FirstState(system, optimizer, seed=seed, image_shape=image_shape).create(mesh)
 
 
 def make_train_step(

@@ -11,7 +11,7 @@ import tiny
 import toy_network as toy
 
 from mtl_jax import checkpoints, training
-from mtl_jax.runs import loop, results, step_log, workdir
+from mtl_jax.runs import feeds, loop, results, step_log, workdir
 
 toy_network = toy.in_every_run()
 
@@ -53,6 +53,16 @@ def test_a_run_leaves_all_its_files(finished):
     )
     assert list(run.workdir.predictions.glob("*.png"))
     assert "encoder" in (run.workdir.path / "parameters.txt").read_text()
+
+
+def layout(batch):
+    return {key: (value.shape, value.dtype) for key, value in batch.items()}
+
+
+def test_a_batch_is_what_the_step_was_compiled_for(finished):
+    run, _ = finished
+    expected = feeds.batch_shapes(run.stream, run.config.train.batch_size)
+    assert layout(expected) == layout(next(run.stream.batches()))
 
 
 def test_what_reports_are_made_of_is_kept(finished):

@@ -1,6 +1,7 @@
 """What ends a run, or does not let it begin, and that nothing is lost by it."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -64,21 +65,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(streets_dir, tmp_path):
 
 def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypatch):
     config = tiny.config(streets_dir, train__checkpoint_every_steps=1)
-    make = training.make_train_step
+    make = training.step_function
 
     def overflowing(*arguments, **options):
         step = make(*arguments, **options)
 
         def with_infinite_variances(state, batch):
             state, logs = step(state, batch)  # whose losses are finite
-            if state.step == 2:
-                large = jax.tree.map(lambda x: x * np.float32(np.inf), state.batch_stats)
-                state = state.replace(batch_stats=large)
-            return state, logs
+            factor = jnp.where(state.step == 2, jnp.inf, 1.0)
+            large = jax.tree.map(lambda x: x * factor, state.batch_stats)
+            return state.replace(batch_stats=large), logs
 
         return with_infinite_variances
 
-    monkeypatch.setattr(training, "make_train_step", overflowing)
+    monkeypatch.setattr(training, "step_function", overflowing)
     run = tiny.run(config, tmp_path)
     with pytest.raises(step_log.NonFiniteLoss, match=r"step 2 left .* as batch_stats/") as error:
         run.train()

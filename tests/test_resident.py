@@ -209,16 +209,21 @@ def guarded(config, directory, guard=lambda: jax.transfer_guard("disallow")):
     run = tiny.run(config, directory)
     steps = run._steps
 
-    def of_step(step):
-        advance = steps(step)
+    def of_state(like):
+        make = steps(like)
 
-        def alone(state, most):
-            with guard():
-                return advance(state, most)
+        def of_step(step):
+            advance = make(step)
 
-        return alone
+            def alone(state, most):
+                with guard():
+                    return advance(state, most)
 
-    run._steps = of_step
+            return alone
+
+        return of_step
+
+    run._steps = of_state
     run.train()
     return run
 

@@ -1,4 +1,8 @@
-"""Figures of an image and what is known of it: pictures in a row, explained below."""
+"""Figures of an image and what is known of it: pictures in a row, explained below.
+
+Matplotlib is imported where it draws, here and in `maps` and `instances`: that takes half a second,
+which the start of a training needs not wait for.
+"""
 
 import dataclasses
 import functools
@@ -6,10 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import cm, colors, figure, patches, ticker
-from matplotlib.backends import backend_agg
 from PIL import Image, ImageDraw, ImageFont
 
 from mtl_jax.pictures.maps import MID_GREY, DepthScale, LegendEntry, Panel, resize_nearest
@@ -204,6 +205,9 @@ def _foot(
     size: tuple[int, int],
 ) -> np.ndarray:
     """[*size, 3] uint8: what explains the colours. Few of them differ, and drawing takes long."""
+    from matplotlib import figure
+    from matplotlib.backends import backend_agg
+
     name, legend, scale, opacity = explained
     height, width = size
     if not legend and not scale:
@@ -220,6 +224,8 @@ def _foot(
 
 
 def _draw_legend(axes, entries, columns):
+    from matplotlib import patches
+
     axes.set_axis_off()
     handles = [patches.Patch(label=name, **_patch(colour)) for name, colour in entries]
     axes.legend(
@@ -240,6 +246,9 @@ def _patch(colour: tuple[int, int, int] | None) -> dict[str, Any]:
 
 
 def _draw_colour_bar(fig, axes, scale, name, opacity):
+    import matplotlib
+    from matplotlib import cm, colors
+
     table = matplotlib.colormaps[scale.colormap](np.linspace(0, 1, 256))[:, :3]
     shown = over_grey(table * 255, opacity) / 255
     mappable = cm.ScalarMappable(scale.norm(), colors.ListedColormap(shown))
@@ -253,6 +262,8 @@ def _draw_colour_bar(fig, axes, scale, name, opacity):
 
 def ticks(scale: DepthScale) -> list[float]:
     """Round values within the scale: 1, 2, 5, 10, ... where it is logarithmic."""
+    from matplotlib import ticker
+
     if scale.logarithmic:
         decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
         values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-from matplotlib import colors
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -53,6 +52,8 @@ def coloured(ids: np.ndarray) -> np.ndarray:
     Returns:
       [H, W, 3] uint8.
     """
+    from matplotlib import colors
+
     ids, index = np.unique(np.asarray(ids), return_inverse=True)
     # Multiples of the golden ratio never come round to a hue that was used before.
     hue = (ids * ((5**0.5 - 1) / 2)) % 1

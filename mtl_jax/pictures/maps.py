@@ -7,12 +7,14 @@ import dataclasses
 import functools
 import io
 import math
+from typing import TYPE_CHECKING
 
 import cv2
-import matplotlib
 import numpy as np
-from matplotlib import colors
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib import colors
 
 DEPTH_COLORMAP = "plasma_r"  # near is yellow, far is blue, and nothing of it is grey
 ERROR_COLORMAP = "YlOrRd"  # none is pale
@@ -53,8 +55,10 @@ class DepthScale:
     logarithmic: bool = False
     colormap: str = DEPTH_COLORMAP
 
-    def norm(self) -> colors.Normalize:
+    def norm(self) -> "colors.Normalize":
         """The Matplotlib norm, which clips."""
+        from matplotlib import colors
+
         kind = colors.LogNorm if self.logarithmic else colors.Normalize
         return kind(self.low, self.high, clip=True)
 
@@ -177,6 +181,8 @@ def offset_picture(offsets: np.ndarray) -> np.ndarray:
     Returns:
       [H, W, 3] uint8.
     """
+    from matplotlib import colors
+
     dy, dx = np.moveaxis(np.asarray(offsets, np.float32), -1, 0)
     length = np.hypot(dy, dx)
     hue = (np.arctan2(dy, dx) / (2 * np.pi)) % 1
@@ -343,5 +349,7 @@ def _png(pixels: np.ndarray) -> bytes:
 @functools.cache
 def _colour_table(name: str) -> np.ndarray:
     """[256, 3] uint8."""
+    import matplotlib
+
     table = matplotlib.colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3]
     return np.rint(table * 255).astype(np.uint8)

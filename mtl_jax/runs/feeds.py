@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent import futures
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,9 +10,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import parallel, resident, training
+from mtl_jax import held_out, parallel, resident, training
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import progress
+from mtl_jax.runs.held_out import Beside
 from mtl_jax.train_state import TrainState
 
 # Of the memory that is free; the rest is for the training itself.
@@ -155,6 +157,45 @@ def _put(stream: Any, mesh: Mesh) -> dict[str, jax.Array]:
         key: jax.make_array_from_single_device_arrays((total, *found[0].shape[1:]), sharding, found)
         for key, found in parts.items()
     }
+
+
+def batch_shapes(stream: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of a global batch of so many examples of a stream, with held-out ones beside them if it has.
+
+    Args:
+      stream: an `input_pipeline.pipeline.TrainStream`, or `held_out.Beside`.
+      batch_size: examples to train on.
+    """
+    found = {
+        key: jax.ShapeDtypeStruct((batch_size, *shape), stream.specs[key].dtype)
+        for key, shape in stream.shapes.items()
+    }
+    found["valid"] = jax.ShapeDtypeStruct((batch_size,), bool)
+    return held_out.beside(found, found) if isinstance(stream, Beside) else found
+
+
+class Ahead:
+    """A train step that a thread compiles, or reads from the cache, while a run is being started.
+
+    It is traced at once, which is Python's work; what the thread does is not.
+    """
+
+    def __init__(self, step: Any, state: TrainState, batch: Mapping[str, jax.ShapeDtypeStruct]):
+        """Takes what `training.make_train_step` makes, and the shapes of what it will be given."""
+        self._step, self._expected = step, _layout(batch)
+        lowered = step.lower(state, dict(batch))
+        pool = futures.ThreadPoolExecutor(1)
+        self._compiled = pool.submit(lowered.compile)
+        pool.shutdown(wait=False)
+
+    def __call__(self, state: TrainState, batch: Mapping[str, jax.Array]):
+        """As the step. Batches of other sizes have programs of their own."""
+        step = self._compiled.result() if _layout(batch) == self._expected else self._step
+        return step(state, batch)
+
+
+def _layout(batch: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: (value.shape, value.dtype) for key, value in batch.items()}
 
 
 class EachStep:

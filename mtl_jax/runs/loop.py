@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ class TrainStream(Protocol):
     num_examples: int
     missing: Sequence[str]  # keys that are asked for and not in the data
     shapes: dict[str, tuple[int, ...]]
+    specs: Mapping[str, Any]  # {key: input_pipeline.labels.LabelSpec}
     labelled_per_epoch: dict[str, int]  # examples in an epoch that have each key
 
     def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]: ...
@@ -147,7 +148,14 @@ class Run:
           WorkdirError: it holds a run of other data, or one that is longer.
         """
         with checkpoints.Checkpoints(self.workdir.checkpoints) as store:
-            state, results = self._start(store)
+            first = training.FirstState(
+                self.system,
+                self.optimizer,
+                seed=self.config.seed,
+                image_shape=self.stream.shapes["image"][:2],
+            )
+            make_advance = self._steps(first.shapes)
+            state, results = self._start(store, first.create(self.mesh))
             step = int(state.step)
             if step >= self.plan.total_steps and results.has_evaluation(step):
                 self._check_finished(step, store)
@@ -155,22 +163,15 @@ class Run:
                 return results.write(final=True)
             try:
                 with StopSignal() as stop:
-                    self._train_from(state, step, store, results, stop)
+                    self._train_from(state, step, make_advance(step), store, results, stop)
             finally:
                 self._profile.stop()
                 self.writer.flush()
             store.wait()
             return results.write(final=True)
 
-    def _start(self, store) -> tuple[TrainState, Results]:
-        """The state to go on from, and what is known of the run so far."""
-        state = training.create_state(
-            self.system,
-            self.optimizer,
-            seed=self.config.seed,
-            image_shape=self.stream.shapes["image"][:2],
-            mesh=self.mesh,
-        )
+    def _start(self, store, state: TrainState) -> tuple[TrainState, Results]:
+        """The state to go on from, given that of a new run, and what is known of the run so far."""
         make_results = functools.partial(
             Results,
             self.workdir,
@@ -240,8 +241,7 @@ class Run:
                 f"the data now have {examples}. Use another --workdir, or the same data."
             )
 
-    def _train_from(self, state, step: int, store, results: Results, stop) -> None:
-        advance = self._steps(step)
+    def _train_from(self, state, step: int, advance, store, results: Results, stop) -> None:
         log = StepLog(
             self.config,
             self.plan,
@@ -299,8 +299,12 @@ class Run:
             mesh=self.mesh,
         )
 
-    def _steps(self, step: int) -> feeds.EachStep | feeds.Calls:
-        """What makes the steps after `step`: (state, most) ─► (state, logs, how many)."""
+    def _steps(self, like: TrainState) -> Callable[[int], feeds.EachStep | feeds.Calls]:
+        """What makes the steps from some step on, as (state, most) ─► (state, logs, how many).
+
+        Args:
+          like: the shapes of the state; what is known beforehand is compiled meanwhile.
+        """
         config, mesh = self.config, self.mesh
 
         def made_by(make):
@@ -315,18 +319,25 @@ class Run:
             )
 
         if not config.data.resident and config.train.steps_per_call == 1:
-            return feeds.EachStep(
-                made_by(training.make_train_step), self.stream.batches(step), mesh
+            batch = feeds.batch_shapes(self.stream, config.train.batch_size)
+            ahead = feeds.Ahead(made_by(training.make_train_step), like, batch)
+            return lambda step: feeds.EachStep(ahead, self.stream.batches(step), mesh)
+
+        def make_calls(step):
+            feed: feeds.Feed
+            if config.data.resident:
+                feed = feeds.Resident(self.stream, mesh, step)
+            else:
+                feed = feeds.FromHost(self.stream.batches(step), mesh)
+            function = made_by(training.step_function)
+            return feeds.Calls(function, feed, mesh, config.train.steps_per_call)
+
+        if config.data.resident and self.system.weighting.needs_held_out:
+            raise ConfigError(
+                f"config.weighting.name={config.weighting.name} needs held-out examples beside "
+                "each batch, which the host makes; set config.data.resident=False."
             )
-        feed: feeds.Feed = feeds.FromHost(self.stream.batches(step), mesh)
-        if config.data.resident:
-            if self.system.weighting.needs_held_out:
-                raise ConfigError(
-                    f"config.weighting.name={config.weighting.name} needs held-out examples beside "
-                    "each batch, which the host makes; set config.data.resident=False."
-                )
-            feed = feeds.Resident(self.stream, mesh, step)
-        return feeds.Calls(made_by(training.step_function), feed, mesh, config.train.steps_per_call)
+        return make_calls
 
     def _evaluations(self, store, results: Results) -> Evaluations:
         return Evaluations(

@@ -95,6 +95,11 @@ class System(system.System):
             _INITIAL[start] = super().init(key, image_shape)
         return _INITIAL[start]
 
+    def shapes(self, image_shape=None):
+        """See `mtl_jax.system.System`."""
+        initial = self.init(jax.random.key(3), image_shape or (H, W))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), initial)
+
 
 def make_system(weighting: ConfigDict, dtype) -> system.System:
     """The network with three tasks."""
