@@ -73,7 +73,7 @@ def _batches(records, steps, choose, change, batch_size, size, describe, specs):
     def make(record, numbers):
         return _in_numpy(change, records.decode(record), numbers, size, specs or records.specs)
 
-    dataset = tf.data.Dataset.range(steps.start, steps.stop)
+    dataset = tf.data.Dataset.range(steps.start, steps.stop, steps.step)
     threads = cores.available()
     dataset = dataset.map(read_tensors, num_parallel_calls=threads).unbatch()
     dataset = dataset.map(make, num_parallel_calls=threads)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import arrays, held_out, labelling, pipeline, transforms
+from input_pipeline import arrays, held_out, labelling, pipeline, transforms, workers
 from input_pipeline.errors import OptionError
 from input_pipeline.held_out import Part
 
@@ -44,6 +44,9 @@ def _load(data: Any):
 def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> pipeline.TrainStream:
     """The training batches of a run, less what is held out.
 
+    Where `config.data.workers` is not 0, so many processes make them (`workers.py`), of the data
+    that `load(config.data)` opens.
+
     Args:
       builder: from `load`.
       config: the whole config.
@@ -54,7 +57,8 @@ def train_stream(builder, config: Any, keys: Sequence[str], **process: int) -> p
       OptionError: an option of the augmentation or the split is impossible.
     """
     part = _part(config, held=False) if config.data.held_out else None
-    return _train_stream(builder, config, keys, part, config.seed, **process)
+    stream = _train_stream(builder, config, keys, part, config.seed, **process)
+    return _by_workers(stream, "train_stream", config, keys, process)
 
 
 def held_out_stream(
@@ -66,7 +70,35 @@ def held_out_stream(
       OptionError: nothing is.
     """
     part = _part(config, held=True)
-    return _train_stream(builder, config, keys, part, config.seed + _OTHER_SEED, **process)
+    stream = _train_stream(builder, config, keys, part, config.seed + _OTHER_SEED, **process)
+    return _by_workers(stream, "held_out_stream", config, keys, process)
+
+
+def in_worker(
+    opened: str, config: Any, keys: Sequence[str], process: dict[str, int]
+) -> pipeline.TrainStream:
+    """What a worker makes its batches of: the same stream, without further workers."""
+    builder = load(config.data)
+    return {"train_stream": train_stream, "held_out_stream": held_out_stream}[opened](
+        builder, config, keys, **process
+    )
+
+
+def _by_workers(
+    stream: pipeline.TrainStream, opened: str, config: Any, keys: Sequence[str], process: Any
+) -> pipeline.TrainStream | workers.Stream:
+    number = config.data.workers
+    if not number:
+        return stream
+    if config.data.resident:
+        raise OptionError(
+            f"config.data.workers={number} make batches, of which data that lie on the devices "
+            "(config.data.resident=True) need none. Leave one of them out."
+        )
+    alone = config.copy_and_resolve_references()
+    alone.data.workers = 0
+    arguments = (opened, alone, tuple(keys), process)
+    return workers.Stream(stream, number, f"{__name__}:{in_worker.__name__}", arguments)
 
 
 def _part(config: Any, *, held: bool) -> Part:

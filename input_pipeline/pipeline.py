@@ -184,8 +184,12 @@ class TrainStream:
         """See `_digest.of`: of all processes that read the same data the same."""
         return _digest.of(self._records)
 
-    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+    def batches(self, start_step: int = 0, every: int = 1) -> Iterator[Batch]:
         """Yields this process's part of the batches `start_step`, `start_step` + 1, ... for ever.
+
+        Args:
+          start_step: the first.
+          every: n = the first and every n-th after it: others make those between (`workers.py`).
 
         Yields:
           {key: [b, H, W] or [b, H, W, C]} and `valid` bool [b], all True.
@@ -195,7 +199,7 @@ class TrainStream:
             they cannot where `augmentation.crop` is set).
         """
         local = self.local_slice.stop - self.local_slice.start
-        steps = range(start_step, np.iinfo(np.int64).max)
+        steps = range(start_step, np.iinfo(np.int64).max, every)
         size = self._augmentation.crop
         return self._records.batches(steps, self._read, self._change, local, size, self._describe)
 

@@ -49,6 +49,7 @@ DATA = {
         number(least=0, most=0.5),
     ),
     "resident": Option(False, "the split lies decoded on the devices: docs/speed.md", truth),
+    "workers": Option(0, "processes that make the batches; 0 = threads: docs/speed.md", _FROM_0),
     "augment": AUGMENT,
     "edges": Option({}, "{key: class map or instances that edges are made of, after augmentation}"),
     "labels": LABELS,

@@ -11,10 +11,12 @@ from typing import Any
 
 from mtl_jax.runs.files import flatten
 
-# Where to find the data, how much to say, what to draw and to write: no result depends on it.
+# Where to find the data, who makes batches of them, how much to say, what to draw and to write: no
+# result depends on it.
 SAME_RESULTS = (
     "data.data_dir",
     "data.manual_dir",
+    "data.workers",
     "train.log_every",
     "train.profile",
     "train.trackers",

@@ -75,6 +75,12 @@ def test_seeking_gives_the_batches_of_an_uninterrupted_run_across_epochs(builder
             assert_same(batch, batches[start + offset])
 
 
+def test_every_third_batch_is_the_third_of_all_batches(builder):
+    every_third = itertools.islice(train(builder).batches(1, every=3), 3)
+    for found, expected in zip(every_third, take(train(builder), 8)[1::3], strict=True):
+        assert_same(found, expected)
+
+
 def test_seeking_reads_nothing_of_what_came_before(builder, monkeypatch):
     steps = []
     original = pipeline.TrainStream._read

@@ -50,6 +50,7 @@ def test_who_comes_second_changes_nothing(tmp_path, chosen_seeds):
         {"eval__crop_multiple": 32, "eval__image_size": (8, 8), "eval__images": 0},
         {"train__log_every": 3, "train__eval_every_epochs": 5, "train__checkpoint_every_steps": 2},
         {"data__data_dir": "/x", "data__manual_dir": "/y", "name": "other"},
+        {"data__workers": 2},
         {"predict__figure": "both", "eval__delta_metrics": ("depth/abs:min",)},
     ],
 )
