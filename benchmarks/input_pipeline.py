@@ -3,19 +3,23 @@
 python -m benchmarks.input_pipeline                        # drawn images of 128×256 and 512×512
 python -m benchmarks.input_pipeline --dataset=camvid       # a prepared data set
 
-Each stage runs alone, on all cores, from inputs that lie in memory; 'all' is the training stream.
+Each stage runs alone, on all cores, from inputs that lie in memory; 'all' is the training stream,
+made by threads of this process, or by as many others as there are cores (config.data.workers).
 """
 
 import functools
+import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags, logging
 
-from input_pipeline import cores, datasets, labels, pipeline, transforms
+from input_pipeline import cores, datasets, labels, pipeline, transforms, workers
 from input_pipeline import records as stored
 from input_pipeline.quiet_tensorflow import tf, tfds
 
@@ -90,18 +94,31 @@ class Speed(NamedTuple):
     milliseconds: float
 
 
-def _speed(batches, images: int) -> Speed:
-    """Of an endless iterator whose items are `images` images each: the median of the rounds."""
-    next(batches)  # tracing and filling of buffers
+def _speed(batches, images: int, pids: Sequence[int] = ()) -> Speed:
+    """Of an endless iterator whose items are `images` images each: the median of the rounds.
+
+    `pids` are processes whose time counts too. Each has made a batch before the clock starts.
+    """
+    for _ in range(max(1, len(pids))):
+        next(batches)  # tracing and filling of buffers
     rounds = []
     for _ in range(_ROUNDS.value):
-        start, processor, number = time.perf_counter(), time.process_time(), 0
+        start, processor, number = time.perf_counter(), _processor_seconds(pids), 0
         while time.perf_counter() - start < _SECONDS.value:
             next(batches)
             number += images
-        wall, processor = time.perf_counter() - start, time.process_time() - processor
+        wall, processor = time.perf_counter() - start, _processor_seconds(pids) - processor
         rounds.append((number / wall, 1000 * processor / number))
     return Speed(*np.median(rounds, axis=0))
+
+
+def _processor_seconds(pids: Sequence[int]) -> float:
+    """Of this process and of others, which Linux tells in hundredths of a second."""
+    ticks = 0
+    for pid in pids:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _mapped(values, function) -> Speed:
@@ -124,9 +141,28 @@ def _augmentations(size) -> dict[str, transforms.Augmentation]:
     }
 
 
-def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
-    """{size of the images: {stage: speed}}."""
-    batch_size = _BATCH_SIZE.value
+def _open(name: str, directory: str) -> tfds.core.DatasetBuilder:
+    """A prepared data set, or 'drawn:<size>' of `Drawn`."""
+    prefix, _, size = name.partition(":")
+    if prefix == "drawn":
+        return Drawn(config=size, data_dir=directory)
+    return datasets.load(name, data_dir=directory)
+
+
+def opened(
+    name: str, directory: str, batch_size: int, augmentation: transforms.Augmentation
+) -> pipeline.TrainStream:
+    """The whole stream, here and in workers."""
+    builder = _open(name, directory)
+    keys = tuple(builder.label_specs)
+    return pipeline.TrainStream(
+        builder, keys=keys, batch_size=batch_size, seed=0, augmentation=augmentation
+    )
+
+
+def measure(name: str, directory: str) -> dict[str, dict[str, Speed]]:
+    """{size of the images: {stage: speed}} of what `_open` opens."""
+    builder, batch_size = _open(name, directory), _BATCH_SIZE.value
     keys = tuple(builder.label_specs)
     records = stored.Records(builder, "train", keys)
     rng = np.random.default_rng(0)
@@ -144,7 +180,7 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
     decoded = [records.decode(record) for record in serialized[:16]]
     arrays = {key: tf.stack([example[key] for example in decoded]) for key in keys}
     size = tuple(arrays["image"].shape[1:3])
-    for name, augmentation in _augmentations(size).items():
+    for kind, augmentation in _augmentations(size).items():
 
         def call(number, *values, augmentation=augmentation):
             example = dict(zip(keys, values))
@@ -155,15 +191,21 @@ def measure(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, Speed]]:
             values = [example[key] for key in keys]
             return tf.numpy_function(call, [number, *values], [value.dtype for value in values])
 
-        speeds[name] = _mapped(arrays, change)
+        speeds[kind] = _mapped(arrays, change)
 
     dataset = tf.data.Dataset.from_tensor_slices(arrays).cache().repeat().batch(batch_size)
     speeds["batch"] = _speed(dataset.prefetch(2).as_numpy_iterator(), batch_size)
-    for name, augmentation in _augmentations(size).items():
-        stream = pipeline.TrainStream(
-            builder, keys=keys, batch_size=batch_size, seed=0, augmentation=augmentation
-        )
-        speeds[f"all, {name}"] = _speed(stream.batches(), batch_size)
+    for kind, augmentation in _augmentations(size).items():
+        arguments = (name, directory, batch_size, augmentation)
+        stream = opened(*arguments)
+        speeds[f"all, {kind}"] = _speed(stream.batches(), batch_size)
+        if kind == "composed":
+            number = cores.available()
+            others = workers.Stream(stream, number, "benchmarks.input_pipeline:opened", arguments)
+            batches = others.batches()
+            row = f"all, {kind}, {number} processes"
+            speeds[row] = _speed(batches, batch_size, batches.pids)
+            batches.close()
     return {f"{size[0]}×{size[1]}": speeds}
 
 
@@ -173,14 +215,14 @@ def main(argv):
     logging.set_verbosity(logging.ERROR)
     results = {}
     if _DATASET.value:
-        results |= measure(datasets.load(_DATASET.value, data_dir=_DATA_DIR.value))
+        results |= measure(_DATASET.value, _DATA_DIR.value)
     else:
         tfds.display_progress_bar(False)
         with tempfile.TemporaryDirectory() as directory:
             for config in Drawn.BUILDER_CONFIGS:
                 options = {"config": config.name, "data_dir": directory}
                 Drawn(**options).download_and_prepare(file_format="array_record")
-                results |= measure(Drawn(**options))
+                results |= measure(f"drawn:{config.name}", directory)
     print(
         "\nImages per second (milliseconds of processor time per image); "
         f"{_DATASET.value or 'drawn images'} with all their labels, batch {_BATCH_SIZE.value}; "
