@@ -29,7 +29,10 @@ def main(arguments: list[str]) -> None:
     sys.modules["jax"] = None  # type: ignore[assignment]  # TensorFlow Lite imports it if it can
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints is no answer
-    request = pickle.load(sys.stdin.buffer)
+    try:
+        request = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        return
     free: queue.Queue[int] = queue.Queue()
     for slot in range(len(files)):
         free.put(slot)

@@ -146,9 +146,8 @@ class _Worker:
             "of memory: use fewer (config.data.workers), or none (config.data.workers=0)."
         )
 
-    def end(self) -> None:
-        """Ends the process, whatever it is doing, and gives back what belongs to it."""
-        self.process.kill()
+    def gather(self) -> None:
+        """Gives back what belonged to a process that was killed."""
         self.process.wait()
         for file in (self.process.stdin, self.process.stdout, *self._slots):
             with contextlib.suppress(BrokenPipeError):  # of what it was not told any more
@@ -156,8 +155,11 @@ class _Worker:
 
 
 def _end(workers: list[_Worker]) -> None:
+    """Ends them, whatever they are doing."""
     for worker in workers:
-        worker.end()
+        worker.process.kill()
+    for worker in workers:
+        worker.gather()
 
 
 def _read(file: int, layout: Sequence[tuple[str, str, tuple[int, ...]]]) -> Batch:

@@ -41,7 +41,7 @@ def batch(step: int) -> dict[str, np.ndarray]:
     return {
         "image": rng.integers(0, 256, (2, side, side, 3)).astype(np.uint8),
         "depth": rng.normal(size=(2, side, 7)).astype(np.float32).transpose(0, 2, 1),
-        "valid": np.ones(2, bool),
+        "step": np.array([step, -step]),
     }
 
 
