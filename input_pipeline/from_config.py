@@ -92,8 +92,9 @@ def _by_workers(
         return stream
     if config.data.resident:
         raise OptionError(
-            f"config.data.workers={number} make batches, of which data that lie on the devices "
-            "(config.data.resident=True) need none. Leave one of them out."
+            f"config.data.workers={number} processes would make batches, but with "
+            "config.data.resident=True the data lie on the devices and this process alone draws "
+            "what is done to them. Leave one of them out."
         )
     alone = config.copy_and_resolve_references()
     alone.data.workers = 0

@@ -237,7 +237,7 @@ def test_workers_share_the_cores(monkeypatch, number):
 
 
 def test_impossible_numbers_are_refused(data):
-    with pytest.raises(OptionError, match=r"workers=2 make batches, .*resident=True\) need none"):
+    with pytest.raises(OptionError, match=r"workers=2 processes .*resident=True the data lie"):
         opened(configured(data, workers=2, resident=True))
     for number in (-1, 1.5, True):
         config = common.base()
