@@ -16,4 +16,4 @@ from mtl_jax.commands import cli
 if __name__ == "__main__":
     cli.use_huge_pages()
     program = [sys.executable, str(Path(__file__).absolute())]
-    sys.exit(cli.main(prog="python main.py", command=program))
+    cli.leave(cli.main(prog="python main.py", command=program))

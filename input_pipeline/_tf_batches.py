@@ -1,6 +1,7 @@
 """Batches of records by tf.data: read, decode and change in parallel, in order."""
 
 import atexit
+import contextlib
 import re
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -26,7 +27,8 @@ def _close_all() -> None:
     One that calls it when it is gone waits for ever, and the end of the program for it.
     """
     for generator in tuple(_open):
-        generator.close()
+        with contextlib.suppress(ValueError):  # a thread of somebody's is in it
+            generator.close()
 
 
 def batches(

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     os.dup2(2, 1)  # what anything prints is no answer
     try:
         request = pickle.load(sys.stdin.buffer)
-    except EOFError:
+    except (EOFError, pickle.UnpicklingError):  # who started it is gone
         return
     free: queue.Queue[int] = queue.Queue()
     for slot in range(len(files)):

@@ -30,6 +30,7 @@ from input_pipeline.errors import DatasetError, OptionError
 Batch = dict[str, np.ndarray]
 
 SLOTS = 2  # batches that a worker may be ahead, besides those that its stream prepares
+_ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERRORS = {error.__name__: error for error in (DatasetError, OptionError)}
 
 
@@ -72,12 +73,21 @@ class Batches(Iterator[Batch]):
     def __init__(self, number: int, opener: str, arguments: tuple[Any, ...], start_step: int):
         """Starts the workers. Arguments as of `Stream`."""
         self._workers: list[_Worker] = []
-        self.close = weakref.finalize(self, _end, self._workers)  # at the program's end, too
+        # At the program's end, too.
+        self.close = weakref.finalize(self, _end, self._workers, os.getpid())
         try:
             for turn in range(number):
                 self._workers.append(_Worker(turn, number))
             for turn, worker in enumerate(self._workers):
                 worker.say((opener, arguments, start_step + turn, number))
+        except OSError as error:
+            started = len(self._workers)
+            self.close()
+            raise OptionError(
+                f"config.data.workers={number}: the system starts no more than {started} of these "
+                f"processes ({error.strerror}). As many as there are cores are enough, here "
+                f"{cores.available()}."
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -154,8 +164,10 @@ class _Worker:
                 file.close()
 
 
-def _end(workers: list[_Worker]) -> None:
-    """Ends them, whatever they are doing."""
+def _end(workers: list[_Worker], parent: int) -> None:
+    """Ends them, whatever they are doing; they are those of the process `parent` alone."""
+    if os.getpid() != parent:  # a fork of it
+        return
     for worker in workers:
         worker.process.kill()
     for worker in workers:
@@ -191,11 +203,11 @@ def _python_path() -> str:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """What is started meanwhile is reached by neither Ctrl-C nor SIGTERM, from its first moment on.
+    """What is started meanwhile is reached by none of `_ASKED_TO_END`, from its first moment on.
 
-    Both often go to all processes at once; this one decides, and may need a few batches more.
+    They often go to all processes at once; this one decides, and may need a few batches more.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED_TO_END)
     try:
         yield
     finally:

@@ -13,4 +13,4 @@ from mtl_jax.commands import cli
 if __name__ == "__main__":
     architectures.build = toy_network.build
     program = [sys.executable, str(Path(__file__).absolute())]
-    sys.exit(cli.main(prog="python main.py", command=program))
+    cli.leave(cli.main(prog="python main.py", command=program))

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mtl_jax import _arguments, _files
 from mtl_jax.commands import flags, processes, setup
@@ -38,10 +38,20 @@ def main(
     return reported(lambda: _start(argv, prog, command))
 
 
-def console() -> int:
+def console() -> NoReturn:
     """The console command `mtl`."""
     use_huge_pages()
-    return main()
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the program. A step that is being compiled, for up to a minute, is not waited for."""
+    feeds = sys.modules.get("mtl_jax.runs.feeds")
+    if feeds and feeds.is_compiling():
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def use_huge_pages() -> None:

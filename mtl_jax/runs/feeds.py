@@ -1,6 +1,7 @@
 """What a call of the train step is fed with: batches of the host, or draws from resident data."""
 
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
@@ -174,6 +175,14 @@ def batch_shapes(stream: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct
     return held_out.beside(found, found) if isinstance(stream, Beside) else found
 
 
+_compiled: weakref.WeakSet[futures.Future] = weakref.WeakSet()
+
+
+def is_compiling() -> bool:
+    """Whether a thread still compiles a step, for which an orderly end of the program waits."""
+    return not all(each.done() for each in _compiled)
+
+
 class Ahead:
     """A train step that a thread compiles, or reads from the cache, while a run is being started.
 
@@ -186,6 +195,7 @@ class Ahead:
         lowered = step.lower(state, dict(batch))
         pool = futures.ThreadPoolExecutor(1)
         self._compiled = pool.submit(lowered.compile)
+        _compiled.add(self._compiled)
         pool.shutdown(wait=False)
 
     def __call__(self, state: TrainState, batch: Mapping[str, jax.Array]):

@@ -165,6 +165,21 @@ def test_a_worker_that_cannot_start_is_said_to_have_ended(monkeypatch):
         next(batches)
 
 
+def test_more_than_the_system_starts_are_refused(monkeypatch):
+    def fail():
+        if len(given) == 4:
+            raise OSError(24, "Too many open files")
+        given.append(make())
+        return given[-1]
+
+    make, given = workers._file_in_memory, []
+    monkeypatch.setattr(workers, "_file_in_memory", fail)
+    message = r"workers=9: the system starts no more than 2 .* \(Too many open files\)"
+    with pytest.raises(OptionError, match=message):
+        toy(number=9).batches()
+    assert all(file.closed for file in given)
+
+
 def test_workers_leave_signals_to_this_process():
     """Which come to all of them, and may come before a worker is ready for anything."""
     batches = toy().batches()
@@ -172,6 +187,7 @@ def test_workers_leave_signals_to_this_process():
         for pid in batches.pids:
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGHUP)
         found = [next(batches) for _ in range(6)]
     assert_same(found[-1], toy_streams.batch(11))
     batches.close()
