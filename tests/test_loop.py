@@ -10,7 +10,7 @@ import pytest
 import tiny
 import toy_network as toy
 
-from mtl_jax import checkpoints, training
+from mtl_jax import checkpoints
 from mtl_jax.runs import feeds, loop, results, step_log, workdir
 
 toy_network = toy.in_every_run()
@@ -282,19 +282,14 @@ def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
 def test_the_rate_is_without_compilation(streets_dir, tmp_path, monkeypatch):
     config = tiny.config(streets_dir, train__log_every=3, train__eval_every_epochs=2)
     now = 1000.0
-    make = training.make_train_step
+    step = feeds.Ahead.__call__
 
-    def timed(*arguments, **options):
-        step = make(*arguments, **options)
+    def takes_a_second(self, state, batch):
+        nonlocal now
+        now += 100.0 if state.step == 0 else 1.0
+        return step(self, state, batch)
 
-        def takes_a_second(state, batch):
-            nonlocal now
-            now += 100.0 if state.step == 0 else 1.0
-            return step(state, batch)
-
-        return takes_a_second
-
-    monkeypatch.setattr(training, "make_train_step", timed)
+    monkeypatch.setattr(feeds.Ahead, "__call__", takes_a_second)
     monkeypatch.setattr(step_log.time, "monotonic", lambda: now)
     run = tiny.run(config, tmp_path)
     found = run.train()
