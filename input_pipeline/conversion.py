@@ -13,7 +13,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import os
-import pathlib
 import pickle
 import queue
 import signal
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import _images, _progress, converted, cores, labels, summary
+from input_pipeline import _children, _images, _progress, converted, cores, labels, summary
 from input_pipeline.converted import Header
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
@@ -264,14 +263,12 @@ class _Child:
     """A process that converts one item after the other."""
 
     def __init__(self, job: Job):
-        root = os.fspath(pathlib.Path(__file__).resolve().parents[1])
-        path = os.pathsep.join([root, *filter(None, sys.path)])  # what a job is pickled by
         self._process = subprocess.Popen(
             # Not -m, which would make this module __main__ and pickle its classes as such.
             [sys.executable, "-c", "from input_pipeline import conversion; conversion.serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path},
+            env=_children.environment(),
         )
         self._send(job)
 

@@ -122,6 +122,14 @@ class TrainStream:
         example = self._change(self._records.example(0), numbers[0])
         return {key: example[key].shape for key in self.specs}
 
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{key: (shape, type)} of one example's arrays in a batch, `valid` too."""
+        found = {
+            key: (shape, np.dtype(self.specs[key].dtype)) for key, shape in self.shapes.items()
+        }
+        return {**found, "valid": ((), np.dtype(bool))}
+
     @functools.cached_property
     def stored(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """{key: ([H, W] or [H, W, C], type)} of one example before anything is drawn.

@@ -19,12 +19,11 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import cores
+from input_pipeline import _children, cores
 from input_pipeline.errors import DatasetError, OptionError
 
 Batch = dict[str, np.ndarray]
@@ -121,7 +120,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=slots,
-                env={**os.environ, **pools, "PYTHONPATH": _python_path()},
+                env=_children.environment(**pools),
             )
 
     def say(self, message: Any) -> None:
@@ -193,12 +192,6 @@ def _file_in_memory() -> Any:
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("batch"), "r+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
-
-
-def _python_path() -> str:
-    """Where this process finds its modules, this package first."""
-    root = os.fspath(Path(__file__).resolve().parents[1])
-    return os.pathsep.join(dict.fromkeys([root, *(path or os.getcwd() for path in sys.path)]))
 
 
 @contextlib.contextmanager

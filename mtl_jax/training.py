@@ -22,7 +22,11 @@ TrainCall = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[s
 
 
 class FirstState:
-    """The state before the first step: its shapes at once, its arrays when they are asked for."""
+    """The state before the first step: its shapes at once, its arrays when they are asked for.
+
+    Attributes:
+      shapes: a `TrainState` of `jax.ShapeDtypeStruct`.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,6 @@ class FirstState:
             split.check_trained(system, variables["params"])
             like = split.shared_leaves(variables["params"])
         self._like = like
-        #: Of the state, as a `TrainState` of `jax.ShapeDtypeStruct`.
         self.shapes = jax.eval_shape(
             lambda key, variables: self._state(variables, *self._of_weighting(key)),
             self._key,

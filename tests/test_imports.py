@@ -175,6 +175,15 @@ def test_only_checkpoints_imports_orbax():
     assert users == {"mtl_jax.checkpoints"}
 
 
+def test_matplotlib_is_imported_where_it_draws():
+    """Its import takes half a second, which no start of a training is to wait for."""
+    for path in FILES:
+        if module(path).startswith("mtl_jax") and not module(path).startswith("mtl_jax.demo"):
+            statements = ast.parse(path.read_text()).body
+            top = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+            assert not [n for s in top for n in imports_of(s) if n.startswith("matplotlib")], path
+
+
 def test_mtl_jax_never_loads_tensorflow():
     modules = [
         module(path)

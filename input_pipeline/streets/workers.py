@@ -8,7 +8,6 @@ main module, and so TensorFlow and JAX, into each of them.
 
 import io
 import os
-import pathlib
 import pickle
 import queue
 import signal
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from input_pipeline import cores
+from input_pipeline import _children, cores
 from input_pipeline.streets import render
 
 _AHEAD = 16  # examples that wait per process, at most
@@ -51,11 +50,6 @@ def examples(
       RuntimeError: a process ended early; what it said is on stderr.
     """
     processes = max(1, min(processes or cores.available(), count))
-    root = os.fspath(pathlib.Path(__file__).resolve().parents[2])
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [root, *filter(None, [environment.get("PYTHONPATH")])]
-    )
     children, queues = [], []
     stopped = threading.Event()
     try:
@@ -64,7 +58,7 @@ def examples(
             child = subprocess.Popen(
                 [sys.executable, "-m", "input_pipeline.streets.workers", *numbers],
                 stdout=subprocess.PIPE,
-                env=environment,
+                env=_children.environment(),
             )
             children.append(child)
             queues.append(queue.Queue(_AHEAD))

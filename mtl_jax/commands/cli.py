@@ -45,9 +45,9 @@ def console() -> NoReturn:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the program. A step that is being compiled, for up to a minute, is not waited for."""
+    """Ends the program. After an error a step that is still being compiled is not waited for."""
     feeds = sys.modules.get("mtl_jax.runs.feeds")
-    if feeds and feeds.is_compiling():
+    if status and feeds and feeds.is_compiling():
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)

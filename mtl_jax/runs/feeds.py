@@ -11,10 +11,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import held_out, parallel, resident, training
+from mtl_jax import parallel, resident, training
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import progress
-from mtl_jax.runs.held_out import Beside
 from mtl_jax.train_state import TrainState
 
 # Of the memory that is free; the rest is for the training itself.
@@ -160,21 +159,6 @@ def _put(stream: Any, mesh: Mesh) -> dict[str, jax.Array]:
     }
 
 
-def batch_shapes(stream: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of a global batch of so many examples of a stream, with held-out ones beside them if it has.
-
-    Args:
-      stream: an `input_pipeline.pipeline.TrainStream`, or `held_out.Beside`.
-      batch_size: examples to train on.
-    """
-    found = {
-        key: jax.ShapeDtypeStruct((batch_size, *shape), stream.specs[key].dtype)
-        for key, shape in stream.shapes.items()
-    }
-    found["valid"] = jax.ShapeDtypeStruct((batch_size,), bool)
-    return held_out.beside(found, found) if isinstance(stream, Beside) else found
-
-
 _compiled: weakref.WeakSet[futures.Future] = weakref.WeakSet()
 
 
@@ -189,10 +173,27 @@ class Ahead:
     It is traced at once, which is Python's work; what the thread does is not.
     """
 
-    def __init__(self, step: Any, state: TrainState, batch: Mapping[str, jax.ShapeDtypeStruct]):
-        """Takes what `training.make_train_step` makes, and the shapes of what it will be given."""
+    def __init__(
+        self,
+        step: Any,
+        state: TrainState,
+        layout: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+        batch_size: int,
+    ):
+        """Compiles.
+
+        Args:
+          step: of `training.make_train_step`.
+          state: the shapes of what it will be given.
+          layout: {key: (shape, type)} of one example in a batch.
+          batch_size: of the global batch.
+        """
+        batch = {
+            key: jax.ShapeDtypeStruct((batch_size, *shape), dtype)
+            for key, (shape, dtype) in layout.items()
+        }
         self._step, self._expected = step, _layout(batch)
-        lowered = step.lower(state, dict(batch))
+        lowered = step.lower(state, batch)
         pool = futures.ThreadPoolExecutor(1)
         self._compiled = pool.submit(lowered.compile)
         _compiled.add(self._compiled)

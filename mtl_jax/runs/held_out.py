@@ -38,6 +38,11 @@ class Beside:
         """{key: [H, W] or [H, W, C]} of one example."""
         return self._stream.shapes
 
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{key: (shape, type)} of the arrays of one example and of the held-out one beside it."""
+        return held_out.beside(self._stream.layout, self._others.layout)
+
     def example_ids(self, step: int) -> list[str]:
         """The ids of those of a batch that are trained on."""
         return self._stream.example_ids(step)

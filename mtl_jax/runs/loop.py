@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,7 +45,7 @@ class TrainStream(Protocol):
     num_examples: int
     missing: Sequence[str]  # keys that are asked for and not in the data
     shapes: dict[str, tuple[int, ...]]
-    specs: Mapping[str, Any]  # {key: input_pipeline.labels.LabelSpec}
+    layout: dict[str, tuple[tuple[int, ...], np.dtype]]  # of one example's arrays in a batch
     labelled_per_epoch: dict[str, int]  # examples in an epoch that have each key
 
     def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]: ...
@@ -319,8 +319,8 @@ class Run:
             )
 
         if not config.data.resident and config.train.steps_per_call == 1:
-            batch = feeds.batch_shapes(self.stream, config.train.batch_size)
-            ahead = feeds.Ahead(made_by(training.make_train_step), like, batch)
+            step = made_by(training.make_train_step)
+            ahead = feeds.Ahead(step, like, self.stream.layout, config.train.batch_size)
             return lambda step: feeds.EachStep(ahead, self.stream.batches(step), mesh)
 
         def make_calls(step):

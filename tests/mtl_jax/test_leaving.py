@@ -15,7 +15,7 @@ from mtl_jax.commands import cli
 from mtl_jax.runs import feeds
 
 lowered = types.SimpleNamespace(compile=lambda: time.sleep({seconds}))
-ahead = feeds.Ahead(types.SimpleNamespace(lower=lambda *_: lowered), None, {{}})
+ahead = feeds.Ahead(types.SimpleNamespace(lower=lambda *_: lowered), None, {{}}, 1)
 print("said")
 if {waits}:
     ahead._compiled.result()
