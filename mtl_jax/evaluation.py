@@ -35,6 +35,35 @@ class Images(NamedTuple):
     sums: dict[str, Any]
 
 
+class _Sum(NamedTuple):
+    """A sum on the device, and what rounding has taken from it.
+
+    In float32 alone a sum of 10,000 images taken one by one is off by 10⁻⁴, and so a metric would
+    depend on the batch size.
+    """
+
+    rounded: jax.Array
+    lost: jax.Array
+
+    def plus(self, new: jax.Array) -> "_Sum":
+        """Adds an array; Knuth's two-sum, exact if the two are finite."""
+        rounded = self.rounded + new
+        if not jnp.issubdtype(rounded.dtype, jnp.floating):
+            return _Sum(rounded, self.lost)
+        added = rounded - self.rounded
+        lost = (self.rounded - (rounded - added)) + (new - added)
+        return _Sum(rounded, self.lost + lost)
+
+    def on_host(self) -> np.ndarray:
+        """In float64."""
+        rounded, lost = (np.asarray(part).astype(np.float64) for part in self)
+        return np.where(np.isfinite(rounded), rounded + lost, rounded)
+
+
+def _is_sum(node: Any) -> bool:
+    return isinstance(node, _Sum)
+
+
 class Evaluator:
     """Evaluates a system on a stream; compiles once per image shape."""
 
@@ -107,12 +136,12 @@ class Evaluator:
 
     def _zeros(self, variables, batch):
         shapes = jax.eval_shape(lambda v, b: self._sums(v, b)[0], variables, batch)
-        zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+        zeros = jax.tree.map(lambda s: _Sum(*np.zeros((2, *s.shape), s.dtype)), shapes)
         return jax.device_put(zeros, parallel.replicated(self._mesh))
 
     def _step_fn(self, sums, variables, batch):
         new, outputs, images = self._sums(variables, batch)
-        return jax.tree.map(jnp.add, sums, new), outputs, images
+        return jax.tree.map(_Sum.plus, sums, new, is_leaf=_is_sum), outputs, images
 
     def _sums(self, variables, batch):
         """(sums over the batch, maps, what is known of every image)."""
@@ -238,7 +267,7 @@ class PredictionSaver:
 
 def _drain(totals, sums):
     """Adds the device's sums to the host's in float64, which is exact for counts below 2^53."""
-    host = jax.tree.map(lambda x: np.asarray(x).astype(np.float64), sums)
+    host = jax.tree.map(_Sum.on_host, sums, is_leaf=_is_sum)
     return host if totals is None else jax.tree.map(np.add, totals, host)
 
 

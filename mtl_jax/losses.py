@@ -4,8 +4,10 @@ All of them are float32 whatever the predictions' type, are 0 with zero gradient
 counts, and are over the *global* batch: under `jax.jit` with the batch axis sharded over devices
 the sums below are sums over all of them.
 
-What the mask excludes is never looked at. What it includes is never repaired: a label that is NaN
-or outside the class table makes the loss NaN, so that the run stops instead of learning from it.
+Labels that the mask excludes are never looked at. What it includes is never repaired: a label that
+is NaN or outside the class table makes the loss NaN, so that the run stops instead of learning from
+it. Predictions have to be finite everywhere: one that is not has a gradient of NaN even where the
+mask excludes it.
 """
 
 import jax

@@ -76,11 +76,16 @@ def orientation(edges: np.ndarray) -> np.ndarray:
     smooth = edges.astype(np.float64)
     for axis in (0, 1):
         smooth = ndimage.convolve1d(smooth, kernel, axis=axis, mode="reflect")
-    down, right = np.gradient(smooth)
-    right_right = np.gradient(right, axis=1)
-    down_down, down_right = np.gradient(down)
+    down, right = _slope(smooth, 0), _slope(smooth, 1)
+    right_right = _slope(right, 1)
+    down_down, down_right = _slope(down, 0), _slope(down, 1)
     slope = down_down * np.sign(-down_right) / (right_right + 1e-5)
     return np.mod(np.arctan(slope), np.pi)
+
+
+def _slope(values: np.ndarray, axis: int) -> np.ndarray:
+    """The derivative along an axis; 0 where that is a single pixel long."""
+    return np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
 def suppress(edges: np.ndarray, angle: np.ndarray, radius: int = 1) -> np.ndarray:

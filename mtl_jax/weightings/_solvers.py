@@ -13,6 +13,10 @@ import jax.numpy as jnp
 
 EPSILON = float(jnp.finfo(jnp.float32).eps)
 
+# What rounding makes of an eigenvalue that is 0, for each of K tasks, of a matrix of cosines. Of
+# dependent gradients of 30 to 10⁷ numbers up to 2 ε were found.
+_EIGENVALUE_ROUNDING = 8 * EPSILON
+
 
 def counted(gram: jax.Array) -> jax.Array:
     """[K] bool: the tasks to solve for, whose gradient is not 0; one that is NaN counts."""
@@ -331,14 +335,15 @@ def eigen(gram: jax.Array, sweeps: int = 10) -> tuple[jax.Array, jax.Array]:
     order = jnp.argsort(jnp.diag(turned[0]))
     values, vectors = jnp.diag(turned[0])[order], turned[1][:, order]
     counts = counted(gram)
-    rank = jnp.sum(jnp.linalg.eigvalsh(cosines(gram)) > count * EPSILON) - jnp.sum(~counts)
+    of_cosines = jnp.linalg.eigvalsh(cosines(gram))
+    rank = jnp.sum(of_cosines > count * _EIGENVALUE_ROUNDING) - jnp.sum(~counts)
     return jnp.where(jnp.arange(count) >= count - rank, values, 0.0), vectors
 
 
 def inverse(cos: jax.Array, side: jax.Array) -> jax.Array:
-    """C⁺ b [K] of a symmetric matrix: eigenvalues below K ε λ_max count as 0."""
+    """C⁺ b [K] of a symmetric matrix: eigenvalues below 8 K ε λ_max count as 0."""
     values, vectors = jnp.linalg.eigh(cos)
-    kept = values > len(cos) * EPSILON * jnp.max(jnp.abs(values))
+    kept = values > len(cos) * _EIGENVALUE_ROUNDING * jnp.max(jnp.abs(values))
     shares = times(vectors.T, side) / jnp.where(kept, values, 1.0)
     # What is NaN is not above anything, and is to be seen.
     shares = jnp.where(kept | jnp.isnan(values), shares, 0.0)

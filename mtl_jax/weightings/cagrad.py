@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from mtl_jax import _options
 from mtl_jax.weightings import _solvers
-from mtl_jax.weightings._gram import GramWeighting, Weights
+from mtl_jax.weightings._gram import RESIDUAL_LIMIT, GramWeighting, Weights
 
 TINY = 1e-20  # of a squared length, relative to the sum of all gradients' squares
 
@@ -66,6 +66,7 @@ class CAGrad(GramWeighting):
         still = (radius < 1e-3 * self.c * jnp.sum(mean * lengths)) if self.c else False
         turned = mean + worst * jnp.where(short, 0.0, radius / length(worst))
         nothing = short | still
-        weights = jnp.where(nothing, 0.0, turned)
+        # Near such a combination the solver may fail, and what it has found lead uphill.
+        weights = jnp.where(nothing | (residual > RESIDUAL_LIMIT), 0.0, turned)
         divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.rescale]
         return Weights(weights / divisor, jnp.where(nothing, 0.0, residual)), {}, state

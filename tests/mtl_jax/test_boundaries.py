@@ -70,6 +70,16 @@ def test_suppression_keeps_the_ridge():
     assert not kept[8:-8, 15:19].any()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
+@pytest.mark.parametrize("protocol", boundaries.PROTOCOLS)
+def test_a_frame_of_a_single_row_or_column(protocol, shape):
+    counts = boundaries.image_counts(
+        np.full(shape, 255, np.uint8), np.ones(shape, bool), 0.0075, boundaries.PROTOCOLS[protocol]
+    )
+    assert (counts[:, 2] == np.prod(shape)).all()
+    assert (counts[:, 0] == counts[:, 1]).all()
+
+
 def test_border_fades_out():
     faded = boundaries.suppress(np.ones((20, 20)), np.zeros((20, 20)))
     np.testing.assert_allclose(faded[10, :6], [0, 0.2, 0.4, 0.6, 0.8, 1.0])

@@ -190,6 +190,20 @@ def test_what_is_not_finite_has_no_metric(split):
     assert np.isfinite(values["depth/si_log_rmse"]).all()
 
 
+def test_sums_over_many_batches_lose_nothing():
+    """2,000 images one by one: added up in float32 alone, 10⁻⁵ and more of a metric is lost."""
+    count, error = 2000, np.float32(0.1)
+    image = np.full((1, 2, 2, 3), 10, np.uint8)
+    batch = {"image": image, "depth": image[..., 0] + error, "valid": np.ones(1, bool)}
+    batch["semseg"] = np.zeros((1, 2, 2), np.int32)
+    found = evaluation.Evaluator(SYSTEM, parallel.make_mesh(jax.devices()[:1]))(
+        {"nothing": np.zeros(())}, [batch] * count
+    )
+    exact = float(batch["depth"][0, 0, 0] - np.float32(10))
+    assert found["depth/abs"] == pytest.approx(exact, rel=1e-6)
+    assert found["depth/rmse"] == pytest.approx(exact, rel=1e-6)
+
+
 def test_the_names_of_all_metrics_are_known_beforehand(split):
     found = evaluation.Evaluator(SYSTEM, parallel.make_mesh(jax.devices()[:1]))(
         {"nothing": np.zeros(())}, _batches(split, N)

@@ -32,6 +32,18 @@ def solved(name: str, rows: np.ndarray, losses=None, **options):
     return np.float64(weights), found
 
 
+def _solve_each(name: str, rows: np.ndarray, **options):
+    """`solved` for each of many [trials, K, D] at once."""
+    method = weightings.make(name, tuple("abcdefgh"[: rows.shape[1]]), **options)
+    params, state = method.init(jax.random.key(0))
+    known = jnp.ones(rows.shape[1], bool)
+
+    def solve(gram):
+        return _solve(method, params, state, gram, jnp.ones(rows.shape[1]), known)
+
+    return jax.device_get(jax.jit(jax.vmap(solve))(jnp.float32(rows @ rows.transpose(0, 2, 1))))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _solve(method, params, state, gram, losses, known):
     weights, _, state = method.solve(params, state, gram, losses, known, jax.random.key(1))
@@ -245,6 +257,17 @@ def test_cagrad_is_optimal_where_two_of_three_gradients_nearly_cancel():
         bound = worst @ each @ mean + radius * np.linalg.norm(worst @ each)
         assert np.linalg.norm(step - mean) <= radius * 1.001
         assert np.min(each @ step) >= bound - 1e-3 * np.linalg.norm(mean) ** 2
+
+
+def test_cagrad_makes_no_step_where_the_solver_fails():
+    """Beside the mean gradient two are exactly opposed: the best combination has no direction."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(100, 4, 8)).astype(np.float32)
+    rows[:, 3] = -rows[:, 0]
+    weights, found = _solve_each("cagrad", rows, rescale=0)
+    failed = found["unconverged"] == 1
+    assert 0 < np.sum(failed) < 20
+    np.testing.assert_array_equal(weights[failed], 0.0)
 
 
 def test_cagrad_makes_no_step_where_the_mean_gradient_is_but_rounding():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mtl_jax.weightings import _solvers
+from mtl_jax.weightings._base import inner_products
 
 COUNTS = (3, pytest.param(8, marks=pytest.mark.slow))
 shortest = jax.jit(_solvers.shortest)
@@ -113,6 +114,23 @@ def test_rank_is_read_from_directions():
     rows = np.array([[1.0, 2.0], [-2e-3, -4e-3], [0.0, 0.0]])
     values, _ = eigen(jnp.float32(rows @ rows.T))
     np.testing.assert_array_equal(np.asarray(values) > 0, [False, False, True])
+
+
+def test_rounding_of_dependent_gradients_is_not_a_rank():
+    """Taken for one, it would be the least eigenvalue, that aligned_mtl scales all others to."""
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(100, 2, 1000)).astype(np.float32)
+    first, second = vectors[:, 0], vectors[:, 1]
+    for rows, rank in (
+        ([first] * 5, 1),
+        ([first, np.float32(3.3) * first], 1),
+        ([first, second, first + second], 2),
+    ):
+        products = jax.jit(jax.vmap(inner_products))([jnp.asarray(each) for each in rows])
+        values, _ = jax.jit(jax.vmap(_solvers.eigen))(products)
+        np.testing.assert_array_equal(np.sum(np.asarray(values) > 0, axis=1), rank)
+    nearly = np.array([[1.0, 0.0], [np.cos(0.01), np.sin(0.01)]])
+    assert np.all(np.asarray(eigen(jnp.float32(nearly @ nearly.T))[0]) > 0)
 
 
 def test_gradients_that_cancel_have_bounded_weights():
