@@ -83,7 +83,7 @@ def _train_held(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     evaluated = assembly.eval_stream(builder, config, parts)
     started = assembly.run(config, parts, builder, evaluated, where, _writer(config, where))
     ownership.claim_data(where, config, specs, started.stream)
-    ownership.claim_inputs(where, config, started.references)
+    ownership.claim_inputs(where, config, started.references, started.stream)
     ownership.together(
         lambda: where.claim_learned_tasks(learned.decide(parts.tasks, specs, config.model))
     )

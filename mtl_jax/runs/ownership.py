@@ -67,18 +67,21 @@ def claim_data(directory: Workdir, config: ConfigDict, specs: dict[str, dict], s
     together(lambda: directory.claim_labels(specs))
 
 
-def claim_inputs(directory: Workdir, config: ConfigDict, scores: Mapping[str, float]) -> None:
+def claim_inputs(
+    directory: Workdir, config: ConfigDict, scores: Mapping[str, float], stream: Any
+) -> None:
     """Makes a directory that `claim_config` has claimed that of what the config's files say, too.
 
     Args:
       directory: the work directory.
       config: of the run.
       scores: what was read of `config.weighting.baselines`, if the weighting compares with them.
+      stream: the training batches.
 
     Raises:
       WorkdirError: it holds a run that began with something else; in every process.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"config.data.dataset": stream.digest()}
     if config.data.labels.kind == "file":
         contents = Path(config.data.labels.file).expanduser().read_bytes()
         found["config.data.labels.file"] = hashlib.sha256(contents).hexdigest()

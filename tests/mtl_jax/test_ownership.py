@@ -30,6 +30,11 @@ def trained(path, **changes) -> Workdir:
     return where
 
 
+def data(contents: str) -> types.SimpleNamespace:
+    """A stream of examples that are told by this."""
+    return types.SimpleNamespace(digest=lambda: contents)
+
+
 @pytest.mark.parametrize("chosen_seeds", [(), (0, 1)])
 def test_who_comes_second_changes_nothing(tmp_path, chosen_seeds):
     where = Workdir(tmp_path)
@@ -148,20 +153,22 @@ def test_files_that_a_run_reads_may_not_change_either(tmp_path):
     partial = config(data__labels__kind="file", data__labels__file=str(file))
     scores = {"depth/rmse": 0.5, "semseg/miou": float("nan")}
     for _ in range(2):
-        ownership.claim_inputs(where, partial, scores)
+        ownership.claim_inputs(where, partial, scores, data("a"))
+    with pytest.raises(WorkdirError, match=r"other contents of config\.data\.dataset"):
+        ownership.claim_inputs(where, partial, scores, data("b"))
     with pytest.raises(WorkdirError, match=r"other contents of config\.weighting\.baselines"):
-        ownership.claim_inputs(where, partial, scores | {"depth/rmse": 0.25})
+        ownership.claim_inputs(where, partial, scores | {"depth/rmse": 0.25}, data("a"))
     file.write_text('{"a": ["semseg"]}')
     with pytest.raises(WorkdirError, match=r"other contents of config\.data\.labels\.file"):
-        ownership.claim_inputs(where, partial, scores)
+        ownership.claim_inputs(where, partial, scores, data("a"))
 
 
 def test_what_was_refused_before_it_trained_leaves_no_inputs(tmp_path):
     where = Workdir(tmp_path)
-    ownership.claim_inputs(where, config(), {"depth/rmse": 0.5})
-    ownership.claim_inputs(where, config(), {"depth/rmse": 0.25})
-    ownership.claim_inputs(where, config(), {})
-    assert json.loads(where.inputs.read_text()) == {}
+    ownership.claim_inputs(where, config(), {"depth/rmse": 0.5}, data("a"))
+    ownership.claim_inputs(where, config(), {"depth/rmse": 0.25}, data("a"))
+    ownership.claim_inputs(where, config(), {}, data("b"))
+    assert json.loads(where.inputs.read_text()) == {"config.data.dataset": "b"}
 
 
 def test_what_differs_between_processes_is_named():
