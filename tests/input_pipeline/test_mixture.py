@@ -181,6 +181,7 @@ def test_images_of_all_sizes_train_with_a_crop(builder, other_sizes):
     stream = train(mixed, augmentation=Augmentation(crop=(16, 24)))
     assert take(stream, 1)[0]["normals"].shape == (4, 16, 24, 3)
     assert stream.labelled_per_epoch == dict.fromkeys(KEYS, 22)
+    assert stream.digest() != train(builder, augmentation=Augmentation(crop=(16, 24))).digest()
 
 
 def test_a_label_can_be_renamed(builder):
