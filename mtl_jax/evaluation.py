@@ -231,10 +231,11 @@ def metric_names(tasks: Mapping[str, Task], labelled: Collection[str]) -> list[s
 
 
 class PredictionSaver:
-    """Writes one .npz per example: what each task predicts, and its targets.
+    """Writes one .npz per example, `<id>.npz`: what each task predicts, and its targets.
 
-    Use as `Evaluator`'s `on_batch`. The arrays of a file are `<task>/prediction` as `postprocess`
-    gives it (class ids, metres) and `<task>/target` as the batch holds it, where it does.
+    Use as `Evaluator`'s `on_batch`. Of an id of several parts, `a/b`, the first ones are folders.
+    The arrays of a file are `<task>/prediction` as `postprocess` gives it (class ids, metres) and
+    `<task>/target` as the batch holds it, where it does.
     """
 
     def __init__(self, folder: Path, stream: Any, tasks: Mapping[str, Task]):
@@ -260,7 +261,10 @@ class PredictionSaver:
                 arrays[f"{task_name}/prediction"] = outputs[task_name][task_name][row]
                 if task.key in batch:
                     arrays[f"{task_name}/target"] = batch[task.key][row]
-            path = self._folder / f"{name.replace('/', '_')}.npz"
+            # An id may be somebody else's, and lead nowhere outside.
+            *folders, last = (part for part in name.split("/") if part not in ("", ".", ".."))
+            path = self._folder.joinpath(*folders, f"{last}.npz")
+            path.parent.mkdir(parents=True, exist_ok=True)
             with _files.replacing(path, durable=False) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **arrays)
 

@@ -204,6 +204,24 @@ def test_sums_over_many_batches_lose_nothing():
     assert found["depth/rmse"] == pytest.approx(exact, rel=1e-6)
 
 
+def test_every_example_has_a_file_of_its_own(split, tmp_path):
+    names = ["a/b_c", "a_b/c", "../out", "d"]
+    stream = types.SimpleNamespace(
+        example_ids=lambda step: [*names, *"efg"][:N], local_slice=slice(None)
+    )
+    saver = evaluation.PredictionSaver(tmp_path / "saved", stream, TASKS)
+    batch = next(_batches(split, N))
+    outputs = {name: {name: np.arange(float(N))} for name in TASKS}
+    saver(batch, outputs)
+    found = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*.npz")}
+    first = ["saved/a/b_c.npz", "saved/a_b/c.npz", "saved/out.npz", "saved/d.npz"]
+    assert set(first) < set(found)
+    assert len(found) == N
+    for row, name in enumerate(first):
+        with np.load(found[name]) as arrays:
+            assert arrays["semseg/prediction"] == row
+
+
 def test_the_names_of_all_metrics_are_known_beforehand(split):
     found = evaluation.Evaluator(SYSTEM, parallel.make_mesh(jax.devices()[:1]))(
         {"nothing": np.zeros(())}, _batches(split, N)
