@@ -25,7 +25,7 @@ KNOWN_AT_ONCE = {
     "a name that is not there": (["--config=brunched"], "Did you mean --config=branched?"),
     "a protocol that is not there": (
         ["--config=configs/branched.py:citiscapes"],
-        "There is no protocol 'citiscapes'; expected one of streets",
+        "There is no protocol 'citiscapes'. Did you mean 'cityscapes'? Expected one of streets",
     ),
     "a protocol too many": (["--config=configs/common.py:x"], "it has no function get_config"),
     "key": (
@@ -96,7 +96,7 @@ FOUND_LATER = {
     ),
     "a task of no type": (
         ["--config=branched", "--config.tasks.material.typ=segmentation"],
-        "config.tasks.material",
+        "config.tasks.material.typ is no option.",
     ),
     "weights of no task": (["--config=branched", "--config.weighting.weights.x=1"], "weights"),
     "a part without layers": (
