@@ -70,7 +70,7 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     variables, step = assembly.variables(config, where, parts)
     save = None
     if config.eval.save_predictions:
-        folder = where.predictions / f"{config.eval.split}_{config.eval.checkpoint}"
+        folder = where.saved_predictions(config.eval.split, config.eval.checkpoint)
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
     with scores.of(stream) as score:
 

@@ -23,6 +23,8 @@ LOCK = ".lock"  # held by the process that trains
 RELEASE = "mtl_jax.json"  # no run has it: it makes a folder that of a released network
 _SEED = "seed_"
 _EVALUATION = "evaluation_"
+# Of slices of splits, train[:50%] ─► train_-50p: a shell takes brackets for a pattern.
+_PLAIN = str.maketrans({"[": "_", ":": "-", "%": "p", "]": None})
 
 
 def default(path: str | os.PathLike | None, config: ConfigDict) -> "Workdir":
@@ -72,7 +74,11 @@ class Workdir:
 
     def evaluation(self, split: str, checkpoint: str) -> Path:
         """Where --mode=evaluate leaves what it has found."""
-        return self.path / f"{_EVALUATION}{split}_{checkpoint}.json"
+        return self.path / f"{_EVALUATION}{split.translate(_PLAIN)}_{checkpoint}.json"
+
+    def saved_predictions(self, split: str, checkpoint: str) -> Path:
+        """Where --mode=evaluate leaves what was predicted, if it is to be saved."""
+        return self.predictions / f"{split.translate(_PLAIN)}_{checkpoint}"
 
     def create(self) -> None:
         """Creates the directory and checks that it can be written. Raises WorkdirError."""
