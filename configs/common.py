@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 from mtl_jax import options
-from mtl_jax.errors import UsageError
+from mtl_jax.errors import UsageError, did_you_mean
 
 
 def base() -> ConfigDict:
@@ -134,7 +134,8 @@ def of_protocol(
     """
     if protocol not in protocols:
         raise UsageError(
-            f"There is no protocol {protocol!r}; expected one of {', '.join(protocols)}."
+            f"There is no protocol {protocol!r}.{did_you_mean(protocol, protocols)} Expected one "
+            f"of {', '.join(protocols)}."
         )
     config = base()
     config.name = f"{name}_{protocol}"

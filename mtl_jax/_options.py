@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery
-from mtl_jax.errors import ConfigError, did_you_mean
+from mtl_jax.errors import ConfigError, did_you_mean, nearest
 
 Check = Callable[[Any], str | None]
 
@@ -154,6 +154,7 @@ def complete(
     *,
     key: str,
     owners: Callable[[str], Collection[str]] = lambda name: (),
+    by: str = "",
     drop: bool = False,
 ) -> dict[str, Any]:
     """What a section says, checked, with the defaults of what it does not say.
@@ -163,6 +164,7 @@ def complete(
       options: every option that it has.
       key: where it is, for the errors, e.g. `'config.weighting'`.
       owners: name ─► the other modules that have an option of that name.
+      by: the key that chose the section's module, of which the caller has made sure.
       drop: leave such options out instead of refusing them. Older versions kept the options of all
         methods in one section, whichever method was used.
 
@@ -174,7 +176,8 @@ def complete(
     """
     for name in section:
         if name not in options and not (drop and owners(name)):
-            raise ConfigError(_unknown(name, options, owners(name), key))
+            known = [by, *options] if by else options
+            raise ConfigError(_unknown(name, known, owners(name), key))
     found = {}
     for name, what in options.items():
         value, where = section.get(name), f"{key}.{name}"
@@ -204,10 +207,15 @@ def complete_part(section: Mapping, part: Part, *, key: str, drop: bool = False)
     """
     name = section.get(part.by) or part.default
     if not name:
-        raise ConfigError(f"{key}.{part.by} is not set; expected one of {', '.join(part.names())}.")
+        meant = nearest(part.by, section)
+        raise ConfigError(
+            f"{key}.{part.by} is not set; expected one of {', '.join(part.names())}."
+            + f" {key}.{meant} is no option." * bool(meant)
+        )
     options = part.options(name, key=f"{key}.{part.by}")
     rest = {option: value for option, value in section.items() if option != part.by}
-    return {part.by: name} | complete(rest, options, key=key, owners=part.owners, drop=drop)
+    found = complete(rest, options, key=key, owners=part.owners, by=part.by, drop=drop)
+    return {part.by: name} | found
 
 
 def defaults(options: Options) -> dict[str, Any]:

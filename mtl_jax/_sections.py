@@ -88,7 +88,11 @@ TRAIN = {
 TTA = {
     "scales": Option((), "besides 1; report B: (0.5, 2.0, 3.0)"),
     "flip": Option(False, "every scale mirrored too", truth),
-    "semantics": Option("softmax", "of class maps: 'softmax', 'vote', or 'plain': not merged"),
+    "semantics": Option(
+        "softmax",
+        "of class maps: 'softmax', 'vote', or 'plain': not merged",
+        one_of("softmax", "vote", "plain"),
+    ),
 }
 
 SCORES = {
@@ -117,8 +121,12 @@ EVAL = {
         "black", "of images: 'black', or 'mean', 0 when normalised", one_of("black", "mean")
     ),
     "selection": Option("headline_mean", "the metric that decides which checkpoint is best", text),
-    "selection_mode": Option("max", "whether more of it is better: 'max' or 'min'"),
-    "checkpoint": Option("best", "what evaluate and predict load: 'best' or 'latest'", text),
+    "selection_mode": Option(
+        "max", "whether more of it is better: 'max' or 'min'", one_of("max", "min")
+    ),
+    "checkpoint": Option(
+        "best", "what evaluate and predict load: 'best' or 'latest'", one_of("best", "latest")
+    ),
     "images": Option(4, "examples drawn at each evaluation", _FROM_0),
     "worst_images": Option(3, "drawn for each task at the best evaluation", _FROM_0),
     "save_predictions": Option(False, "write every prediction of the split", truth),
@@ -128,11 +136,17 @@ EVAL = {
 }
 
 PREDICT = {
-    "max_size": Option(0, "longer sides are shrunk to it for the network; 0 = off"),
-    "batch_size": Option(1, "images of one padded size, or tiles, at once"),
-    "tile": Option(0, "side of the tiles that larger images are cut into; 0 = whole images"),
-    "tile_overlap": Option(128, "pixels that neighbouring tiles share"),
-    "figure": Option("overlay", "'overlay', 'side_by_side' or 'both'"),
+    "max_size": Option(0, "longer sides are shrunk to it for the network; 0 = off", _FROM_0),
+    "batch_size": Option(1, "images of one padded size, or tiles, at once", _FROM_1),
+    "tile": Option(
+        0, "side of the tiles that larger images are cut into; 0 = whole images", _FROM_0
+    ),
+    "tile_overlap": Option(128, "pixels that neighbouring tiles share", _FROM_0),
+    "figure": Option(
+        "overlay",
+        "'overlay', 'side_by_side' or 'both'",
+        one_of("overlay", "side_by_side", "both"),
+    ),
     "figure_width": Option(640, "pixels of each picture in it"),
     "save_npz": Option(False, "write arrays too", truth),
 }

@@ -183,24 +183,46 @@ def read_variables(directory: Path, kind: str, like: Any = None) -> tuple[Any, i
     try:
         steps = manager.all_steps() if manager else []
         if not steps:
-            raise CheckpointError(
-                f"There is no checkpoint in {where}. A run saves its first one when it is first "
-                "evaluated, or stopped."
-            )
+            raise CheckpointError(_none_of(Path(directory), kind))
         step = max(steps)
         if like is None:
             like = _zeros(_read_meta(manager, step)["arrays"]["variables"])
         items, _ = _restore(manager, step, {"variables": like})
         return items["variables"], step
     except _Damaged as error:
-        other = KINDS[1 - KINDS.index(kind)]
+        remedy = _other(Path(directory), kind) or "Restore it from a copy."
         raise CheckpointError(
-            f"Checkpoint {where / str(step)} is damaged: {error}. "
-            f"Use the other one: --config.eval.checkpoint={other}."
+            f"Checkpoint {where / str(step)} is damaged: {error}. {remedy}"
         ) from error
     finally:
         if manager:
             manager.close()
+
+
+def _none_of(directory: Path, kind: str) -> str:
+    """The message about a run that has no checkpoint of a kind."""
+    message = f"There is no checkpoint in {directory.absolute() / kind}."
+    if other := _other(directory, kind):
+        return f"{message} {other}"
+    return f"{message} A run saves its first one when it is first evaluated, or stopped."
+
+
+def _other(directory: Path, kind: str) -> str:
+    """How to use the checkpoint of the other kind; '' if there is none."""
+    other = KINDS[1 - KINDS.index(kind)]
+    if not (directory / other).is_dir():
+        return ""
+    with contextlib.closing(_manager(directory, other, create=False)) as manager:
+        steps = manager.all_steps()
+    if not steps:
+        return ""
+    why = " A run that is stopped before its first evaluation has that alone: train it on."
+    return (
+        f"There is one of step {max(steps)} in {other}: evaluate, predict, export and release take "
+        f"it with --config.eval.checkpoint={other}, and mtl_jax.load with checkpoint={other!r}."
+        + why
+        * (other == "latest")
+    )
 
 
 def check_kind(kind: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtl_jax import architectures, encoders, layers, options, tasks, weightings
+from mtl_jax import architectures, encoders, layers, options, tasks, views, weightings
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import freezing
 from mtl_jax.optimizers.freezing import Freezing
@@ -251,6 +252,25 @@ def build(config, label_specs: dict[str, dict]) -> System:
         loss_average=config.train.loss_average,
         remat=config.train.remat,
     )
+
+
+def check(config) -> None:
+    """Refuses what the config alone shows to be impossible; no data are opened, nothing computed.
+
+    `build` refuses the same, and what the labels show besides.
+
+    Args:
+      config: the whole config.
+
+    Raises:
+      ConfigError: some part of it is impossible; the message names the key.
+    """
+    model = network(config)
+    freezing.build(config.train, model, tuple(config.tasks))
+    # Of tasks whose labels are not known yet it is the names that a method has to fit.
+    named = dict.fromkeys(config.tasks, types.SimpleNamespace(classification=False))
+    check_penalties(model, weightings.build(config.weighting, named))
+    views.build(config.eval.tta)
 
 
 def network(config, channels: Mapping[str, int] | None = None) -> nn.Module:

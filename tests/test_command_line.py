@@ -183,12 +183,26 @@ def test_the_resolved_config_is_printed_as_overrides():
         ("vit", "data.augment.crop=(100,192)", "multiples of 16; nearest"),
         ("vit", "model.encoder.variant=dinov2", "multiples of 14; nearest"),
         ("mlore", "data.augment.crop=(128,192)", "images of 128×256 pixels alone"),
+        ("branched", "eval.tta.scales=0", "expected different positive scales"),
+        ("branched", "eval.checkpoint=last", "checkpoint='last'; expected one of best, latest."),
+        ("branched", "train.freeze=encodr", "freeze names ['encodr']; expected some of encoder"),
+        ("branched", "weighting.weights.sem=1", "names the tasks ['sem'], but config.tasks has"),
+        (
+            "branched:streets_scratch",
+            "model.pretrained=resnet34",
+            "encoder.width=32: set config.model.encoder.width=64.",
+        ),
     ],
 )
-def test_a_network_that_cannot_be_built_is_an_error_of_config(config, change, message):
-    output = run_main.fails("config", f"--config={config}", f"--config.{change}")
-    assert "ConfigError" in output
-    assert message in output
+def test_what_the_config_alone_shows_is_an_error_of_config(
+    config, change, message, tmp_path, monkeypatch
+):
+    arguments = [f"--config={config}", f"--config.{change}", f"--workdir={tmp_path / 'run'}"]
+    monkeypatch.setattr(assembly, "dataset", None)  # training opens none before it says so
+    for command in ("config", "train"):
+        output = run_main.fails(command, *arguments)
+        assert message in output
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_every_option_is_listed_with_its_meaning():

@@ -30,8 +30,11 @@ def test_all_is_well(declared, tmp_path):
     (tmp_path / "data/streets/96x192/1.0.0").mkdir(parents=True)
     (tmp_path / "data/streets/96x192/1.0.0/dataset_info.json").touch()
     (tmp_path / "data/half/1.0.0").mkdir(parents=True)
-    (tmp_path / "runs/a/checkpoints/best").mkdir(parents=True)
-    (tmp_path / "runs/a/config.json").touch()
+    (tmp_path / "runs/a/checkpoints/latest/7").mkdir(parents=True)
+    (tmp_path / "runs/seeds/seed_0/checkpoints/best/7").mkdir(parents=True)
+    (tmp_path / "runs/failed/checkpoints/best").mkdir(parents=True)
+    for run in ("a", "seeds", "failed"):
+        (tmp_path / "runs" / run / "config.json").touch()
     printed = run_main.call(
         "doctor", f"--data_dir={tmp_path / 'data'}", f"--runs={tmp_path / 'runs'}"
     )
@@ -40,6 +43,8 @@ def test_all_is_well(declared, tmp_path):
     assert "not prepared: camvid, cityscapes" in printed
     assert "mtl prepare --dataset=<name>" in printed
     assert f"{tmp_path / 'runs/a'}: finished or under way" in printed
+    assert f"{tmp_path / 'runs/seeds'}: finished or under way" in printed
+    assert f"{tmp_path / 'runs/failed'}: no checkpoint yet" in printed
     assert "pip install 'mtl-jax[hub]'" in printed
     assert "dev" not in printed.split("extras")[1].split("devices")[0]
     assert "(cpu)" in printed

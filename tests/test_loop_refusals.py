@@ -21,7 +21,7 @@ def test_labels_that_mean_something_else_are_refused(tmp_path):
     directory = workdir.Workdir(tmp_path)
     directory.claim_labels(specs(mean=3.0))
     directory.claim_labels(specs())  # nothing has been trained
-    directory.checkpoints.mkdir()
+    (directory.checkpoints / "latest" / "3").mkdir(parents=True)
     directory.claim_labels(specs(of_another_version=1))
     with pytest.raises(workdir.WorkdirError, match=r"depth.mean: 2.0 in the directory, 2.5 in the"):
         directory.claim_labels(specs(mean=2.5))

@@ -25,7 +25,7 @@ KNOWN_AT_ONCE = {
     "a name that is not there": (["--config=brunched"], "Did you mean --config=branched?"),
     "a protocol that is not there": (
         ["--config=configs/branched.py:citiscapes"],
-        "There is no protocol 'citiscapes'; expected one of streets",
+        "There is no protocol 'citiscapes'. Did you mean 'cityscapes'? Expected one of streets",
     ),
     "a protocol too many": (["--config=configs/common.py:x"], "it has no function get_config"),
     "key": (
@@ -52,6 +52,11 @@ KNOWN_AT_ONCE = {
         ["--config=branched", "--config.train.batch_size=many"],
         "--config.train.batch_size=many: expected an integer",
     ),
+    "export without anything": (
+        ["export", "--config=branched"],
+        "export needs --output=<a new folder> and --size=<height>x<width>",
+    ),
+    "report on nothing": (["report"], "`mtl report --help` lists the flags."),
     "predict without input": (["--config=branched", "--mode=predict"], "needs --input="),
     "a flag of sweeps": (["--config=joint", "--shard=0/2"], "--shard is of no use in train; it is"),
     "a rate without a list": (
@@ -96,7 +101,7 @@ FOUND_LATER = {
     ),
     "a task of no type": (
         ["--config=branched", "--config.tasks.material.typ=segmentation"],
-        "config.tasks.material",
+        "config.tasks.material.typ is no option.",
     ),
     "weights of no task": (["--config=branched", "--config.weighting.weights.x=1"], "weights"),
     "a part without layers": (
@@ -137,7 +142,7 @@ except SystemExit as done:
     assert done.code == 0
 assert "jax" not in sys.modules
 for arguments in {[arguments for arguments, _ in KNOWN_AT_ONCE.values()]}:
-    if "sweep" not in str(arguments) and "predict" not in str(arguments):
+    if not any(word in str(arguments) for word in ("sweep", "predict", "export", "report")):
         assert cli.main(arguments) == 1, arguments
         assert not {{"orbax", "tensorflow"}} & set(sys.modules), arguments
 assert cli.main(["config", "--config=branched:kitti"]) == 0

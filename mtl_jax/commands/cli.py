@@ -97,9 +97,7 @@ def _start(argv: list[str], prog: str, command: Sequence[str]) -> int:
 
         print(declared.describe(config) if given.help_options else configuration.show(config))
         if name == "config":
-            from mtl_jax import system
-
-            system.network(config)  # what cannot be built is an error here already
+            configuration.check(config)
         return 0
     options = {
         "train": {"chosen_seeds": seeds},

@@ -56,6 +56,25 @@ def names() -> list[str]:
     return [name for name in _discovery.names(configs) if name not in _NO_EXPERIMENTS]
 
 
+def check(config: ConfigDict) -> None:
+    """Refuses what a config alone shows to be impossible, before any data set is opened.
+
+    Args:
+      config: of a run, complete.
+
+    Raises:
+      UsageError: a part of it is impossible, or what it is to start from is not what that can be.
+    """
+    from mtl_jax import system
+    from mtl_jax.weights import published
+
+    system.check(config)
+    published.check(config.model)
+    for source in (config.model.pretrained, *config.model.get("single_task", {}).values()):
+        if source:
+            workdir.Workdir(source).check_not_released()
+
+
 def show(config: ConfigDict) -> str:
     """One line for each key, `train.batch_size=8`: what `--config.<line>` would set."""
     flat = workdir.flatten(config.to_dict())

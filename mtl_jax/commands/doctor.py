@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 import mtl_jax
 from mtl_jax import _arguments
+from mtl_jax.runs.workdir import Workdir
 
 _DISTRIBUTION = "mtl-jax"
 # What an extra is for, where its name does not say it.
@@ -236,9 +237,9 @@ def _runs(folder: Path) -> Iterator[str]:
     """The runs of a folder; only names of files are looked at."""
     runs = sorted(path.parent for path in folder.glob("*/config.json"))
     for run in runs[:20]:
-        best = (run / "checkpoints" / "best").is_dir()
-        state = "finished or under way" if best else "no checkpoint yet"
-        yield f"{run}: {state}"
+        where = Workdir(run)
+        saved = any(each.has_checkpoint() for each in (where, *where.seeds().values()))
+        yield f"{run}: {'finished or under way' if saved else 'no checkpoint yet'}"
     if len(runs) > 20:
         yield f"... and {len(runs) - 20} more in {folder}"
     if not runs:

@@ -60,17 +60,17 @@ def run(
 def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what evaluation_<split>_<checkpoint>.json holds, tasks) of one run."""
     parts = assembly.trained(config, where)
+    tta = views.build(config.eval.tta)
     builder, specs = assembly.dataset(config)
     where.check_labels(specs)
     scores = slow_scores.SlowScores(parts.tasks, specs, config.eval.scores)
     stream = assembly.eval_stream(builder, config, parts, scores.keys)
     mesh = parallel.make_mesh()
     parallel.check_batch_size(config.eval.batch_size, mesh, key="config.eval.batch_size")
-    tta = views.build(config.eval.tta)
     variables, step = assembly.variables(config, where, parts)
     save = None
     if config.eval.save_predictions:
-        folder = where.predictions / f"{config.eval.split}_{config.eval.checkpoint}"
+        folder = where.saved_predictions(config.eval.split, config.eval.checkpoint)
         save = evaluation.PredictionSaver(folder, stream, parts.tasks)
     with scores.of(stream) as score:
 

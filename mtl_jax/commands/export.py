@@ -29,9 +29,11 @@ def run(
     Raises:
       UsageError: there is no such run, or it cannot be exported so.
     """
-    if not output:
-        raise UsageError("export needs --output=<a new folder>.")
     config = options.filled(config)
+    if not output:
+        told = size or any(config.eval.image_size)
+        also = "" if told else " and --size=<height>x<width> of the images"
+        raise UsageError(f"export needs --output=<a new folder>{also}.")
     where = workdir.default(path, config)
     parts = assembly.trained(config, where)
     chosen = learned.read(where, parts.tasks, config.model)

@@ -74,8 +74,10 @@ def _train_held(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     """Trains a run in a directory that is no other's meanwhile."""
     from mtl_jax import system  # only here: what is known without them is said at once
     from mtl_jax.commands import assembly
+    from mtl_jax.commands import config as configuration
     from mtl_jax.runs import learned
 
+    configuration.check(config)
     ownership.claim_config(where, config)
     builder, specs = assembly.dataset(config)
     parts = system.build(config, specs)
@@ -131,8 +133,7 @@ def banner(run: "loop.Run", evaluated: int, unused: Iterable[str]) -> str:
 
 def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     """The results of a run that has nothing left to do; {} if it has, or if something is amiss."""
-    best = where.checkpoints / "best"
-    if not where.results.exists() or not best.is_dir() or not any(best.iterdir()):
+    if not where.results.exists() or not where.has_checkpoint("best"):
         return {}
     found = where.read_results()
     same = where.read_config()["train"] == workdir.to_json(config)["train"]

@@ -10,11 +10,11 @@ from mtl_jax import checkpoints, export, system
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card
 from mtl_jax.runs import baselines, files, learned
-from mtl_jax.runs.workdir import Workdir
+from mtl_jax.runs.workdir import RELEASE, Workdir
 from mtl_jax.weights import published, safetensors_files
 
 FORMAT = 1
-MANIFEST = "mtl_jax.json"
+MANIFEST = RELEASE
 CONFIG, LABELS, METRICS = "config.json", "labels.json", "metrics.json"
 WEIGHTS, CARD = "model.safetensors", "README.md"
 # All that is ever read of a folder; the card is for people.

@@ -136,8 +136,8 @@ def is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEOS
 
 
-def output_names(files: Sequence[Path], *, room: int = 32) -> list[str]:
-    """A name for each file, all of them different: the shortest of four forms that makes it so.
+def output_names(files: Sequence[Path], *, suffixes: Sequence[str] = ("",)) -> list[str]:
+    """A name for each file, so that no two share an output: the shortest of four forms that does.
 
     That is the file's name without suffix; its path below the common folder, joined by '_';
     the same with the suffix; or the latter after a number. Of a name that is too long the end is
@@ -145,7 +145,7 @@ def output_names(files: Sequence[Path], *, room: int = 32) -> list[str]:
 
     Args:
       files: to name.
-      room: for what is appended to the name of an output, in bytes.
+      suffixes: what is appended to a name for each of its outputs.
     """
     files = [Path(file).absolute() for file in files]
     if not files:
@@ -158,9 +158,16 @@ def output_names(files: Sequence[Path], *, room: int = 32) -> list[str]:
         [path.replace(".", "_") for path in below],
         [f"{i:06d}_{path.replace('.', '_')}" for i, path in enumerate(below)],
     )
-    forms = ([_cut(name, _LONGEST_NAME - room) for name in names] for names in forms)
+    longest = _LONGEST_NAME - max(len(suffix.encode()) for suffix in suffixes)
+    forms = ([_cut(name, longest) for name in names] for names in forms)
+    return next(names for names in forms if _are_apart(names, suffixes))
+
+
+def _are_apart(names: Sequence[str], suffixes: Sequence[str]) -> bool:
+    """Whether no two names share an output, as 'x' + '_car_depth' and 'x_car' + '_depth' do."""
     # Some file systems take no notice of case.
-    return next(names for names in forms if len({n.casefold() for n in names}) == len(files))
+    outputs = [{f"{name}{suffix}".casefold() for suffix in suffixes} for name in names]
+    return len(set().union(*outputs)) == sum(map(len, outputs))
 
 
 def _cut(name: str, longest: int) -> str:

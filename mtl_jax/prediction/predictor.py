@@ -43,7 +43,7 @@ def predict_files(
     and so on, as the task encodes it; `<name>_overlay.png` and `<name>_side_by_side.png` are
     figures. For a video, the figures are `.mp4`. With `settings.save_npz` there are the arrays too:
     `<name>.npz`, or `<name>_frames/<number from 0>.npz`. <name> is the file's, or more of its path
-    where two would be the same. Every file is written whole or not at all.
+    where two files would have an output of one name. Every file is written whole or not at all.
 
     Args:
       apply_fn: uint8 [B, H, W, 3] ─► {task: [B, H, W, C]}. It is compiled once per padded size.
@@ -73,8 +73,8 @@ def predict_files(
     outputs.prepare_folder(folder, files)
     threads = threads or min(4, os.cpu_count() or 1)
     run = _Job(Inferer(apply_fn, tasks, settings), tasks, folder, settings, threads)
-    room = max(len(suffix.encode()) for suffix in outputs.suffixes(tasks))
-    named = list(zip(files, inputs.output_names(files, room=room)))
+    names = inputs.output_names(files, suffixes=outputs.suffixes(tasks))
+    named = list(zip(files, names, strict=True))
     try:
         run.photographs([(file, name) for file, name in named if not inputs.is_video(file)])
         for file, name in named:

@@ -9,11 +9,9 @@ from mtl_jax.reporting import pictures, report
 from mtl_jax.reporting.runs import ReportError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "mtl report") -> int:
     """Writes a report; returns the exit status."""
-    parser = _arguments.Parser(
-        prog="python -m mtl_jax.reporting", description=__doc__, allow_abbrev=False
-    )
+    parser = _arguments.Parser(prog=prog, description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", help="work directories of runs or sweeps")
     parser.add_argument("--output", default="report", help="the folder to write to")
     parser.add_argument("--title", default="Report", help="of the report")
@@ -51,4 +49,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m mtl_jax.reporting"))

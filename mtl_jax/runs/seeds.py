@@ -51,7 +51,7 @@ def runs(
 
 def check_parent(parent: Workdir) -> None:
     """Raises WorkdirError if the directory holds a single run, whose results would be lost."""
-    if parent.label_specs.exists():
+    if parent.has_trained():
         raise WorkdirError(
             f"{parent.path} holds a single run, not runs of several seeds. Use another --workdir, "
             "or leave out --seeds."

@@ -20,8 +20,11 @@ from mtl_jax.runs.files import flatten, from_json, to_json, write_json, write_te
 __all__ = ["Workdir", "WorkdirError", "flatten", "from_json", "to_json", "write_json", "write_text"]
 
 LOCK = ".lock"  # held by the process that trains
+RELEASE = "mtl_jax.json"  # no run has it: it makes a folder that of a released network
 _SEED = "seed_"
 _EVALUATION = "evaluation_"
+# Of slices of splits, train[:50%] ─► train_-50p: a shell takes brackets for a pattern.
+_PLAIN = str.maketrans({"[": "_", ":": "-", "%": "p", "]": None})
 
 
 def default(path: str | os.PathLike | None, config: ConfigDict) -> "Workdir":
@@ -71,10 +74,15 @@ class Workdir:
 
     def evaluation(self, split: str, checkpoint: str) -> Path:
         """Where --mode=evaluate leaves what it has found."""
-        return self.path / f"{_EVALUATION}{split}_{checkpoint}.json"
+        return self.path / f"{_EVALUATION}{split.translate(_PLAIN)}_{checkpoint}.json"
+
+    def saved_predictions(self, split: str, checkpoint: str) -> Path:
+        """Where --mode=evaluate leaves what was predicted, if it is to be saved."""
+        return self.predictions / f"{split.translate(_PLAIN)}_{checkpoint}"
 
     def create(self) -> None:
         """Creates the directory and checks that it can be written. Raises WorkdirError."""
+        self.check_not_released()
         try:
             _files.make_folder(self.path)
         except OSError as error:
@@ -192,9 +200,32 @@ class Workdir:
             write_json(self.learned_tasks, sorted(names))
 
     def holds_a_run(self) -> bool:
-        """Whether anything has been trained here."""
-        made = (self.checkpoints, self.training, self.evaluations, self.results)
-        return any(file.exists() for file in made) or bool(self.seeds())
+        """Whether anything has been trained here, or of any of several seeds."""
+        runs = (self, *self.seeds().values())
+        return self.results.exists() or any(run.has_trained() for run in runs)
+
+    def has_trained(self) -> bool:
+        """Whether the directory's own run, not one of several seeds, has left anything of it."""
+        return self.has_checkpoint() or self.training.exists() or self.evaluations.exists()
+
+    def has_checkpoint(self, kind: str = "*") -> bool:
+        """Whether a checkpoint is there, by the names of files alone.
+
+        The folders of the kinds are made before weights are loaded, which may fail.
+
+        Args:
+          kind: 'best' or 'latest'; either by default.
+        """
+        return any(path.name.isdecimal() for path in self.checkpoints.glob(f"{kind}/*"))
+
+    def check_not_released(self) -> None:
+        """Raises WorkdirError if this is what `mtl release` wrote, which is no work directory."""
+        if (self.path / RELEASE).is_file():
+            raise WorkdirError(
+                f"{self.path} is a released folder, a network without its run. mtl_jax.load("
+                f"{str(self.path)!r}) predicts with it, and `mtl demo --workdir={self.path}` shows "
+                "it; here the work directory of a run is expected."
+            )
 
     def check_config(self, config: ConfigDict, *, may_differ: Iterable[str]) -> None:
         """Checks that the saved config differs from `config` nowhere else.
@@ -234,6 +265,7 @@ class Workdir:
 
     def read_config(self) -> dict[str, Any]:
         """The saved config. Raises WorkdirError if there is none or it cannot be read."""
+        self.check_not_released()
         return self._read(self.config, checks.config)
 
     def complete_config(self) -> ConfigDict:

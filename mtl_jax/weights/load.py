@@ -63,7 +63,7 @@ def load(
         found, module = published.read(path), _architecture_module(config)
         new, kept = released.arrays(wanted, found, module, tuple(tasks), report), {}
         report(f"Loaded all {len(new)} arrays from {path}.")
-    elif path.is_file() or (not path.exists() and published.is_name(config.pretrained)):
+    elif path.is_file() or published.is_meant(config.pretrained):
         new, kept = _from_published(wanted, path, config, report)
     else:
         theirs = source_tasks(path) if source_tasks and path.is_dir() else None
@@ -190,12 +190,11 @@ def _by_task(
 
 def _from_published(wanted: dict[str, Any], path: Path, config: Any, report) -> tuple[dict, dict]:
     """({name: array to load}, {reason: names that keep their initial value})."""
-    theirs = _published(config)
+    theirs = published.of_encoder(config)
     if path.is_file():
         published.check_name(path)
     else:
-        if _other_options(config, theirs):
-            raise PretrainedError(_other_options(config, theirs))  # before anything is fetched
+        published.check(config)  # before anything is fetched
         path = published.fetch(config.pretrained, report)
     with _possible(path):
         found = dict(theirs.translate(published.read(path)))
@@ -259,24 +258,6 @@ def _possible(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _published(config: Any) -> encoders.Published:
-    """What the encoder's module says of published weights."""
-    if "encoder" not in config:
-        raise PretrainedError(
-            f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
-            f"config.model.architecture={config.architecture!r}, for which there are no published "
-            "weights; give a work directory of the same architecture."
-        )
-    having = encoders.published()
-    if config.encoder.name not in having:
-        raise PretrainedError(
-            f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
-            f"config.model.encoder.name={config.encoder.name!r}, only for {', '.join(having)}; "
-            "give a work directory."
-        )
-    return having[config.encoder.name]
-
-
 def _difference(found: np.ndarray | None, leaf: str, shape: tuple[int, ...]) -> str:
     """What is wrong with a published array for a parameter of ours; '' if nothing is."""
     expected = [shape]
@@ -310,17 +291,7 @@ def _mismatch(
     message += f", {theirs.size} {encoder[theirs.size]})" if theirs.size else ")"
     message += f"; {len(wrong)} arrays differ:\n  " + "\n  ".join(wrong[:5])
     message += "\n  ..." if len(wrong) > 5 else ""
-    return "\n".join(filter(None, (message, described, _other_options(config, theirs))))
-
-
-def _other_options(config: Any, theirs: encoders.Published) -> str:
-    """A sentence for each option with which no published network can fit; '' if there is none."""
-    return " ".join(
-        f"Published networks have {key} {value}, and config.model.encoder.{key}="
-        f"{config.encoder[key]}."
-        for key, value in theirs.options.items()
-        if config.encoder.get(key, value) != value
-    )
+    return "\n".join(filter(None, (message, described, published.other_options(config))))
 
 
 def _in_encoder(name: str) -> bool:

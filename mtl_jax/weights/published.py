@@ -12,6 +12,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,70 @@ def sources() -> dict[str, Source]:
 def is_name(source: str) -> bool:
     """Whether `source` is the name of weights to fetch: of `sources()`, or 'timm/<name>'."""
     return source in sources() or re.fullmatch(r"timm/[\w.-]+", source) is not None
+
+
+def is_meant(source: str) -> bool:
+    """Whether `config.model.pretrained` is a name of weights; of a name that is a path, it is not.
+
+    Args:
+      source: its value.
+    """
+    return is_name(source) and not Path(source).expanduser().exists()
+
+
+def of_encoder(config: Any) -> encoders.Published:
+    """What the encoder's module says of published weights.
+
+    Args:
+      config: `config.model`.
+
+    Raises:
+      PretrainedError: there are none for this encoder.
+    """
+    if "encoder" not in config:
+        raise PretrainedError(
+            f"config.model.pretrained={config.pretrained!r}: the encoder is part of "
+            f"config.model.architecture={config.architecture!r}, for which there are no published "
+            "weights; give a work directory of the same architecture."
+        )
+    having = encoders.published()
+    if config.encoder.name not in having:
+        raise PretrainedError(
+            f"config.model.pretrained={config.pretrained!r}: there are no published weights for "
+            f"config.model.encoder.name={config.encoder.name!r}, only for {', '.join(having)}; "
+            "give a work directory."
+        )
+    return having[config.encoder.name]
+
+
+def check(config: Any) -> None:
+    """Refuses the name of weights that no network of such options can start from.
+
+    Args:
+      config: `config.model`.
+
+    Raises:
+      PretrainedError: `pretrained` names weights, and the encoder is another; says what to set.
+    """
+    if is_meant(config.pretrained) and (others := other_options(config)):
+        raise PretrainedError(others)
+
+
+def other_options(config: Any) -> str:
+    """Sentences about each option with which no published network can fit; '' if there is none.
+
+    Args:
+      config: `config.model`.
+
+    Raises:
+      PretrainedError: see `of_encoder`.
+    """
+    return " ".join(
+        f"Published networks have {key} {value}, and config.model.encoder.{key}="
+        f"{config.encoder[key]}: set config.model.encoder.{key}={value}."
+        for key, value in of_encoder(config).options.items()
+        if config.encoder.get(key, value) != value
+    )
 
 
 def fetch(name: str, report: Callable[[str], None]) -> Path:

@@ -9,13 +9,16 @@ import types
 import numpy as np
 import pytest
 import releases
+import run_main
 import toy_network as toy
 import yaml
 
 import mtl_jax
 from mtl_jax import hub
+from mtl_jax.commands import config as configuration
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
+from mtl_jax.reporting import runs as reporting
 from mtl_jax.runs import workdir
 
 toy_network = toy.in_every_run()
@@ -115,6 +118,33 @@ def test_what_a_release_cannot_do_is_said(written, run, tmp_path):
         mtl_jax.load(run).save(written)
     with pytest.raises(UsageError, match="release needs --output"):
         mtl_jax.commands.release.run(workdir.Workdir(run).complete_config(), run)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "release"])
+def test_a_command_that_needs_a_run_is_told_of_a_release(written, command, tmp_path):
+    before = (written / release.CONFIG).read_bytes()
+    arguments = [command, f"--workdir={written}"]
+    if command in ("predict", "export", "release"):
+        arguments.append(f"--output={tmp_path / 'out'}")
+    for chosen in ([], ["--config=branched"]):
+        message = run_main.fails(*arguments, *chosen, *["--input=x.png"] * (command == "predict"))
+        assert f"{written} is a released folder" in message
+        assert f"mtl demo --workdir={written}" in message
+    assert (written / release.CONFIG).read_bytes() == before
+
+
+def test_a_release_is_nothing_to_report_on(written):
+    with pytest.raises(reporting.ReportError, match=r"is left out: .* is a released folder"):
+        reporting.collect([written])
+
+
+@pytest.mark.parametrize(
+    ("config", "key"), [("branched", "pretrained"), ("cross_stitch", "single_task.depth")]
+)
+def test_a_release_is_nothing_to_start_from(written, config, key):
+    found = configuration.load(config, [f"--config.model.{key}={written}"])
+    with pytest.raises(UsageError, match="is a released folder"):
+        configuration.check(found)
 
 
 # The hub.

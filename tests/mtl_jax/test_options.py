@@ -68,6 +68,8 @@ class TestFill:
             ("schedule.warmup_epoch", "warmup_epochs"),
             ("eval.tta.scale", "scales"),
             ("tasks.depth.los", "loss"),
+            ("tasks.depth.typ", "type"),
+            ("weighting.nam", "name"),
         ):
             config = branched.get_config("streets_scratch")
             *path, last = key.split(".")

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mtl_jax import options
 from mtl_jax.commands import evaluate, train
 from mtl_jax.configs import branched
-from mtl_jax.runs import ownership
+from mtl_jax.runs import ownership, seeds
 from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
 
 
@@ -169,6 +169,29 @@ def test_what_was_refused_before_it_trained_leaves_no_inputs(tmp_path):
     ownership.claim_inputs(where, config(), {"depth/rmse": 0.25}, data("a"))
     ownership.claim_inputs(where, config(), {}, data("b"))
     assert json.loads(where.inputs.read_text()) == {"config.data.dataset": "b"}
+
+
+@pytest.mark.parametrize("folder", [".", "seed_0"])
+def test_a_start_that_failed_before_it_trained_gives_way(tmp_path, folder):
+    """As one whose weights did not fit; folders of checkpoints are made before they are loaded."""
+    where = Workdir(tmp_path)
+    where.claim(config(schedule__learning_rate=0.01))
+    where.claim_labels({})
+    for kind in ("best", "latest"):
+        (tmp_path / folder / "checkpoints" / kind).mkdir(parents=True)
+    other = config(schedule__learning_rate=0.02)
+    ownership.check_config(where, other)
+    ownership.claim_config(where, other)
+    assert where.read_config()["schedule"]["learning_rate"] == 0.02
+    seeds.check_parent(where)
+    (tmp_path / folder / "checkpoints" / "latest" / "7").mkdir()
+    with pytest.raises(WorkdirError, match="another config"):
+        ownership.claim_config(where, config())
+
+
+def test_a_single_run_is_no_parent_of_several_seeds(tmp_path):
+    with pytest.raises(WorkdirError, match="holds a single run"):
+        seeds.check_parent(trained(tmp_path))
 
 
 def test_what_differs_between_processes_is_named():

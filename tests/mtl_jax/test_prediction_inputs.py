@@ -54,6 +54,12 @@ def test_inputs_that_cannot_be_meant(tmp_path, pattern, message):
         prediction.expand_inputs([str(tmp_path / pattern)] if pattern else "")
 
 
+def test_a_file_that_is_not_there_is_told_before_the_others_are_predicted(tmp_path):
+    save(tmp_path / "1.png")
+    with pytest.raises(prediction.PredictionError, match=r"99\.png: no such file or folder"):
+        prediction.expand_inputs(f"{tmp_path}/*.png,{tmp_path}/99.png")
+
+
 def test_names_that_look_like_something_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("~photo.png", "a, b.png", "c,d.png", "e.png"):
@@ -209,9 +215,17 @@ def test_output_names_never_clash(files, names):
 
 def test_names_too_long_for_a_file_end_in_a_checksum():
     files = [Path(f"/in/{'路' * 83}{i}.png") for i in range(3)]
-    names = prediction.output_names(files, room=40)
+    names = prediction.output_names(files, suffixes=["_" * 40, "_"])
     assert len(set(names)) == 3
     for name in names:
         assert name.startswith("路" * 60)
         assert 205 < len(name.encode()) <= 215
-    assert prediction.output_names([Path("/in/x.png")], room=250) == ["x"]
+    assert prediction.output_names([Path("/in/x.png")], suffixes=["_" * 250]) == ["x"]
+
+
+def test_no_two_outputs_have_one_name():
+    """A name with a task's may be another name with another task's."""
+    files, tasks = [Path("/in/x.png"), Path("/in/x_car.png")], ("semseg", "car_semseg", "Semseg")
+    suffixes = [f"_{task}.png" for task in tasks]
+    assert prediction.output_names(files, suffixes=suffixes) == ["x_png", "x_car_png"]
+    assert prediction.output_names(files, suffixes=suffixes[::2]) == ["x", "x_car"]

@@ -1,6 +1,7 @@
 """A trained network in Python, and that all ways of predicting say the same of an image."""
 
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -224,8 +225,16 @@ def test_load_gives_what_the_run_has_learned(tmp_path, monkeypatch):
         prediction.load(directory.path, tiles=3)
     with pytest.raises(workdir.WorkdirError, match="holds no run"):
         prediction.load(tmp_path / "nothing")
-    with pytest.raises(checkpoints.CheckpointError, match="no checkpoint"):
+    other = r"no checkpoint in .*latest\. There is one of step 7 in best.*eval\.checkpoint=best"
+    with pytest.raises(checkpoints.CheckpointError, match=other):
         prediction.load(directory.path, checkpoint="latest")
+    best = directory.checkpoints / "best"
+    best.rename(directory.checkpoints / "latest")  # as of a run that was stopped early
+    with pytest.raises(checkpoints.CheckpointError, match=r"step 7 in latest.* train it on\.$"):
+        prediction.load(directory.path)
+    shutil.rmtree(directory.checkpoints)
+    with pytest.raises(checkpoints.CheckpointError, match=r"first evaluated, or stopped\.$"):
+        prediction.load(directory.path)
 
 
 # Which tasks a run has learned.

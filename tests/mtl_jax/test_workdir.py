@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import re
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr(_locks.fcntl, "flock", flock)
     with Workdir(tmp_path).only_process(), Workdir(tmp_path).only_process():
         assert not _locks.is_held(tmp_path / ".lock")
+
+
+def test_a_slice_of_a_split_has_a_name_that_no_shell_takes_for_a_pattern(tmp_path):
+    where = Workdir(tmp_path)
+    assert where.evaluation("validation", "best").name == "evaluation_validation_best.json"
+    slices = ["train", "train[:50%]", "train[50%:]", "train[:50]", "train[-50%:]", "train[:-50%]"]
+    names = {where.evaluation(split, "best").name for split in slices}
+    assert len(names) == len(slices)
+    for name in names | {where.saved_predictions(split, "best").name for split in slices}:
+        assert re.fullmatch(r"[\w.-]+", name)
 
 
 def test_colours_mean_nothing_to_a_run(tmp_path):
