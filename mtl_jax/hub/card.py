@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -84,10 +85,15 @@ def licence(facts: Facts) -> str:
 
 
 def _data_sets(config: Mapping[str, Any]) -> list[str]:
-    """Names without their protocols."""
+    """Names without their protocols; of data of one's own, `folder/` and what their file is called."""
     data = config["data"]
     found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
-    return [name.partition("/")[0] for name in found or [data["dataset"]]]
+    return [
+        f"folder/{PurePath(name).stem}"
+        if name.endswith((".yaml", ".yml"))
+        else name.partition("/")[0]
+        for name in found or [data["dataset"]]
+    ]
 
 
 def _starts(config: Mapping[str, Any]) -> list[str]:

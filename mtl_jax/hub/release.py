@@ -21,7 +21,9 @@ WEIGHTS, CARD = "model.safetensors", "README.md"
 READ = (MANIFEST, CONFIG, LABELS, METRICS, WEIGHTS)
 # What metrics.json says about how the numbers came about. No paths, and no names of machines.
 _ON_RECORD = ("steps", "train_seconds", "images_per_second", "parameters", "devices", "date")
-_PATHS = ("data_dir", "manual_dir")
+_FOLDERS = ("data_dir", "manual_dir")
+_FILES = ("file", "ids", "baselines")  # of labels and scores, and the runs that were compared with
+_ARRAYS = "arrays:"
 
 
 class ReleaseError(UsageError):
@@ -91,16 +93,21 @@ def sha256(path: Path) -> str:
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """A config without the folders of the machine that it was used on.
 
-    A data set that is described by a file keeps that file's name, and a run or file that it started
-    from its own; none is read to predict.
+    Data that are described by a file or lie in a folder keep its name, and so does a run or a file
+    that it started from or was compared with; none is read to predict.
     """
     found: dict[str, Any] = {
         key: without_paths(value) if isinstance(value, dict) else value
         for key, value in config.items()
     }
-    for key in _PATHS:
+    for key in _FOLDERS:
         if found.get(key):
             found[key] = ""
+    for key in _FILES:
+        if isinstance(where := found.get(key), str):
+            found[key] = PurePath(where).name
+        elif where:
+            found[key] = [PurePath(each).name for each in where]
     source = found.get("pretrained")
     if source and not published.is_name(source):
         name = PurePath(source).name
@@ -112,6 +119,8 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     dataset = found.get("dataset")
     if dataset and dataset.endswith((".yaml", ".yml")):
         found["dataset"] = f"{dataset.partition('/')[0]}/{PurePath(dataset).name}"
+    elif dataset and dataset.startswith(_ARRAYS):
+        found["dataset"] = _ARRAYS + PurePath(dataset.removeprefix(_ARRAYS)).name
     return found
 
 

@@ -74,6 +74,30 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
     assert release.without_paths(model) == expected
 
 
+def test_no_option_that_holds_a_path_keeps_its_folders():
+    config = {
+        "data": {
+            "dataset": "arrays:/home/me/arrays/streets",
+            "mixture": {"a": {"dataset": "folder//home/me/b.yml", "manual_dir": "/home/me/c"}},
+            "labels": {"kind": "file", "file": "/home/me/labels.json"},
+        },
+        "eval": {"scores": {"ids": "~/home/me/ids.txt"}},
+        "weighting": {"name": "pivrg", "baselines": ["/home/me/depth", "runs/home/me/semseg"]},
+    }
+    found = release.without_paths(config)
+    assert "home/me" not in json.dumps(found)
+    assert found["data"]["dataset"] == "arrays:streets"
+    assert found["weighting"]["baselines"] == ["depth", "semseg"]
+    assert found["eval"]["scores"]["ids"] == "ids.txt"
+
+
+def test_the_card_calls_data_of_ones_own_by_their_file():
+    config = {"name": "a", "data": {"dataset": "folder/streets.yaml"}, "model": {}}
+    facts = card.Facts(config, {}, {}, ["depth"])
+    assert "with mtl_jax on folder/streets." in card._title(facts)
+    assert card.licence(facts) == "other"  # it is not Streets
+
+
 def test_the_card(written):
     _, head, body = (written / release.CARD).read_text().split("---\n", 2)
     about = yaml.safe_load(head)
