@@ -85,7 +85,7 @@ def licence(facts: Facts) -> str:
 
 
 def _data_sets(config: Mapping[str, Any]) -> list[str]:
-    """Names without their protocols; of data of one's own, `folder/` and what their file is called."""
+    """Names without their protocols; of data of one's own, `folder/` and their file's name."""
     data = config["data"]
     found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
     return [
