@@ -79,7 +79,7 @@ TRAIN = {
         "'encoder' or 'all'",
     ),
     "log_every": Option(50, "steps between two log entries"),
-    "eval_every_epochs": Option(1, "epochs between two evaluations", number(above=0)),
+    "eval_every_epochs": Option(1.0, "epochs between two evaluations", number(above=0)),
     "checkpoint_every_steps": Option(0, "besides every evaluation; 0 = off", _FROM_0),
     "trackers": Option((), "'wandb', 'mlflow': where a run is written to besides TensorBoard"),
     "profile": Option("", "'first:last', steps to trace for TensorBoard", text),

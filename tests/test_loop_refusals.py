@@ -107,7 +107,7 @@ def test_a_state_that_is_not_finite_is_not_saved(streets_dir, tmp_path, monkeypa
             "semseg/iuo",
             r"'semseg/iuo' is no metric .* Did you mean 'semseg/miou'",
         ),
-        ("train__eval_every_epochs", -1, r"eval_every_epochs=-1; expected a number, 0 or more"),
+        ("train__eval_every_epochs", -1, r"eval_every_epochs=-1.0; expected a number, 0 or more"),
         ("schedule__learning_rate", -0.1, r"learning_rate=-0.1; expected a number of at least 0"),
     ],
 )

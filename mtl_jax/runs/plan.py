@@ -66,6 +66,12 @@ def build(train: Any, steps_per_epoch: int) -> Plan:
     for key in ("eval_every_epochs", "checkpoint_every_steps"):
         if not 0 <= train[key] < math.inf:
             raise ConfigError(f"config.train.{key}={train[key]}; expected a number, 0 or more.")
+    evaluate_every = int(_steps_in(train.eval_every_epochs, steps_per_epoch))
+    if train.eval_every_epochs and not evaluate_every:
+        raise ConfigError(
+            f"config.train.eval_every_epochs={train.eval_every_epochs} of {steps_per_epoch} steps; "
+            "expected a number that gives one step or more."
+        )
     steps = train.max_steps or _steps_in(train.epochs, steps_per_epoch)
     if not 1 <= steps < math.inf:
         raise ConfigError(
@@ -75,7 +81,7 @@ def build(train: Any, steps_per_epoch: int) -> Plan:
     return Plan(
         steps_per_epoch=steps_per_epoch,
         total_steps=int(steps),
-        evaluate_every=int(_steps_in(train.eval_every_epochs, steps_per_epoch)),
+        evaluate_every=evaluate_every,
         save_every=train.checkpoint_every_steps,
         log_every=train.log_every,
     )

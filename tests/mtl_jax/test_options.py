@@ -6,7 +6,16 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax import _discovery, _options, architectures, encoders, options, tasks, weightings
+from mtl_jax import (
+    _discovery,
+    _options,
+    _sections,
+    architectures,
+    encoders,
+    options,
+    tasks,
+    weightings,
+)
 from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
 from mtl_jax.configs import branched, common, mtan, uncertainty
 from mtl_jax.errors import ConfigError
@@ -30,10 +39,21 @@ def declared(options):
             yield from declared(what)
 
 
+def is_fraction_of_whole_type(what) -> bool:
+    """Whether its check lets a fraction pass, but not its type, which is the default's."""
+    return type(what.default) is int and what.check and what.check(what.default + 0.5) is None
+
+
+@pytest.mark.parametrize("section", [_sections.TRAIN, _sections.EVAL, _sections.PREDICT])
+def test_what_may_be_a_fraction_has_one_for_its_default(section):
+    assert [name for name, what in declared(section) if is_fraction_of_whole_type(what)] == []
+
+
 @pytest.mark.parametrize(("part", "name"), PARTS)
 def test_every_part_declares_options_whose_defaults_pass_their_checks(part, name):
     for option, what in declared(part.options(name, key="key")):
         assert what.meaning, option
+        assert not is_fraction_of_whole_type(what), option
         if what.check and what.default is not None:
             assert what.check(what.default) is None, option
         assert what.check is None or isinstance(what.check(object()), str), option

@@ -34,6 +34,10 @@ def test_whole_steps():
     assert plan.build(train(max_steps=5), 100).total_steps == 5
     never = plan.build(train(eval_every_epochs=0), 4)
     assert [step for step in range(11) if never.evaluates(step)] == [10]
+    twice = plan.build(train(eval_every_epochs=0.5), 4)
+    assert [step for step in range(11) if twice.evaluates(step)] == [2, 4, 6, 8, 10]
+    with pytest.raises(ConfigError, match=r"eval_every_epochs=0\.2 of 4 steps; expected"):
+        plan.build(train(eval_every_epochs=0.2), 4)
 
 
 @pytest.mark.parametrize("epochs", [0.0, -1.0, float("nan"), float("inf"), 0.1])

@@ -6,7 +6,7 @@ from mtl_jax._options import Option, number
 from mtl_jax.optimizers import schedules
 
 OPTIONS = {
-    "every_epochs": Option(25, "epochs between two steps", number(above=0)),
+    "every_epochs": Option(25.0, "epochs between two steps", number(above=0)),
     "factor": Option(0.5, "by which a step multiplies the rate", number(least=0)),
 }
 OPEN_ENDED = True
