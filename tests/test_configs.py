@@ -224,7 +224,9 @@ def test_what_is_offered_is_a_config():
 
 
 def test_unknown_protocol_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'citiscapes'\. Did you mean 'cityscapes'\? Expected one of streets"):
+    with pytest.raises(
+        ValueError, match=r"'citiscapes'\. Did you mean 'cityscapes'\? Expected one of streets"
+    ):
         load("branched", "citiscapes")
 
 
