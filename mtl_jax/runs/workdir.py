@@ -287,7 +287,7 @@ class Workdir:
             files.set_damaged_lines_aside(path, report)
 
     def read_learned_tasks(self) -> list[str] | None:
-        """What `claim_learned_tasks` saved; None in a directory of before version 0.3."""
+        """What `claim_learned_tasks` saved; None in a directory of before version 0.2."""
         if not self.learned_tasks.exists():
             return None
         return files.read_json(self.learned_tasks, checks.learned_tasks, kind=list)
