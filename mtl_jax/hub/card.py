@@ -1,6 +1,7 @@
 """The page about a released network: what it does, what it learned from, how good it is."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,10 +85,13 @@ def licence(facts: Facts) -> str:
 
 
 def _data_sets(config: Mapping[str, Any]) -> list[str]:
-    """Names without their protocols."""
+    """Names without their protocols; of a folder of one's own, that of its YAML."""
     data = config["data"]
     found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
-    return [name.partition("/")[0] for name in found or [data["dataset"]]]
+    return [
+        os.path.basename(name) if name.startswith("folder/") else name.partition("/")[0]
+        for name in found or [data["dataset"]]
+    ]
 
 
 def _starts(config: Mapping[str, Any]) -> list[str]:

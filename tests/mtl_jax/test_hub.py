@@ -98,6 +98,8 @@ def test_licences_are_those_of_the_data_and_of_the_start():
     assert card.licence(facts("streets/256x512")) == "apache-2.0"
     assert card.licence(facts("camvid")) == "other"
     assert card.licence(facts("folder/rooms.yaml")) == "other"
+    assert card._data_sets(facts("folder/my/rooms.yaml").config) == ["rooms.yaml"]
+    assert card.licence(facts("folder/my/streets.yaml")) == "other"
     assert card.licence(facts("camvid", "cc-by-nc-4.0")) == "cc-by-nc-4.0"
     assert card.licence(facts("streets", pretrained="efficientnet_lite0")) == "apache-2.0"
     assert card.licence(facts("streets", pretrained="run_on_camvid")) == "other"
