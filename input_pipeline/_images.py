@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from input_pipeline import _endings
 from input_pipeline.errors import DatasetError
@@ -31,6 +31,11 @@ _UPRIGHT = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+# Modes and bits of what can be seen in but one way; Pillow makes 0 ... 255 of grey of fewer bits.
+_SEEN = {
+    **dict.fromkeys(("RGB", "RGBA", "LA", "PA", "CMYK"), (8,)),
+    **dict.fromkeys(("1", "L", "P"), (1, 2, 4, 8)),
 }
 # Of maps, only formats that keep every value.
 _LOSSLESS = ("PNG", "BMP", "GIF", "PPM", "TIFF")
@@ -72,6 +77,29 @@ def read_any_photo(file: Readable, *, key: str = "image") -> Photo:
     if photo.pixels.ndim == 3:
         return photo
     return Photo(np.repeat(photo.pixels[..., None], 3, axis=2), photo.contents)
+
+
+def read_as_seen(file: Readable, *, key: str = "image") -> Photo:
+    """Reads any photograph of 8 bits per channel as `mtl_jax.prediction` shows it to a network.
+
+    For folders of one's own. Grey becomes RGB, transparent pixels are laid over black, CMYK is
+    converted without its colour profile; the contents are then a PNG of that.
+
+    Raises:
+      DatasetError: the file is missing, does not decode to its end, or has other bits.
+    """
+    contents = _file(file).read()
+    expected = "a photograph of 8 bits per channel"
+    image = _decode(file, contents, key, bits=_SEEN, expected=expected)
+    if image.mode == "RGB":
+        return _upright(image, contents)
+    turn = _UPRIGHT.get(_orientation(image))
+    seen = image if turn is None else image.transpose(turn)
+    if seen.has_transparency_data:
+        seen = seen.convert("RGBA")
+        seen = Image.alpha_composite(Image.new("RGBA", seen.size, (0, 0, 0, 255)), seen)
+    pixels = np.array(seen.convert("RGB"))
+    return Photo(pixels, png(pixels))
 
 
 def read_ids(file: Readable, *, key: str) -> np.ndarray:
@@ -183,7 +211,10 @@ def _read_photo(
     file: Readable, key: str, *, bits: Mapping[str, tuple[int, ...]], expected: str
 ) -> Photo:
     contents = _file(file).read()
-    image = _decode(file, contents, key, bits=bits, expected=expected)
+    return _upright(_decode(file, contents, key, bits=bits, expected=expected), contents)
+
+
+def _upright(image: Image.Image, contents: bytes) -> Photo:
     turn = _UPRIGHT.get(_orientation(image))
     stored = turn is None and contents.startswith((_PNG, _JPEG))  # what TensorFlow decodes
     pixels = np.array(image if turn is None else image.transpose(turn))
@@ -223,15 +254,20 @@ def _decode(
     try:
         with Image.open(io.BytesIO(contents)) as image:
             image.load()
+    except UnidentifiedImageError as error:  # its text is an address in memory
+        raise DatasetError(
+            f"{file}, key {key!r}: expected {expected}, but the file is no image. "
+            "Save it again, or copy it again from where it came from."
+        ) from error
     except _PILLOW_ERRORS as error:
         raise DatasetError(
             f"{file}, key {key!r}: expected {expected}, but the file does not decode "
-            f"({type(error).__name__}: {error}). Copy it again from the release."
+            f"({type(error).__name__}: {error}). Copy it again from where it came from."
         ) from error
     if not _endings.is_complete(contents):
         raise DatasetError(
             f"{file}, key {key!r}: expected {expected}, but the file does not decode to its end: "
-            "its last bytes are missing or damaged. Copy it again from the release."
+            "its last bytes are missing or damaged. Copy it again from where it came from."
         )
     # Pillow does not tell that it made 8 bits of 16, but byte 24 of a PNG is the number of bits.
     # Of other formats, only those of 8 bits are unambiguous.
@@ -240,7 +276,7 @@ def _decode(
         raise DatasetError(
             f"{file}, key {key!r}: expected {expected}, found mode {image.mode!r} "
             f"({image.width}×{image.height}, {image.format}"
-            f"{'' if depth is None else f' of {depth} bits'})."
+            f"{'' if depth is None else f' of {depth} bits'}). Convert it to that."
         )
     return image
 
@@ -255,5 +291,5 @@ def _loading(file: Readable, key: str, suffix: str) -> Iterator[None]:
     except Exception as error:
         raise DatasetError(
             f"{file}, key {key!r}: expected a {suffix} file, but it does not load "
-            f"({type(error).__name__}: {error}). Copy it again from the release."
+            f"({type(error).__name__}: {error}). Copy it again from where it came from."
         ) from error

@@ -1,4 +1,7 @@
-"""What the colours of a sheet mean: a strip with a line or more for every key with classes."""
+"""What the colours of a sheet mean: a strip with a line or more for every key with classes.
+
+Colours are mixed here, for the legend and the labels, as predicted pictures mix them.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +15,8 @@ _LINE, _SWATCH, _GAP = 18, 12, 4  # heights and widths in pixels
 _LEAST_WIDTH = 320
 _MOST_CLASSES = 60  # of a key
 _STRIPES = (160, 110)  # grey of a narrow and of a wide one, as in predicted pictures
+_OPACITY = 0.6  # of labels over photographs
+MID_GREY = 128  # what photographs are in the middle
 
 
 def hatched(size: tuple[int, int]) -> np.ndarray:
@@ -19,6 +24,11 @@ def hatched(size: tuple[int, int]) -> np.ndarray:
     y, x = np.indices(size)
     grey = np.where((y + x) % 8 < 2, *_STRIPES)
     return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+
+
+def laid_over(below: np.ndarray | float, colours: np.ndarray) -> np.ndarray:
+    """Colours 0 ... 255 of labels over something grey, uint8."""
+    return np.rint((1 - _OPACITY) * below + _OPACITY * colours).astype(np.uint8)
 
 
 def draw(specs: Mapping[str, LabelSpec], width: int) -> np.ndarray:
@@ -36,7 +46,8 @@ def draw(specs: Mapping[str, LabelSpec], width: int) -> np.ndarray:
     for x, y, _, colour in placed:
         if colour is not None:
             size = (_SWATCH, _SWATCH)
-            swatch = hatched(size) if colour == palettes.NO_LABEL else np.full((*size, 3), colour)
+            mixed = laid_over(MID_GREY, np.full((*size, 3), colour))
+            swatch = hatched(size) if colour == palettes.NO_LABEL else mixed
             shown = swatch[:, : max(width - x - _GAP, 0)]
             strip[y + 3 : y + 3 + _SWATCH, x + _GAP : x + _GAP + _SWATCH] = shown
     picture = Image.fromarray(strip)

@@ -82,6 +82,8 @@ def _prepare(given: argparse.Namespace) -> None:
     from input_pipeline import datasets, preview, summary, to_arrays
 
     logging.set_verbosity(logging.ERROR)  # TFDS has a progress bar; its log would tear it apart.
+    if given.preview:
+        preview.check(given.preview)
     builder = datasets.prepare(
         given.dataset,
         data_dir=given.data_dir,

@@ -1,20 +1,23 @@
 """Draws a contact sheet of a prepared data set: a row per example, a picture per key, a legend."""
 
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from input_pipeline import _legend, palettes, records
+from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.quiet_tensorflow import tfds
 
-_OPACITY = 0.6  # of labels over the photograph
 _AXES = np.array([1, -1, -1])  # of normals: red is right, green is up, blue is towards the camera
 _TITLE = 16  # height in pixels
 _GAP = 4
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def picture(
@@ -43,9 +46,8 @@ def picture(
         colours = palette[np.where(known, value, 0)]
     elif spec.kind == "instances":
         colours = np.asarray(palettes.default(256))[(value - 1) % 256]
-        mixed = (1 - _OPACITY) * image + _OPACITY * colours
         # No instance is no lack of a label: there is background.
-        return np.where(value[..., None] > 0, np.rint(mixed), image).astype(np.uint8)
+        return np.where(value[..., None] > 0, _legend.laid_over(_softer(image), colours), image)
     elif spec.kind == "normals":
         known, colours = (value != 0).any(-1), np.rint((value * _AXES + 1) * 127.5)
     else:  # offsets: direction by colour, in the units of the largest
@@ -53,8 +55,16 @@ def picture(
         largest = max(float(np.abs(value).max()), 1e-12)
         colours = np.zeros((*value.shape[:2], 3))
         colours[..., :2] = (value[..., :2] / largest + 1) * 127.5
-    mixed = (1 - _OPACITY) * image + _OPACITY * colours
-    return _labelled(known, np.rint(mixed))
+    return _labelled(known, _legend.laid_over(_softer(image), colours))
+
+
+def _softer(image: np.ndarray) -> np.ndarray:
+    """A photograph without its colours, so that those of labels can be told; as in predictions.
+
+    It keeps half of its contrast, around the grey over which the legend shows the colours.
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
+    return np.rint((grey[..., None] + _legend.MID_GREY) / 2)
 
 
 def _position(value: np.ndarray, spec: LabelSpec, limits: tuple[float, float]) -> np.ndarray:
@@ -83,13 +93,49 @@ def sheet(builder: tfds.core.DatasetBuilder, *, split: str = "train", count: int
     width = max(row.shape[1] for row in rows)
     legend = _legend.draw(specs, width)
     width = legend.shape[1]
-    rows = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    rows = [
+        np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255)
+        for row in rows
+    ]
     return np.concatenate([*rows, legend])
 
 
+def check(file: str | os.PathLike) -> None:
+    """Makes the folder of a sheet, before the data set is prepared, which may take long.
+
+    Raises:
+      DatasetError: no sheet can be written there.
+    """
+    path = Path(file)
+    if path.suffix.lower() not in _ENDINGS:
+        raise DatasetError(
+            f"The sheet {path} needs a name that ends in one of {', '.join(_ENDINGS)}; found "
+            f"{path.suffix or 'no ending'}."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def write(builder: tfds.core.DatasetBuilder, file: str | os.PathLike) -> None:
-    """Writes a sheet of a data set's first split, which is for training, to an image file."""
-    Image.fromarray(sheet(builder, split=next(iter(builder.info.splits)))).save(file)
+    """Writes a sheet of a data set's first split, which is for training, to an image file.
+
+    Raises:
+      DatasetError: the file cannot be written.
+    """
+    picture = Image.fromarray(sheet(builder, split=next(iter(builder.info.splits))))
+    try:
+        picture.save(file)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: str | os.PathLike, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"The sheet {file} cannot be written ({error.strerror}). Make room, or name another file."
+    )
 
 
 def _row(

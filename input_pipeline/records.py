@@ -80,7 +80,9 @@ class Records:
             files = splits[split].file_instructions
         except (KeyError, ValueError) as error:
             raise DatasetError(
-                f"{self.name}: there is no such split; the data set has {', '.join(splits)}."
+                f"{self.name}: there is no such split; the data set has {', '.join(splits)}. "
+                "Choose by config.data.train_split and config.eval.split; a folder of one's own "
+                "has the `splits` of its YAML, to which one can be added."
             ) from error
         if not files:
             raise DatasetError(

@@ -53,7 +53,7 @@ class File:
         except Exception as error:  # changed bytes of an archive end in errors of ten types
             raise DatasetError(
                 f"{self}: the file cannot be read ({type(error).__name__}: {error}). "
-                "Copy it again from the release."
+                "Copy it again from where it came from."
             ) from error
 
     def open(self) -> io.BytesIO:

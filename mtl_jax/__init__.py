@@ -40,7 +40,7 @@ def train(
     setup.compiler()
     if isinstance(config, str | os.PathLike):
         config = configuration.load(config)
-    return command.run(config, workdir)
+    return command.run(configuration.checked(config, "mtl_jax.train"), workdir)
 
 
 def load(path: str | os.PathLike, **options: Any) -> "Model":

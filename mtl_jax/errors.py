@@ -1,7 +1,10 @@
 """The errors that are the user's to mend."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -16,6 +19,40 @@ class ConfigError(UsageError):
 
     Raised where the mistake is found. Other `ValueError`s are defects, and keep their traceback.
     """
+
+
+@contextlib.contextmanager
+def own_code(given: str, path: Path) -> Iterator[None]:
+    """Within it runs a Python file of the user's, whose mistakes become one line.
+
+    Args:
+      given: what named the file, such as '--config=rooms.py'.
+      path: of the file, as it is compiled.
+
+    Raises:
+      ConfigError: the file is no Python, or raises something; the message says at which line. What
+        is raised without the file's doing is left alone.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except SyntaxError as error:
+        where = "" if error.filename == str(path) else f"{error.filename}, "
+        line = f" {where}line {error.lineno}:" if error.lineno else ""
+        text = f": {error.text.strip()}" if error.text else ""
+        raise ConfigError(f"{given}:{line} {error.msg}{text}") from error
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == str(path)]
+        if not own:
+            raise
+        last = frames[-1]
+        deeper = "" if last is own[-1] else f" (raised at {last.filename}, line {last.lineno})"
+        raise ConfigError(
+            f"{given}: line {own[-1].lineno}, in {own[-1].name}: {own[-1].line}: "
+            f"{type(error).__name__}: {error}{deeper}"
+        ) from error
 
 
 class InEveryProcess(Exception):

@@ -1,12 +1,14 @@
 """What is read off a command line before a command is started."""
 
 import os
+import re
 import sys
 
 import pytest
 import run_main
 import tiny
 
+import mtl_jax
 from mtl_jax import options, overrides, system
 from mtl_jax.commands import assembly, cli, flags
 from mtl_jax.commands import config as configuration
@@ -161,10 +163,48 @@ def test_names_and_files_are_the_same_configs(tmp_path, monkeypatch):
         configuration.load("mine.py:kitti")
 
 
-def test_a_file_that_a_config_reads_is_not_the_config(tmp_path):
-    (tmp_path / "a.py").write_text("open('/nowhere/at_all')")
-    with pytest.raises(FileNotFoundError):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("open('/nowhere/at_all')", "a.py: line 1, in <module>: open('/nowhere/at_all'): FileNot"),
+        ("x = 1\ndef get_config(:\n", "a.py: line 2: invalid syntax: def get_config(:"),
+        ("import nosuchmodule\n", "a.py: line 1, in <module>: import nosuchmodule: ModuleNotFound"),
+        ("import damaged\n", "damaged.py, line 1: invalid syntax: 1 +"),
+        (
+            "def get_config():\n    pass\n",
+            "found None. Is its last line, `return config`, missing?",
+        ),
+        ("def get_config():\n    return 3\n", "expected a ConfigDict, found 3."),
+        ("get_config = 3\n", "a.py: it has no function get_config."),
+        (
+            "def get_config(protocol):\n    pass\n",
+            "needs protocol; it may need a protocol at ",
+        ),
+        (
+            "def get_config():\n    import json\n    json.loads('x')\n",
+            "a.py: line 3, in get_config: json.loads('x'): JSONDecodeError: Expecting value: line "
+            "1 column 1 (char 0) (raised at ",
+        ),
+    ],
+)
+def test_a_mistake_in_a_config_is_one_line_that_says_where(tmp_path, monkeypatch, text, message):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "damaged.py").write_text("1 +\n")
+    (tmp_path / "a.py").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(message)) as found:
         configuration.load(tmp_path / "a.py")
+    assert "\n" not in str(found.value)
+
+
+def test_a_defect_that_no_file_of_the_users_calls_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(branched, "PROTOCOLS", None)
+    with pytest.raises(TypeError):
+        configuration.load("branched")
+
+
+def test_only_a_config_is_trained(tmp_path):
+    with pytest.raises(ConfigError, match=r"mtl_jax\.train: expected a ConfigDict, found 5\."):
+        mtl_jax.train(5, tmp_path)
 
 
 def test_the_resolved_config_is_printed_as_overrides():

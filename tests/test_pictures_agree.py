@@ -5,8 +5,9 @@ import pytest
 
 from input_pipeline import labels, preview
 from mtl_jax import tasks
+from mtl_jax.pictures import maps
 
-IMAGE = np.full((2, 4, 3), 128, np.uint8)
+IMAGE = np.full((2, 4, 3), (200, 60, 40), np.uint8)
 NORMALS = np.float32([[[0.6, 0, -0.8], [0, -1, 0], [0, 0, -1], [1, 0, 0]]] * 2)
 DEPTH = np.float32([[2, 5, 20, 80], [0, 1, 90, 10]])
 
@@ -33,5 +34,6 @@ def test_labels_look_like_predictions(task_type, spec, value):
     expected = task.visualize(value).astype(int)
     if task_type != "depth":  # sheets lay these over the photograph where they are known
         hatched = np.isin(expected, (110, 160)).all(-1, keepdims=True)
-        expected = np.where(hatched, expected, np.rint(0.4 * 128 + 0.6 * expected))
+        over = maps.lay_over(IMAGE, expected.astype(np.uint8)).astype(int)
+        expected = np.where(hatched, expected, over)
     np.testing.assert_allclose(found, expected, atol=2)

@@ -1,13 +1,14 @@
 """Sweeps: what each study holds, how one is read, shared out and what its rows cost."""
 
 import functools
+import re
 from pathlib import Path
 
 import pytest
 from test_configs import specs_of
 
 from mtl_jax import evaluation, optimizers, system
-from mtl_jax.errors import ConfigError
+from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs import selection
 from mtl_jax.studies import sweeps
 
@@ -72,6 +73,27 @@ def test_streets_rows_are_small_and_have_nothing_published(name):
 def test_a_sweep_needs_its_three_names(tmp_path):
     (tmp_path / "a.py").write_text("PROTOCOLS = ('x',)\n")
     with pytest.raises(sweeps.SweepError, match="has no REPORTED, get_rows"):
+        sweeps.load(tmp_path / "a.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nosuchmodule\n", "line 1, in <module>: import nosuchmodule: ModuleNotFoundError"),
+        ("def get_rows(:\n", "line 1: invalid syntax: def get_rows(:"),
+        (
+            "PROTOCOLS, REPORTED = ('x',), ''\ndef get_rows(protocol):\n    yield 1 / 0\n",
+            "line 3, in get_rows: yield 1 / 0: ZeroDivisionError: division by zero",
+        ),
+        (
+            "PROTOCOLS, REPORTED = ('x',), ''\ndef get_rows(protocol):\n    pass\n",
+            "get_rows has to return rows, found None.",
+        ),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_one_line_that_says_where(tmp_path, text, message):
+    (tmp_path / "a.py").write_text(text)
+    with pytest.raises(UsageError, match=re.escape(message)):
         sweeps.load(tmp_path / "a.py")
     with pytest.raises(sweeps.SweepError, match=r"no such file \(.py\); see configs/sweeps"):
         sweeps.load(tmp_path / "b.py")

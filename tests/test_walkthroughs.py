@@ -16,6 +16,7 @@ from conftest import TINY
 from flax import linen as nn
 
 from mtl_jax import _discovery, architectures, encoders, heads, layers, tasks, weightings
+from mtl_jax.configs import branched
 
 OWN = Path(__file__).resolve().parents[1] / "docs" / "own"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,6 +75,20 @@ def toy_network(monkeypatch):
 @pytest.mark.slow
 def test_your_own_data(walk, toy_network):
     walk("data.md", own_data=True)
+
+
+def test_your_own_data_start_from_the_default_run_or_from_imagenet():
+    namespace = {}
+    (text,) = (
+        text
+        for _, title, text in BLOCK.findall((OWN / "data.md").read_text())
+        if title == "rooms.py"
+    )
+    exec(compile(text, "rooms.py", "exec"), namespace)
+    config, default = namespace["get_config"](), branched.get_config()
+    assert config.model == default.model
+    assert config.model.pretrained == "efficientnet_lite0"
+    assert config.tasks.depth.normalization == "log"  # of depth in metres
 
 
 @pytest.mark.slow

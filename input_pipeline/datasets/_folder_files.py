@@ -2,13 +2,14 @@
 
 import fnmatch
 import os
+import pathlib
 from collections.abc import Mapping
 
 from input_pipeline import checks, sources
 from input_pipeline.conversion import Item, Items
 from input_pipeline.datasets._folder_keys import KeySpec
 from input_pipeline.datasets._folder_spec import UNUSED, FolderSpec
-from input_pipeline.errors import DatasetError
+from input_pipeline.errors import DatasetError, did_you_mean
 
 _IMAGES = (".png", ".jpg", ".jpeg")
 
@@ -32,8 +33,12 @@ def find(spec: FolderSpec, folder: str | os.PathLike) -> Items:
     found = {key.key: _files_of(key, tree) for key in spec.keys}
     for key in spec.keys:
         if not found[key.key]:
-            problems.add(f"{spec.file}: no files for", f"{key.key!r} ({key.files})")
-    problems.raise_if_any("Name the folder of the files with --manual_dir.")
+            there = _what_is_there(tree.root, key.files)
+            problems.add(f"{spec.file}: no files for", f"{key.key!r} ({key.files}): {there}")
+    problems.raise_if_any(
+        "Mend `files` in the YAML; or, if the files are elsewhere, name their folder with "
+        "--manual_dir."
+    )
     names = sorted(found["image"])
     for key, files in found.items():
         problems.add(f"{key!r} without 'image'", *sorted(files.keys() - found["image"].keys()))
@@ -56,6 +61,19 @@ def find(spec: FolderSpec, folder: str | os.PathLike) -> Items:
         for split, of_split in splits.items()
         if split != UNUSED
     }
+
+
+def _what_is_there(root: pathlib.Path, pattern: str) -> str:
+    """Why no file fits a pattern: its folder is not there, is empty, or has other files."""
+    folder = root / pattern.partition("*")[0].rpartition("/")[0]
+    missing = ""
+    while not folder.is_dir():
+        missing, folder = folder.name, folder.parent
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if missing:
+        hint = did_you_mean(missing, names)
+        return f"{folder} has no folder {missing!r}.{hint}"
+    return f"{folder} has {checks.first(names)}" if names else f"{folder} is empty"
 
 
 def _files_of(key: KeySpec, tree: sources.Tree) -> dict[str, sources.File]:

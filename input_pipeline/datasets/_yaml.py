@@ -60,8 +60,15 @@ def load(file: str) -> Any:
     """The contents of a YAML file.
 
     Raises:
-      DatasetError: there is no such file, or it is no YAML, or too large.
+      DatasetError: there is no such file, or it is a folder, no YAML, or too large.
     """
+    if os.path.isdir(file):
+        inside = sorted(name for name in os.listdir(file) if name.endswith((".yaml", ".yml")))
+        names = ", ".join(f"'folder/{os.path.join(file, name)}'" for name in inside[:10])
+        raise DatasetError(
+            f"{file} is a folder; expected the YAML file that describes the data set, such as "
+            f"{names or 'one that you write in it: docs/datasets.md says how'}."
+        )
     if not os.path.isfile(file):
         raise DatasetError(
             f"{file}: there is no such file. The data set 'folder/PATH' is described by the YAML "

@@ -147,7 +147,7 @@ class Convert:
         elif file.name.lower().endswith(".npy"):
             pixels = _images.read_npy(file, key="image")
         else:
-            return _images.read_photo(file)
+            return _images.read_as_seen(file)
         labels.check(pixels, spec.label, f"{file}, key 'image'")
         return _images.Photo(pixels, _images.png(pixels))
 
@@ -256,4 +256,9 @@ class Builder(release.ReleaseBuilder):
             examples, each once.
         """
         del partial  # There are no official numbers.
+        if "validation" not in self._spec.splits:
+            say(
+                f"{self._spec.file} has no split 'validation', which training is evaluated on by "
+                "default. Add one to its `splits`, or set config.eval.split."
+            )
         return _folder_files.find(self._spec, manual_dir)

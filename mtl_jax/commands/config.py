@@ -4,14 +4,15 @@ import importlib
 import importlib.util
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, configs
-from mtl_jax.errors import ConfigError, did_you_mean
+from mtl_jax.errors import ConfigError, did_you_mean, own_code
 from mtl_jax.runs import workdir
 
 SHIPPED = Path(next(iter(configs.__path__))).resolve()
@@ -27,18 +28,25 @@ def load(which: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
       changes: `--config.<key>=<value>` each, see `options.resolve`.
 
     Raises:
-      ConfigError: there is no such config, protocol or key.
+      ConfigError: there is no such config, protocol or key; or the file has a mistake.
     """
-    name, colon, protocol = str(which).partition(":")
-    get_config = _function(_module(name), name)
-    takes_protocol = bool(inspect.signature(get_config).parameters)
-    if colon and not takes_protocol:
-        raise ConfigError(f"--config={which}: {name} has no protocols; leave out ':{protocol}'.")
-    config = get_config(protocol) if colon else get_config()
+    name = str(which).partition(":")[0]
+    with own_code(f"--config={which}", _path(name)):
+        get_config = _function(_module(name), name)
+        arguments = _arguments(get_config, which)
+        config = checked(get_config(*arguments), f"--config={which}: get_config has to return one")
     from mtl_jax import options  # only here: the parts that it asks for options import JAX
 
     options.resolve(config, changes)
     return config.lock()
+
+
+def checked(config: Any, where: str) -> ConfigDict:
+    """The config, if it is one. Raises ConfigError otherwise; `where` begins the message."""
+    if not isinstance(config, ConfigDict):
+        hint = " Is its last line, `return config`, missing?" if config is None else ""
+        raise ConfigError(f"{where}: expected a ConfigDict, found {config!r:.100}.{hint}")
+    return config
 
 
 def of_run(directory: str | Path, changes: Sequence[str] = ()) -> ConfigDict:
@@ -87,7 +95,7 @@ def _module(name: str) -> ModuleType:
         if name not in _discovery.names(configs):
             raise ConfigError(_unknown(name))
         return importlib.import_module(f"{configs.__name__}.{name}")
-    path = Path(os.path.expanduser(name)).resolve()
+    path = _path(name)
     if path.is_relative_to(SHIPPED) and path.is_file():  # imported once, whatever it is called by
         inside = path.relative_to(SHIPPED).with_suffix("")
         return importlib.import_module(".".join([configs.__name__, *inside.parts]))
@@ -107,6 +115,10 @@ def _module(name: str) -> ModuleType:
     return module
 
 
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name)).resolve()
+
+
 def _unknown(name: str) -> str:
     available = names()
     hint = did_you_mean(name, available, form="--config={}")
@@ -117,6 +129,21 @@ def _unknown(name: str) -> str:
 
 
 def _function(module: ModuleType, name: str):
-    if not hasattr(module, "get_config"):
+    if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"--config={name}: it has no function get_config.")
     return module.get_config
+
+
+def _arguments(get_config: Callable[..., Any], which: str | Path) -> tuple[str, ...]:
+    """The protocol, if `which` names one."""
+    name, colon, protocol = str(which).partition(":")
+    parameters = inspect.signature(get_config).parameters.values()
+    if colon and not parameters:
+        raise ConfigError(f"--config={which}: {name} has no protocols; leave out ':{protocol}'.")
+    needed = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(needed) > bool(colon):
+        raise ConfigError(
+            f"--config={which}: get_config needs {', '.join(p.name for p in needed)}; it may "
+            f"need a protocol at most, which --config={name}:<protocol> names."
+        )
+    return (protocol,) if colon else ()

@@ -1,8 +1,8 @@
 """The page about a released network: what it does, what it learned from, how good it is."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -85,13 +85,11 @@ def licence(facts: Facts) -> str:
 
 
 def _data_sets(config: Mapping[str, Any]) -> list[str]:
-    """Names without their protocols; of data of one's own, `folder/` and their file's name."""
+    """Names without their protocols; of a folder of one's own, that of its YAML."""
     data = config["data"]
     found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
     return [
-        f"folder/{PurePath(name).stem}"
-        if name.endswith((".yaml", ".yml"))
-        else name.partition("/")[0]
+        os.path.basename(name) if name.startswith("folder/") else name.partition("/")[0]
         for name in found or [data["dataset"]]
     ]
 

@@ -13,14 +13,14 @@ import dataclasses
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax import options
-from mtl_jax.errors import UsageError, did_you_mean
+from mtl_jax.errors import UsageError, did_you_mean, own_code
 from mtl_jax.runs import checks, files, rules, workdir
 from mtl_jax.studies import published_benchmarks
 
@@ -167,7 +167,7 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
 
     Raises:
       SweepError: there is no such file or protocol; or a row is impossible.
-      ConfigError: an override is impossible.
+      ConfigError: an override is impossible, or the file has a mistake.
     """
     path = Path(path).absolute()
     module = _module(path)
@@ -177,14 +177,18 @@ def load(path: str | Path, protocol: str = "", overrides: Sequence[str] = ()) ->
             f"{path} has no protocol {protocol!r}; expected one of {', '.join(module.PROTOCOLS)}."
         )
     rows = []
-    for row in module.get_rows(protocol):
-        config = row.config.copy_and_resolve_references()
-        config.name = f"{path.stem}_{protocol}_{row.evaluates or row.name}"
-        options.resolve(config, overrides)
-        # What was measured on other data is nothing to compare with.
-        ids = row.published if protocol == module.REPORTED else ()
-        rows.append(dataclasses.replace(row, config=config, published=ids))
-        _check(rows, path)
+    with own_code(f"--sweep={path}", path):
+        made = module.get_rows(protocol)
+        if not isinstance(made, Iterable):
+            raise SweepError(f"{path}: get_rows has to return rows, found {made!r:.100}.")
+        for row in made:
+            config = row.config.copy_and_resolve_references()
+            config.name = f"{path.stem}_{protocol}_{row.evaluates or row.name}"
+            options.resolve(config, overrides)
+            # What was measured on other data is nothing to compare with.
+            ids = row.published if protocol == module.REPORTED else ()
+            rows.append(dataclasses.replace(row, config=config, published=ids))
+            _check(rows, path)
     return Sweep(path, protocol, tuple(rows))
 
 
@@ -195,7 +199,8 @@ def _module(path: Path):
     assert spec is not None  # the file is there and ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with own_code(f"--sweep={path}", path):
+        spec.loader.exec_module(module)
     missing = [name for name in ("PROTOCOLS", "REPORTED", "get_rows") if not hasattr(module, name)]
     if missing:
         raise SweepError(f"{path} is no sweep: it has no {', '.join(missing)}.")

@@ -1,5 +1,6 @@
 import pathlib
 
+import folder_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,6 +150,30 @@ def test_the_yaml_may_lie_elsewhere_and_name_the_folder(root, tmp_path):
     assert prepare(tmp_path, "named.yaml").is_prepared()
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("lba/*.png", r"'lab' \(lba/\*\.png\): .*data has no folder 'lba'\. Did you mean 'lab'\?"),
+        ("lab/*.jpg", r"'lab' \(lab/\*\.jpg\): .*data/lab has t0\.png, v0\.png"),
+        ("none/*.png", r"'lab' \(none/\*\.png\): .*data/none is empty"),
+    ],
+)
+def test_a_pattern_that_fits_nothing_is_compared_with_what_is_there(tmp_path, pattern, message):
+    label = folder_files.CLASSES.replace("lab/*", pattern)
+    yaml = folder_files.write(tmp_path / "data", label)
+    (tmp_path / "data/none").mkdir()
+    with pytest.raises(DatasetError, match=rf"{message}\nMend `files` in the YAML"):
+        folder_files.prepare(yaml)
+
+
+def test_a_folder_without_validation_is_told_so_before_it_is_converted(tmp_path, capsys):
+    yaml = folder_files.write(tmp_path / "data", splits='{train: ["*"]}')
+    folder_files.prepare(yaml)
+    said = capsys.readouterr().err
+    assert "data.yaml has no split 'validation'" in said
+    assert said.index("no split 'validation'") < said.index("Preparing")
+
+
 def test_arrays_of_npz_files(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     depth = np.full((*SIZE, 1), 2.5, np.float32)
@@ -182,7 +207,7 @@ def save(array):
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
-        ("rgb/a1.png", save(np.zeros(SIZE, np.uint8)), "'image': expected an 8-bit RGB.*mode 'L'"),
+        ("rgb/a1.png", save(np.zeros(SIZE, np.uint16)), "'image': expected .*mode 'I;16'"),
         ("rgb/a1.png", lambda f: f.write_bytes(f.read_bytes()[:-40]), "'image': .*not decode"),
         ("z/a1.png", save(np.ones(SIZE, np.uint8)), "'depth': expected one channel of 16 bits"),
         ("heat/a1.png", save(np.ones(SIZE, np.uint16)), "'heat': expected one channel of 8-bit"),
@@ -291,6 +316,10 @@ def test_a_wrong_yaml_is_answered_with_the_place(tmp_path, old, new, message):
 def test_a_yaml_that_is_missing_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"none.yaml: there is no such file.*docs/datasets.md"):
         datasets.load(f"folder/{tmp_path}/none.yaml", data_dir=str(tmp_path))
+    (tmp_path / "rooms.yaml").write_text(YAML)
+    message = rf"{tmp_path} is a folder; expected the YAML .*'folder/{tmp_path}/rooms\.yaml'\."
+    with pytest.raises(DatasetError, match=message):
+        datasets.load(f"folder/{tmp_path}", data_dir=str(tmp_path))
     with pytest.raises(DatasetError, match="needs the path of a YAML file"):
         datasets.load("folder", data_dir=str(tmp_path))
 

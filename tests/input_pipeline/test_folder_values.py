@@ -44,6 +44,42 @@ def test_photographs_are_turned_as_in_prediction(tmp_path, orientation, ending):
     assert (photo.contents == file.read_bytes()) == (orientation not in range(2, 9))
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_photographs_of_any_8_bits_are_seen_as_in_prediction(tmp_path, mode):
+    picture = Image.fromarray(folder_files.photograph())
+    if "A" in mode:
+        picture.putalpha(Image.fromarray(folder_files.photograph()[..., 0]))
+    file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.convert(mode).save(file, exif=exif)
+    assert Image.open(file).mode == mode
+    photo = _images.read_as_seen(file)
+    np.testing.assert_array_equal(photo.pixels, read_image(file))
+    stored = np.asarray(Image.open(io.BytesIO(photo.contents)))
+    np.testing.assert_array_equal(stored, photo.pixels)
+
+
+def test_photographs_of_16_bits_and_files_that_are_no_image_are_refused(tmp_path):
+    folder_files.put(tmp_path / "a.png", np.zeros(SIZE, np.uint16))
+    with pytest.raises(DatasetError, match=r"8 bits per channel, found .*Convert it to that\."):
+        _images.read_as_seen(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("a note")
+    with pytest.raises(DatasetError, match=r"is no image\.") as error:
+        _images.read_as_seen(tmp_path / "b.png")
+    assert "0x" not in str(error.value)
+
+
+def test_a_photograph_with_alpha_is_converted(tmp_path):
+    yaml = folder_files.write(tmp_path)
+    picture = Image.fromarray(folder_files.photograph())
+    picture.putalpha(255)
+    picture.save(tmp_path / "rgb/t0.png")
+    builder, items = found(yaml)
+    image = builder.convert(items["train"][0])["image"]
+    np.testing.assert_array_equal(image.pixels, folder_files.photograph())
+
+
 def test_a_label_with_an_orientation_is_refused(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -155,7 +155,7 @@ def test_images_of_different_size_without_crop_are_refused(mixed):
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"batch_size": 12}, DatasetError, "11 examples, fewer than one batch of 12"),
         ({"seed": -1}, ValueError, "seed=-1"),
-        ({"split": "trian"}, DatasetError, "no such split; .* train, validation"),
+        ({"split": "trian"}, DatasetError, "no such split; .* train, validation. Choose by config"),
         ({"split": "train[:0]"}, DatasetError, "found none. The data set has 11 in 'train', 5 in"),
         ({"keys": ("image", "parts")}, DatasetError, "at least one label .*'semseg'"),
         ({"keys": ("semseg",)}, DatasetError, "expected 'image'"),

@@ -1,12 +1,14 @@
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 from absl import logging
 from PIL import Image
 
-from input_pipeline import prepare
+from input_pipeline import prepare, preview
+from input_pipeline.errors import DatasetError
 
 
 @pytest.fixture
@@ -40,6 +42,34 @@ def test_the_command_converts_and_tells_what_is_there(run, tmp_path):
     (stored,) = tmp_path.rglob("summary.json")
     assert json.loads(stored.read_text())["test"]["semseg"]["frequency"]["sky"] == 20 / 24
     assert re.search(r"building +16\.667%", output)  # 4 of 24 pixels
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("sheet", "needs a name that ends in one of .png, .jpg, .jpeg, .webp; found no ending."),
+        ("sheet.txt", "found .txt."),
+        ("/proc/sheet.png", "The sheet /proc/sheet.png cannot be written (No such file"),
+    ],
+)
+def test_a_sheet_that_cannot_be_drawn_is_said_before_anything_is_converted(run, file, message):
+    status, output, errors = run("--dataset=camvid", "--manual_dir=nowhere", f"--preview={file}")
+    assert (status, output) == (1, "")
+    (line,) = errors.strip().splitlines()
+    assert message in line
+
+
+def test_the_folder_of_a_sheet_is_made_and_a_file_that_cannot_be_is_said(tmp_path, monkeypatch):
+    file = tmp_path / "not" / "there" / "sheet.png"
+    preview.check(file)
+    monkeypatch.setattr(preview, "sheet", lambda builder, split: np.zeros((2, 2, 3), np.uint8))
+    builder = types.SimpleNamespace(info=types.SimpleNamespace(splits={"train": None}))
+    preview.write(builder, file)
+    assert Image.open(file).size == (2, 2)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(DatasetError, match=r"sheet.png cannot be written \(Is a directory\)"):
+        preview.write(builder, file)
 
 
 @pytest.mark.parametrize(

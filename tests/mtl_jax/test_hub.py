@@ -94,7 +94,7 @@ def test_no_option_that_holds_a_path_keeps_its_folders():
 def test_the_card_calls_data_of_ones_own_by_their_file():
     config = {"name": "a", "data": {"dataset": "folder/streets.yaml"}, "model": {}}
     facts = card.Facts(config, {}, {}, ["depth"])
-    assert "with mtl_jax on folder/streets." in card._title(facts)
+    assert "with mtl_jax on streets.yaml." in card._title(facts)
     assert card.licence(facts) == "other"  # it is not Streets
 
 
@@ -125,6 +125,8 @@ def test_licences_are_those_of_the_data_and_of_the_start():
     assert card.licence(facts("streets/256x512")) == "apache-2.0"
     assert card.licence(facts("camvid")) == "other"
     assert card.licence(facts("folder/rooms.yaml")) == "other"
+    assert card._data_sets(facts("folder/my/rooms.yaml").config) == ["rooms.yaml"]
+    assert card.licence(facts("folder/my/streets.yaml")) == "other"
     assert card.licence(facts("camvid", "cc-by-nc-4.0")) == "cc-by-nc-4.0"
     assert card.licence(facts("streets", pretrained="efficientnet_lite0")) == "apache-2.0"
     assert card.licence(facts("streets", pretrained="run_on_camvid")) == "other"
