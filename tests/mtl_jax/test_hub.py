@@ -13,6 +13,7 @@ import toy_network as toy
 import yaml
 
 import mtl_jax
+from input_pipeline import arrays
 from mtl_jax import hub
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
@@ -53,6 +54,7 @@ def test_nothing_of_this_machine_is_in_it(written):
     config = json.loads((written / release.CONFIG).read_text())
     assert config["data"]["data_dir"] == ""
     assert config["model"]["pretrained"] == "first"
+    assert config["weighting"]["baselines"] == ["semseg", "depth"]
     assert "machine" not in json.loads((written / release.METRICS).read_text())
 
 
@@ -69,6 +71,63 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
     model = {"pretrained_heads": {"depth": "/home/me/d.pth"}, "single_task": {"a": "/home/me/a"}}
     expected = {"pretrained_heads": {"depth": "d.pth"}, "single_task": {"a": "a"}}
     assert release.without_paths(model) == expected
+
+
+def test_no_option_keeps_a_folder():
+    places = {name: f"../secret/{name}" for name in ("semseg", "depth")}
+    source = {"dataset": "folder/../secret/rooms.yml", "manual_dir": "../secret/raw"}
+    config = {
+        "data": {
+            "dataset": "arrays:../secret/streets",
+            "mixture": {"rooms": source, "streets": {"dataset": "streets/256x512"}},
+            "data_dir": "../secret/data",
+            "manual_dir": "../secret/raw",
+            "labels": {"kind": "file", "file": "../secret/labels.json"},
+        },
+        "model": {
+            "pretrained": "../secret/first",
+            "pretrained_heads": places,
+            "single_task": places,
+            "of_a_part_of_ones_own": {"tables": ["/home/secret/table", "~/secret"]},
+        },
+        "weighting": {"baselines": tuple(places.values())},
+        "eval": {"scores": {"ids": "../secret/ids.txt"}, "selection": "depth/rel"},
+    }
+    found = release.without_paths(config)
+    assert "secret/" not in json.dumps(found)
+    assert found["data"]["mixture"]["rooms"] == {"dataset": "folder/rooms.yml", "manual_dir": ""}
+    assert found["data"]["mixture"]["streets"] == {"dataset": "streets/256x512"}
+    assert found["data"]["labels"]["file"] == "labels.json"
+    assert found["model"]["single_task"] == {"semseg": "semseg", "depth": "depth"}
+    assert found["eval"] == {"scores": {"ids": "ids.txt"}, "selection": "depth/rel"}
+
+
+def test_arrays_are_called_after_their_data_set(tmp_path):
+    def facts(dataset):
+        found = release.without_paths({"name": "run", "data": {"dataset": dataset}, "model": {}})
+        return card.Facts(found, {}, {}, ["depth"])
+
+    file = tmp_path / "streets" / arrays.FILE
+    dataset = f"{arrays.PREFIX}{file.parent}"
+    unknown = facts(dataset)
+    assert unknown.config["data"]["dataset"] == "arrays:./streets"
+    assert card.licence(unknown) == "other"  # a folder may have any name
+    assert "on streets." in card._title(unknown)
+    file.parent.mkdir()
+    file.write_text(json.dumps({"dataset": "camvid/480x360/1.0.0"}))
+    assert facts(dataset).config["data"]["dataset"] == "arrays:camvid/480x360"
+    assert "on camvid." in card._title(facts(dataset))
+    assert card.DATA_LICENCES["camvid"][0] in card._data(facts(dataset))
+    file.write_text(json.dumps({"dataset": "streets/256x512"}))
+    assert card.licence(facts(dataset)) == "apache-2.0"
+
+
+def test_a_folder_of_ones_own_is_called_as_its_yaml():
+    config = {"name": "run", "data": {"dataset": "folder/streets.yaml"}, "model": {}}
+    facts = card.Facts(config, {}, {}, ["depth"])
+    assert "Trained with mtl_jax on streets." in card._title(facts)
+    assert "`streets`: not known to this project" in card._data(facts)
+    assert card.licence(facts) == "other"
 
 
 def test_the_card(written):
