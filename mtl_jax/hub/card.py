@@ -27,11 +27,14 @@ DATA_LICENCES = {
 }
 _OWN_DATA = ("not known to this project: whoever publishes this has to say it", "unknown")
 ARRAYS = "arrays:"  # in front of a data set of which plain arrays were made
+# {task type: (what it says, the hub's name of it)}; a test compares them with the types.
 _KINDS = {
     "segmentation": ("a class for every pixel", "image-segmentation"),
     "depth": ("a distance for every pixel", "depth-estimation"),
     "normals": ("the direction of the surface at every pixel", "image-segmentation"),
     "instances": ("single objects", "image-segmentation"),
+    "edges": ("the probability of a boundary at every pixel", "image-segmentation"),
+    "saliency": ("the probability that a pixel belongs to what stands out", "image-segmentation"),
 }
 # How to read the table: what is perfect, and in which unit an error is.
 _READING = {
@@ -39,6 +42,10 @@ _READING = {
     "depth": "`rel` is an error as a fraction of the true distance, `abs` and `rmse` are in its "
     "unit, 0 is perfect; `delta1` is the fraction of pixels within a factor of 1.25, 1 is perfect",
     "normals": "`mean`, `median` and `rmse` are angles in degrees, 0 is perfect",
+    "instances": "`rms` is the length of errors in pixels, 0 is perfect; `pq`, `sq`, `rq` and `ap` "
+    "are fractions, 1 is perfect",
+    "edges": "`f_near`, `f_exact`, `odsF`, `oisF` and `AP` are fractions, 1 is perfect",
+    "saliency": "`maxF` and the like are fractions, 1 is perfect",
 }
 # Of the table: those of single classes and other ways to average are in metrics.json.
 _LEFT_OUT = ("/loss", "classes_averaged")

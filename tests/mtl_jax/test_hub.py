@@ -14,7 +14,7 @@ import yaml
 
 import mtl_jax
 from input_pipeline import arrays
-from mtl_jax import hub
+from mtl_jax import _discovery, hub, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
 from mtl_jax.runs import workdir
@@ -147,6 +147,11 @@ def test_the_card(written):
     assert "started from the weights `first`, whose data and licence are not known" in body
     assert "Of depth, `rel` is an error as a fraction" in body
     assert "Intended use" in body
+
+
+def test_the_card_knows_every_type_of_task():
+    types = set(_discovery.names(tasks))
+    assert set(card._KINDS) == set(card._READING) == types
 
 
 def test_licences_are_those_of_the_data_and_of_the_start():
