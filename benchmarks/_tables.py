@@ -21,4 +21,6 @@ def markdown(rows: Sequence[Mapping[str, Any]], left_out: Iterable[str] = ()) ->
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if type(value) is int else str(value).replace("|", "\\|")

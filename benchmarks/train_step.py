@@ -35,6 +35,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from benchmarks import _tables
 from input_pipeline import labels
 from mtl_jax import held_out, optimizers, parallel, system, training
 
@@ -247,12 +248,6 @@ def measure(config, batch_size: int, size: tuple[int, int], steps: int) -> dict[
     }
 
 
-def _cell(value: str | float) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return value if isinstance(value, str) else f"{value:,}"
-
-
 def measure_all() -> None:
     """A row for each config file, measured in a process of its own: peak memory is a process's."""
     files = sorted(pathlib.Path("configs").glob("*.py"))
@@ -289,9 +284,8 @@ def main(argv: list[str]) -> None:
             row = measure(config, int(batch_size), (height, width), _STEPS.value)
         except ValueError as error:  # the config asks for what this batch size cannot give
             raise app.UsageError(str(error)) from error
-        if number == 0 and _HEADER.value:
-            print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
-        print(f"| {' | '.join(map(_cell, row.values()))} |", flush=True)
+        *header, line = _tables.markdown([row])
+        print("\n".join([*header, line] if number == 0 and _HEADER.value else [line]), flush=True)
 
 
 if __name__ == "__main__":

@@ -282,17 +282,23 @@ class Cut:
         Returns:
           The list of all tensors, and the new batch_stats.
         """
-        found: dict[int, jax.Array] = {}
-        places = iter(self._which)
 
-        def visit(leaf):
-            if (which := next(places)) is not None:
-                found.setdefault(which, leaf)
-            return leaf
+        def shared_part(params, batch_stats, image, key):
+            found: dict[int, jax.Array] = {}
+            places = iter(self._which)
 
-        with self._intercepting(visit):
-            _, stats, _ = _apply(self._system, params, batch_stats, image, key)
-        return [found[which] for which in sorted(found)], stats
+            def visit(leaf):
+                if (which := next(places)) is not None:
+                    found.setdefault(which, leaf)
+                return leaf
+
+            with self._intercepting(visit):
+                _, stats, _ = _apply(self._system, params, batch_stats, image, key)
+            return [found[which] for which in sorted(found)], stats
+
+        # Around all of it: what is found inside may leave a recomputed function as a result alone.
+        made = _recomputed(shared_part) if self._system.remat else shared_part
+        return made(params, batch_stats, image, key)
 
     def losses(self, features, params, batch_stats, batch: Batch, key):
         """As `task_losses`, from features."""

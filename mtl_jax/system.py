@@ -61,9 +61,9 @@ class System:
         Raises:
           ConfigError: `supervision_weights` has another number of them.
         """
-        weights = self.supervision_weights or (1.0,) * count
         if not self.deep_supervision:
-            return weights[-1:]
+            return (1.0,) * count
+        weights = self.supervision_weights or (1.0,) * count
         if len(weights) != count:
             raise ConfigError(
                 f"config.train.deep_supervision_weights={weights}; expected {count} weights, as "

@@ -351,9 +351,9 @@ def test_the_list_of_rows_and_their_cost(make):
     assert "evaluates a" in text
     assert not runner.directory.exists()
     given = runner.table(runner.sweep.rows, 10.0)
-    assert "53 min" in given
+    assert "  0:53:20  " in given
     assert "64,000 images" in given
-    assert "1 h 47 min of training at 10.0 images/s (as given)" in given
+    assert "1:46:40 of training at 10.0 images/s (as given)" in given
     runner.run(runner.sweep.rows[:1])
     measured = runner.table(runner.sweep.rows)
     assert "at 10.0 images/s (the mean of 1 finished)" in measured
@@ -364,7 +364,7 @@ def test_seeds_multiply_the_cost_and_have_a_rate(make):
     runner, _ = make("row('a'), row('b', rate=0.5)", seeds=(0, 1, 2))
     given = runner.table(runner.sweep.rows, 10.0)
     assert "a  pending  8,000 × 4 × 3 seeds = 96,000 images" in given
-    assert "2 rows, 192,000 images to train on, 5 h 20 min of training" in given
+    assert "2 rows, 192,000 images to train on, 5:20:00 of training" in given
     path = runner.directory / "a"
     for seed, rate in enumerate((5.0, 10.0, 15.0)):
         (path / f"seed_{seed}").mkdir(parents=True)

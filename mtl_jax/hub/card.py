@@ -1,8 +1,8 @@
 """The page about a released network: what it does, what it learned from, how good it is."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -25,12 +25,16 @@ DATA_LICENCES = {
     "pascal_context": ("photographs: Flickr's terms of use; annotations: for research", "other"),
     "streets": ("drawn by this project, Apache-2.0", "apache-2.0"),
 }
-_OWN_DATA = ("not known to this project: these are the publisher's own data", "unknown")
+_OWN_DATA = ("not known to this project: whoever publishes this has to say it", "unknown")
+ARRAYS = "arrays:"  # in front of a data set of which plain arrays were made
+# {task type: (what it says, the hub's name of it)}; a test compares them with the types.
 _KINDS = {
     "segmentation": ("a class for every pixel", "image-segmentation"),
     "depth": ("a distance for every pixel", "depth-estimation"),
     "normals": ("the direction of the surface at every pixel", "image-segmentation"),
     "instances": ("single objects", "image-segmentation"),
+    "edges": ("the probability of a boundary at every pixel", "image-segmentation"),
+    "saliency": ("the probability that a pixel belongs to what stands out", "image-segmentation"),
 }
 # How to read the table: what is perfect, and in which unit an error is.
 _READING = {
@@ -38,6 +42,10 @@ _READING = {
     "depth": "`rel` is an error as a fraction of the true distance, `abs` and `rmse` are in its "
     "unit, 0 is perfect; `delta1` is the fraction of pixels within a factor of 1.25, 1 is perfect",
     "normals": "`mean`, `median` and `rmse` are angles in degrees, 0 is perfect",
+    "instances": "`rms` is the length of errors in pixels, 0 is perfect; `pq`, `sq`, `rq` and `ap` "
+    "are fractions, 1 is perfect",
+    "edges": "`f_near`, `f_exact`, `odsF`, `oisF` and `AP` are fractions, 1 is perfect",
+    "saliency": "`maxF` and the like are fractions, 1 is perfect",
 }
 # Of the table: those of single classes and other ways to average are in metrics.json.
 _LEFT_OUT = ("/loss", "classes_averaged")
@@ -80,18 +88,22 @@ def licence(facts: Facts) -> str:
         return facts.licence
     if not all(name in published.sources() for name in _starts(facts.config)):
         return "other"
-    theirs = {DATA_LICENCES.get(name, _OWN_DATA)[1] for name in _data_sets(facts.config)}
+    theirs = {hub for _, (_, hub) in _data_sets(facts.config)}
     return "apache-2.0" if theirs == {"apache-2.0"} else "other"
 
 
-def _data_sets(config: Mapping[str, Any]) -> list[str]:
-    """Names without their protocols; of a folder of one's own, that of its YAML."""
+def _data_sets(config: Mapping[str, Any]) -> list[tuple[str, tuple[str, str]]]:
+    """Names without their protocols, and licences; a folder of one's own is called as its YAML."""
     data = config["data"]
-    found = [source["dataset"] for source in (data.get("mixture") or {}).values()]
-    return [
-        os.path.basename(name) if name.startswith("folder/") else name.partition("/")[0]
-        for name in found or [data["dataset"]]
-    ]
+    given = [source["dataset"] for source in (data.get("mixture") or {}).values()]
+    found = []
+    for dataset in given or [data["dataset"]]:
+        name, _, rest = dataset.removeprefix(ARRAYS).partition("/")
+        if name in ("folder", "."):  # which may be called like a data set, and is not that
+            found.append((PurePath(rest).stem or name, _OWN_DATA))
+        else:
+            found.append((name, DATA_LICENCES.get(name, _OWN_DATA)))
+    return found
 
 
 def _starts(config: Mapping[str, Any]) -> list[str]:
@@ -118,7 +130,7 @@ def _title(facts: Facts) -> str:
     tasks = " and ".join(filter(None, (", ".join(facts.learned[:-1]), facts.learned[-1])))
     return (
         f"# {_text(facts.config['name'])}\n\nOne network, one photograph in: {_text(tasks)} out. "
-        f"Trained with mtl_jax on {_text(', '.join(_data_sets(facts.config)))}."
+        f"Trained with mtl_jax on {_text(', '.join(name for name, _ in _data_sets(facts.config)))}."
     )
 
 
@@ -198,8 +210,8 @@ def _is_shown(name: str) -> bool:
 
 def _data(facts: Facts) -> str:
     lines = ["## Data and licence", ""]
-    for name in _data_sets(facts.config):
-        lines.append(f"* `{_text(name)}`: {DATA_LICENCES.get(name, _OWN_DATA)[0]}.")
+    for name, (words, _) in _data_sets(facts.config):
+        lines.append(f"* `{_text(name)}`: {words}.")
     for start in _starts(facts.config):
         lines.append(
             f"* Training started from the weights `{_text(start)}`, "

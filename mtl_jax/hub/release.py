@@ -10,20 +10,20 @@ from mtl_jax import checkpoints, export, system
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card
 from mtl_jax.runs import baselines, files, learned
-from mtl_jax.runs.workdir import RELEASE, Workdir
+from mtl_jax.runs.workdir import Workdir
 from mtl_jax.weights import published, safetensors_files
 
 FORMAT = 1
-MANIFEST = RELEASE
+MANIFEST = "mtl_jax.json"
 CONFIG, LABELS, METRICS = "config.json", "labels.json", "metrics.json"
 WEIGHTS, CARD = "model.safetensors", "README.md"
 # All that is ever read of a folder; the card is for people.
 READ = (MANIFEST, CONFIG, LABELS, METRICS, WEIGHTS)
 # What metrics.json says about how the numbers came about. No paths, and no names of machines.
 _ON_RECORD = ("steps", "train_seconds", "images_per_second", "parameters", "devices", "date")
+# Options that are folders, and those that are files or runs, of which the own name is kept.
 _FOLDERS = ("data_dir", "manual_dir")
-_FILES = ("file", "ids", "baselines")  # of labels and scores, and the runs that were compared with
-_ARRAYS = "arrays:"
+_NAMED = ("pretrained", "pretrained_heads", "single_task", "baselines", "file", "ids")
 
 
 class ReleaseError(UsageError):
@@ -90,38 +90,48 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def without_paths(config: dict[str, Any]) -> dict[str, Any]:
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without the folders of the machine that it was used on.
 
-    Data that are described by a file or lie in a folder keep its name, and so does a run or a file
-    that it started from or was compared with; none is read to predict.
+    A data set that is described by a file keeps that file's name, and a run or file that it started
+    from or was compared with its own; none is read to predict. Arrays are called after the data set
+    that they were made from, and where they are no longer there, './<name of their folder>'.
     """
-    found: dict[str, Any] = {
-        key: without_paths(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-    }
-    for key in _FOLDERS:
-        if found.get(key):
-            found[key] = ""
-    for key in _FILES:
-        if isinstance(where := found.get(key), str):
-            found[key] = PurePath(where).name
-        elif where:
-            found[key] = [PurePath(each).name for each in where]
-    source = found.get("pretrained")
-    if source and not published.is_name(source):
-        name = PurePath(source).name
-        # A run may be called like published weights, and is not those.
-        found["pretrained"] = f"./{name}" if published.is_name(name) else name
-    for key in ("pretrained_heads", "single_task"):
-        if found.get(key):
-            found[key] = {task: PurePath(where).name for task, where in found[key].items()}
-    dataset = found.get("dataset")
-    if dataset and dataset.endswith((".yaml", ".yml")):
-        found["dataset"] = f"{dataset.partition('/')[0]}/{PurePath(dataset).name}"
-    elif dataset and dataset.startswith(_ARRAYS):
-        found["dataset"] = _ARRAYS + PurePath(dataset.removeprefix(_ARRAYS)).name
-    return found
+    return {key: _without_paths(key, value) for key, value in config.items()}
+
+
+def _without_paths(option: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        inside = option in _NAMED  # {task: path}
+        return {key: _without_paths(option if inside else key, v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(option, item) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if option == "dataset":
+        return _data_set(value)
+    if option in _FOLDERS:
+        return ""
+    # Whatever an option of a part of one's own is called, a folder of this machine is none to tell.
+    if option not in _NAMED and not value.startswith(("/", "~")):
+        return value
+    if option == "pretrained" and published.is_name(value):
+        return value
+    name = PurePath(value).name
+    # A run may be called like published weights, and is not those.
+    return f"./{name}" if option == "pretrained" and published.is_name(name) else name
+
+
+def _data_set(dataset: str) -> str:
+    kind, _, protocol = dataset.partition("/")
+    if not dataset.startswith(card.ARRAYS):
+        return f"{kind}/{PurePath(protocol).name}" if protocol else kind
+    folder = Path(dataset.removeprefix(card.ARRAYS)).expanduser()
+    try:
+        made_from = files.read_json(folder / "arrays.json", lambda _: "")["dataset"]
+        return card.ARRAYS + "/".join(made_from.split("/")[:2])
+    except (UsageError, OSError, KeyError, AttributeError):
+        return f"{card.ARRAYS}./{folder.name}"
 
 
 def _metrics(directory: Workdir, config: Mapping, kind: str, step: int) -> dict[str, Any]:

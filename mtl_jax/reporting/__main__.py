@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from mtl_jax import _arguments
 from mtl_jax.errors import UsageError
 from mtl_jax.reporting import pictures, report
-from mtl_jax.reporting.runs import ReportError
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "mtl report") -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "mtl report") ->
             count=given.pictures,
             against=given.against,
         )
-    except (ReportError, UsageError, OSError) as error:  # also where --output cannot be written
+    except (UsageError, OSError) as error:  # also where --output cannot be written
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("\n".join(map(str, files)))

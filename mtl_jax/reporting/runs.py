@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtl_jax.errors import UsageError
 from mtl_jax.runs import checks, files, rules
 from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json
 from mtl_jax.studies import runner as sweep_runner
@@ -19,7 +20,7 @@ BEST, LAST, MEAN = "best", "last", "mean_of_last_10"
 SUMMARIES = {BEST: "best", LAST: "last", MEAN: "mean of the last ten"}
 
 
-class ReportError(ValueError):
+class ReportError(UsageError):
     """There is nothing to report on; the message says what was looked for."""
 
 

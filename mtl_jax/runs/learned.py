@@ -40,7 +40,7 @@ def decide(tasks: Mapping[str, Task], label_specs: Mapping[str, dict], model: An
 def read(directory: Workdir, tasks: Mapping[str, Task], model: Any) -> set[str]:
     """Names of the tasks that the run of a work directory has learned.
 
-    Directories of before version 0.3 do not say. There it is the tasks with labels in the run's
+    Directories of before version 0.2 do not say. There it is the tasks with labels in the run's
     data, and all of them if it started from all weights of another run. That need not exist now.
 
     Args:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mtl_jax.runs import _locks, _signals, files, rules, workdir
+from mtl_jax.runs.words import duration
 from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies import sweeps
 from mtl_jax.studies.sweeps import LIST, Row, Sweep, SweepError
@@ -154,7 +155,7 @@ class Runner:
                 size += f" × {runs} seeds" if self.seeds else ""
                 size += f" = {images:,} images"
                 seconds = images / rate if rate else 0.0
-                time = _duration(seconds) if rate else "?"
+                time = duration(seconds) if rate else "?"
                 total_images, total_seconds = total_images + images, total_seconds + seconds
             state = self.state(row)[0]
             lines.append(f"{row.name:{width}}  {state:7}  {size:36}  {time:>9}  {what}")
@@ -162,7 +163,7 @@ class Runner:
         if rate:
             source = "as given" if images_per_second else f"the mean of {len(measured)} finished"
             lines[-1] += (
-                f", {_duration(total_seconds)} of training at {rate:.1f} images/s ({source}); "
+                f", {duration(total_seconds)} of training at {rate:.1f} images/s ({source}); "
                 "compilation and evaluations come on top"
             )
         else:
@@ -388,8 +389,3 @@ def _describe(status: int, log: Path, begin: int) -> str:
     else:
         how = f"Exit status {status}"
     return "\n".join([f"{how}; the end of {log}:", *lines[-_ERROR_LINES:]])
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -18,6 +18,15 @@ def _check(weights) -> str | None:
     return None
 
 
+def _check_names(given, tasks, key: str, tasks_key: str) -> None:
+    """Raises ConfigError if weights are given, but not of each task alone."""
+    if given and set(given) != set(tasks):
+        raise ConfigError(
+            f"{key} names the tasks {sorted(given)}, "
+            f"but {tasks_key} has {sorted(tasks)}. Give each of these one weight."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Fixed(Weighting):
     """Constant weights.
@@ -40,7 +49,13 @@ class Fixed(Weighting):
     def __post_init__(self):
         given = self.weights
         if not isinstance(given, Mapping):
-            given = dict(zip(self.tasks, given, strict=True))
+            if len(given) not in (0, len(self.tasks)):
+                raise ConfigError(
+                    f"Fixed.weights={given}; expected {len(self.tasks)} weights, one for each of "
+                    f"{', '.join(self.tasks)}, or none at all."
+                )
+            given = dict(zip(self.tasks, given, strict=False))
+        _check_names(given, self.tasks, "Fixed.weights", "tasks")
         object.__setattr__(self, "weights", given)
         super().__post_init__()
         # As a tuple the method can be hashed, as others can.
@@ -50,11 +65,7 @@ class Fixed(Weighting):
     def fields_of(cls, options, tasks):
         """See `Weighting.fields_of`: the weights' tasks are to be the run's."""
         given = dict(options["weights"] or dict.fromkeys(tasks, 1.0))
-        if set(given) != set(tasks):
-            raise ConfigError(
-                f"config.weighting.weights names the tasks {sorted(given)}, "
-                f"but config.tasks has {sorted(tasks)}. Give each of these one weight."
-            )
+        _check_names(given, tasks, "config.weighting.weights", "config.tasks")
         return {"weights": tuple(float(given[task]) for task in tasks)}
 
     def total(self, params, state, losses, labelled, key):

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 
 from mtl_jax.weightings._base import Weighting
 
-OPTIONS = {}
-
 
 @dataclasses.dataclass(frozen=True)
 class Geometric(Weighting):

@@ -17,8 +17,6 @@ import jax.numpy as jnp
 from mtl_jax import _options
 from mtl_jax.weightings._gram import GramWeighting, Weights
 
-OPTIONS = {}
-
 
 @dataclasses.dataclass(frozen=True)
 class PCGrad(GramWeighting):

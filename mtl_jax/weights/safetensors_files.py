@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax import _files
+from mtl_jax.errors import UsageError
 
 _DTYPES = {
     "F64": np.float64,
@@ -32,7 +33,7 @@ _MAX_RANK = 32
 _MAX_ELEMENTS = 1 << 48  # of a shape without its zeros; NumPy's own limit, on bytes, is 2⁶³
 
 
-class SafetensorsError(ValueError):
+class SafetensorsError(UsageError):
     """A `.safetensors` file cannot be read; the message says which and why."""
 
 

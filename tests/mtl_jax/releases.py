@@ -38,6 +38,9 @@ def run(tmp_path_factory):
     directory.create()
     config = branched.get_config("streets_scratch")
     config.data.data_dir, config.model.pretrained = "/home/me/data", "/home/me/runs/first"
+    config.data.manual_dir, config.data.labels.file = "/home/me/raw", "/home/me/labels.json"
+    config.eval.scores.ids = "/home/me/ids.txt"
+    config.weighting = {"name": "pivrg", "baselines": ("/home/me/semseg", "/home/me/depth")}
     config.seed = 3
     directory.claim(config)
     directory.claim_labels(SPECS)

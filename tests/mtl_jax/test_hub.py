@@ -9,16 +9,14 @@ import types
 import numpy as np
 import pytest
 import releases
-import run_main
 import toy_network as toy
 import yaml
 
 import mtl_jax
-from mtl_jax import hub
-from mtl_jax.commands import config as configuration
+from input_pipeline import arrays
+from mtl_jax import _discovery, hub, tasks
 from mtl_jax.errors import UsageError
 from mtl_jax.hub import card, release, remote
-from mtl_jax.reporting import runs as reporting
 from mtl_jax.runs import workdir
 
 toy_network = toy.in_every_run()
@@ -56,6 +54,7 @@ def test_nothing_of_this_machine_is_in_it(written):
     config = json.loads((written / release.CONFIG).read_text())
     assert config["data"]["data_dir"] == ""
     assert config["model"]["pretrained"] == "first"
+    assert config["weighting"]["baselines"] == ["semseg", "depth"]
     assert "machine" not in json.loads((written / release.METRICS).read_text())
 
 
@@ -74,28 +73,61 @@ def test_a_data_set_of_ones_own_keeps_the_name_of_its_file_alone():
     assert release.without_paths(model) == expected
 
 
-def test_no_option_that_holds_a_path_keeps_its_folders():
+def test_no_option_keeps_a_folder():
+    places = {name: f"../secret/{name}" for name in ("semseg", "depth")}
+    source = {"dataset": "folder/../secret/rooms.yml", "manual_dir": "../secret/raw"}
     config = {
         "data": {
-            "dataset": "arrays:/home/me/arrays/streets",
-            "mixture": {"a": {"dataset": "folder//home/me/b.yml", "manual_dir": "/home/me/c"}},
-            "labels": {"kind": "file", "file": "/home/me/labels.json"},
+            "dataset": "arrays:../secret/streets",
+            "mixture": {"rooms": source, "streets": {"dataset": "streets/256x512"}},
+            "data_dir": "../secret/data",
+            "manual_dir": "../secret/raw",
+            "labels": {"kind": "file", "file": "../secret/labels.json"},
         },
-        "eval": {"scores": {"ids": "~/home/me/ids.txt"}},
-        "weighting": {"name": "pivrg", "baselines": ["/home/me/depth", "runs/home/me/semseg"]},
+        "model": {
+            "pretrained": "../secret/first",
+            "pretrained_heads": places,
+            "single_task": places,
+            "of_a_part_of_ones_own": {"tables": ["/home/secret/table", "~/secret"]},
+        },
+        "weighting": {"baselines": tuple(places.values())},
+        "eval": {"scores": {"ids": "../secret/ids.txt"}, "selection": "depth/rel"},
     }
     found = release.without_paths(config)
-    assert "home/me" not in json.dumps(found)
-    assert found["data"]["dataset"] == "arrays:streets"
-    assert found["weighting"]["baselines"] == ["depth", "semseg"]
-    assert found["eval"]["scores"]["ids"] == "ids.txt"
+    assert "secret/" not in json.dumps(found)
+    assert found["data"]["mixture"]["rooms"] == {"dataset": "folder/rooms.yml", "manual_dir": ""}
+    assert found["data"]["mixture"]["streets"] == {"dataset": "streets/256x512"}
+    assert found["data"]["labels"]["file"] == "labels.json"
+    assert found["model"]["single_task"] == {"semseg": "semseg", "depth": "depth"}
+    assert found["eval"] == {"scores": {"ids": "ids.txt"}, "selection": "depth/rel"}
 
 
-def test_the_card_calls_data_of_ones_own_by_their_file():
-    config = {"name": "a", "data": {"dataset": "folder/streets.yaml"}, "model": {}}
+def test_arrays_are_called_after_their_data_set(tmp_path):
+    def facts(dataset):
+        found = release.without_paths({"name": "run", "data": {"dataset": dataset}, "model": {}})
+        return card.Facts(found, {}, {}, ["depth"])
+
+    file = tmp_path / "streets" / arrays.FILE
+    dataset = f"{arrays.PREFIX}{file.parent}"
+    unknown = facts(dataset)
+    assert unknown.config["data"]["dataset"] == "arrays:./streets"
+    assert card.licence(unknown) == "other"  # a folder may have any name
+    assert "on streets." in card._title(unknown)
+    file.parent.mkdir()
+    file.write_text(json.dumps({"dataset": "camvid/480x360/1.0.0"}))
+    assert facts(dataset).config["data"]["dataset"] == "arrays:camvid/480x360"
+    assert "on camvid." in card._title(facts(dataset))
+    assert card.DATA_LICENCES["camvid"][0] in card._data(facts(dataset))
+    file.write_text(json.dumps({"dataset": "streets/256x512"}))
+    assert card.licence(facts(dataset)) == "apache-2.0"
+
+
+def test_a_folder_of_ones_own_is_called_as_its_yaml():
+    config = {"name": "run", "data": {"dataset": "folder/streets.yaml"}, "model": {}}
     facts = card.Facts(config, {}, {}, ["depth"])
-    assert "with mtl_jax on streets.yaml." in card._title(facts)
-    assert card.licence(facts) == "other"  # it is not Streets
+    assert "Trained with mtl_jax on streets." in card._title(facts)
+    assert "`streets`: not known to this project" in card._data(facts)
+    assert card.licence(facts) == "other"
 
 
 def test_the_card(written):
@@ -117,6 +149,11 @@ def test_the_card(written):
     assert "Intended use" in body
 
 
+def test_the_card_knows_every_type_of_task():
+    types = set(_discovery.names(tasks))
+    assert set(card._KINDS) == set(card._READING) == types
+
+
 def test_licences_are_those_of_the_data_and_of_the_start():
     def facts(dataset, licence="", **model):
         config = {"data": {"dataset": dataset}, "model": model}
@@ -125,8 +162,6 @@ def test_licences_are_those_of_the_data_and_of_the_start():
     assert card.licence(facts("streets/256x512")) == "apache-2.0"
     assert card.licence(facts("camvid")) == "other"
     assert card.licence(facts("folder/rooms.yaml")) == "other"
-    assert card._data_sets(facts("folder/my/rooms.yaml").config) == ["rooms.yaml"]
-    assert card.licence(facts("folder/my/streets.yaml")) == "other"
     assert card.licence(facts("camvid", "cc-by-nc-4.0")) == "cc-by-nc-4.0"
     assert card.licence(facts("streets", pretrained="efficientnet_lite0")) == "apache-2.0"
     assert card.licence(facts("streets", pretrained="run_on_camvid")) == "other"
@@ -144,33 +179,6 @@ def test_what_a_release_cannot_do_is_said(written, run, tmp_path):
         mtl_jax.load(run).save(written)
     with pytest.raises(UsageError, match="release needs --output"):
         mtl_jax.commands.release.run(workdir.Workdir(run).complete_config(), run)
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "release"])
-def test_a_command_that_needs_a_run_is_told_of_a_release(written, command, tmp_path):
-    before = (written / release.CONFIG).read_bytes()
-    arguments = [command, f"--workdir={written}"]
-    if command in ("predict", "export", "release"):
-        arguments.append(f"--output={tmp_path / 'out'}")
-    for chosen in ([], ["--config=branched"]):
-        message = run_main.fails(*arguments, *chosen, *["--input=x.png"] * (command == "predict"))
-        assert f"{written} is a released folder" in message
-        assert f"mtl demo --workdir={written}" in message
-    assert (written / release.CONFIG).read_bytes() == before
-
-
-def test_a_release_is_nothing_to_report_on(written):
-    with pytest.raises(reporting.ReportError, match=r"is left out: .* is a released folder"):
-        reporting.collect([written])
-
-
-@pytest.mark.parametrize(
-    ("config", "key"), [("branched", "pretrained"), ("cross_stitch", "single_task.depth")]
-)
-def test_a_release_is_nothing_to_start_from(written, config, key):
-    found = configuration.load(config, [f"--config.model.{key}={written}"])
-    with pytest.raises(UsageError, match="is a released folder"):
-        configuration.check(found)
 
 
 # The hub.

@@ -211,8 +211,8 @@ class OnceDepth(Network):
         return predictions.replace(auxiliary=({"semseg": predictions.auxiliary[0]["semseg"]},))
 
 
-def _losses(model, weights):
-    parts = _system(("l1", "log", "batch", True), jnp.float32)
+def _losses(model, weights, *, deep_supervision=True):
+    parts = _system(("l1", "log", "batch", deep_supervision), jnp.float32)
     parts = dataclasses.replace(parts, model=model, supervision_weights=weights)
     return task_losses(parts, _params(), {}, _batch(labelled=True), jax.random.key(0))[0]
 
@@ -227,6 +227,13 @@ def test_losses_of_several_predictions_are_averaged_or_summed_with_weights():
         ):
             found = _losses(Network(jnp.float32), weights)[task]
             np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_weights_of_earlier_predictions_do_nothing_where_those_are_not_supervised():
+    final = _losses(Network(jnp.float32), (0.0, 1.0))
+    for weights in ((), (0.2, 0.5)):
+        found = _losses(Network(jnp.float32), weights, deep_supervision=False)
+        assert (found["semseg"], found["depth"]) == (final["semseg"], final["depth"])
 
 
 def test_a_task_that_is_predicted_once_has_the_loss_of_that():

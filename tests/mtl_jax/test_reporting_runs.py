@@ -5,6 +5,7 @@ import fcntl
 import finished_runs
 import pytest
 
+from mtl_jax.errors import UsageError
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import document, report, runs, tables
 from mtl_jax.runs import workdir
@@ -46,7 +47,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
     (study,), _ = runs.collect(paths)
     assert [run.name for run in study.runs] == ["x/run", "y/run"]
     assert [run.overrides for run in study.runs] == [{"seed": 0}, {"seed": 1}]
-    with pytest.raises(runs.ReportError, match="named twice"):
+    with pytest.raises(UsageError, match="named twice"):
         runs.collect([paths[0], paths[0]])
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtl_jax.errors import UsageError
 from mtl_jax.weights import safetensors_files
 from mtl_jax.weights.safetensors_files import SafetensorsError
 
@@ -88,7 +89,7 @@ def test_refuses_a_file_cut_off_anywhere(tmp_path):
 def test_refuses_a_header_that_is_no_object(tmp_path, text):
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text)
-    with pytest.raises(SafetensorsError, match="header is no JSON"):
+    with pytest.raises(UsageError, match="header is no JSON"):
         safetensors_files.read(path)
 
 

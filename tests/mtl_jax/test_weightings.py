@@ -10,6 +10,7 @@ from weighting_systems import all_tasks, section
 
 from mtl_jax import weightings
 from mtl_jax.configs import mtan, uncertainty
+from mtl_jax.errors import ConfigError
 from mtl_jax.weightings import pcgrad
 
 TASKS = ("semseg", "depth", "parts")
@@ -69,6 +70,20 @@ def test_fixed_is_the_weighted_sum():
 def test_fixed_refuses(given, message):
     with pytest.raises(ValueError, match=message):
         build("fixed", weights=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"a": 1.0}, r"Fixed\.weights names the tasks \['a'\], but tasks has \['a', 'b'\]"),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, r"names the tasks \['a', 'b', 'c'\], but tasks has"),
+        ((1.0,), r"Fixed\.weights=\(1\.0,\); expected 2 weights, one for each of a, b, or none"),
+        ((1.0, 2.0, 3.0), "expected 2 weights"),
+    ],
+)
+def test_fixed_refuses_weights_of_other_tasks_without_a_config_too(given, message):
+    with pytest.raises(ConfigError, match=message):
+        weightings.make("fixed", ("a", "b"), weights=given)
 
 
 # Dynamic weight average.
