@@ -163,7 +163,8 @@ def balanced_binary_cross_entropy(
 
     Args:
       logits: [B, H, W], any float type.
-      labels: [B, H, W] float, 0 ... 1 where `mask`; soft ones are the expectation over hard ones.
+      labels: [B, H, W] float, 0 ... 1 where `mask`, or the loss is NaN; soft ones are the
+        expectation over hard ones.
       mask: [B, H, W] bool, the pixels that count.
       positive_weight: w, 0 ... 1; None = the share of 1 − y among the counting pixels.
 
@@ -172,6 +173,7 @@ def balanced_binary_cross_entropy(
     """
     logits = logits.astype(jnp.float32)
     labels = jnp.where(mask, labels.astype(jnp.float32), 0.0)
+    labels = jnp.where((labels >= 0) & (labels <= 1), labels, jnp.nan)
     if positive_weight is None:
         count = jnp.sum(mask, dtype=jnp.int32)
         positive_weight = jax.lax.stop_gradient(1.0 - jnp.sum(labels) / jnp.maximum(count, 1))

@@ -196,6 +196,23 @@ def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatc
     assert "DeMT, HRNet-18: semseg_miou 39.18, ours 44 (README DeMT)" in text
 
 
+@pytest.mark.parametrize(
+    ("alone", "own", "expected"), [(0.4, 0.0, "-60.00"), (0.0, 0.4, "(without 1 of 2)")]
+)
+def test_a_task_that_learned_nothing_is_worse_and_one_without_a_unit_is_left_out(
+    alone, own, expected
+):
+    run = {
+        "metrics": {"semseg/miou_all": own, "depth/rmse_unclamped": 0.6},
+        "delta": {"semseg/miou_all": "max", "depth/rmse_unclamped": "min"},
+    }
+    found = {
+        "only_semseg_x": {"metrics": {"semseg/miou_all": alone}},
+        "only_depth_x": {"metrics": {"depth/rmse_unclamped": 0.5}},
+    }
+    assert expected in benchmarks._delta("multi_x", run, found)
+
+
 def test_a_wrong_word_is_answered_in_one_line(tmp_path, capsys):
     for word, message in (
         ("nyud", "There is no published benchmark 'nyud'; expected one of cityscapes_7_2"),

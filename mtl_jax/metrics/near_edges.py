@@ -24,18 +24,21 @@ def near_edge_sums(
       truth: [B, H, W] bool, edge or not.
       probability: [B, H, W] float32, of being an edge.
       mask: [B, H, W] bool, the pixels that count.
-      max_distance: as a share of the image's diagonal; cut to whole pixels, along rows and columns.
+      max_distance: as a share of the diagonal of what is known of the image, from the first to the
+        last row and column, so that padding changes nothing; cut to whole pixels, along rows and
+        columns.
 
     Returns:
       int32 counts: `said`, `right` (of those near or at an edge, and at one) and `found` (of edges
       near which, and at which, one is said), [2, T + 1] of pixels by the number of thresholds that
       they reach; `true`, scalar, edge pixels; `images` with a pixel that counts.
     """
-    reach = int(max_distance * float(np.hypot(*truth.shape[1:])))
+    most = int(max_distance * float(np.hypot(*truth.shape[1:])))
+    reach = jnp.floor(max_distance * jnp.hypot(_extent(mask, 1), _extent(mask, 2)))
     truth = truth & mask
     probability = jnp.where(mask, probability, 0.0)
-    near_truth = _most_around(truth.astype(jnp.float32), reach) > 0
-    near_probability = _most_around(probability, reach)
+    near_truth = _most_around(truth.astype(jnp.float32), reach, most) > 0
+    near_probability = _most_around(probability, reach, most)
     said = _levels(probability, mask)
     return {
         "said": jnp.stack([said, said]),
@@ -80,10 +83,18 @@ def _levels(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jax.vmap(of_image)(levels, mask), axis=0)
 
 
-def _most_around(values: jax.Array, reach: int) -> jax.Array:
-    """The greatest of [B, H, W] within `reach` rows and columns."""
-    for axis in (1, 2):
-        window = [1, 1, 1]
-        window[axis] = 2 * reach + 1
-        values = jax.lax.reduce_window(values, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
-    return values
+def _extent(mask: jax.Array, axis: int) -> jax.Array:
+    """[B] float32: how far it is from the first to the last row (axis 1) or column of a mask."""
+    known = jnp.any(mask, axis=3 - axis)
+    first, last = jnp.argmax(known, axis=1), jnp.argmax(known[:, ::-1], axis=1)
+    return (mask.shape[axis] - first - last).astype(jnp.float32)
+
+
+def _most_around(values: jax.Array, reach: jax.Array, most: int) -> jax.Array:
+    """The greatest of [B, H, W] within `reach` [B] rows and columns, `most` at most."""
+
+    def wider(done, values):
+        around = jax.lax.reduce_window(values, -jnp.inf, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME")
+        return jnp.where((done < reach)[:, None, None], around, values)
+
+    return jax.lax.fori_loop(0, most, wider, values)

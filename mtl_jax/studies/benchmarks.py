@@ -126,7 +126,7 @@ def _delta(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[str, A
     directions = {
         metric: way
         for metric, way in run["delta"].items()
-        if _known(base.get(metric)) and _known(run["metrics"].get(metric))
+        if _known(base.get(metric)) and base[metric] != 0 and _known(run["metrics"].get(metric))
     }
     if not directions:
         return "–"
@@ -148,7 +148,7 @@ def _baselines(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[st
 
 
 def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value) and value != 0
+    return value is not None and math.isfinite(value)
 
 
 def _number(value: float | None, factor: float = 1.0) -> str:

@@ -122,21 +122,31 @@ class Depth(Task):
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self.check(prediction, targets)
-        mask = self.mask(targets, valid)
+        mask = self._trained(targets, valid)
         if self.loss_name == SIGLOSS:
             depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
-            mask &= (targets > 0) & (targets <= self.valid_range[1])
             return losses.scale_invariant_log(depth, targets, mask, mean_alone=self.warming_up)
         error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
 
+    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """Whether the loss is over any pixel."""
+        return jnp.any(self._trained(targets, valid))
+
     def denominator(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
         """Of pixels, or with `averaging` 'image' of images that have any."""
-        if self.averaging == "batch":
-            return super().denominator(targets, valid)
-        known = jnp.any(self.mask(targets, valid), axis=(1, 2))
+        known = self._trained(targets, valid)
+        if self.averaging == "image":
+            known = jnp.any(known, axis=(1, 2))
         return jnp.sum(known, dtype=jnp.int32).astype(jnp.float32)
+
+    def _trained(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """[B, H, W] bool, the pixels that the loss is over: of SigLoss those within the range."""
+        mask = self.mask(targets, valid)
+        if self.loss_name == SIGLOSS:
+            mask &= (targets > 0) & (targets <= self.valid_range[1])
+        return mask
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array

@@ -97,6 +97,35 @@ def test_cheap_figure_is_its_definition_over_all_images_together():
     assert found["f_near"] > found["f_exact"] + 0.1
 
 
+def test_cheap_figure_does_not_depend_on_padding():
+    truth = RNG.random((2, 24, 24)) < 0.05
+    probability = np.roll(truth, 2, axis=2).astype(np.float32)
+    share = 1.2 / np.hypot(24, 24)  # a pixel; of the padded frame's diagonal two
+
+    def f(pad):
+        wide = ((0, 0), (0, pad), (pad, 0))
+        known = np.pad(np.ones_like(truth), wide)
+        arrays = np.pad(truth, wide), np.pad(probability, wide), known
+        return near_edges.near_edge_metrics(
+            jax.device_get(near_edges.near_edge_sums(*arrays, share))
+        )
+
+    assert f(0)["f_near"] == pytest.approx(plain_f(truth, probability, np.ones_like(truth), 1))
+    for name, value in f(0).items():
+        assert f(24)[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_a_probability_at_a_threshold_is_said_and_a_soft_edge_is_none():
+    task = tasks.build({"edge": {"type": "edges"}}, {"edge": labels.edges().as_dict()})["edge"]
+    sums = near_edges.near_edge_sums(
+        np.ones((1, 1, 1), bool), np.full((1, 1, 1), 0.5, np.float32), np.ones((1, 1, 1), bool), 0.1
+    )
+    assert int(np.argmax(sums["said"][0])) == 50  # thresholds, 0.5 the last of them
+    targets = np.array([[[0.3, 0.5]]], np.float32)
+    found = task.metric_sums(np.zeros((1, 1, 2, 1), np.float32), targets, np.ones(1, bool))
+    assert int(found["true"]) == 1
+
+
 def score(truth, images, *, truth_is, max_distance, workers=1, protocols=("invpt",)):
     scorer = edge_scores.EdgeScorer(
         "edge", truth_is, max_distance=max_distance, protocols=protocols, workers=workers

@@ -115,6 +115,15 @@ class TestBalancedLoss:
         assert value == 0
         assert not gradient.any()
 
+    def test_a_label_that_is_no_share_is_seen(self):
+        z, all_of_it = np.zeros((1, 1, 2), np.float32), np.ones((1, 1, 2), bool)
+        for wrong in (7.0, -1.0, np.nan):
+            for weight in (0.95, None):
+                found = losses.balanced_binary_cross_entropy(
+                    z, np.array([[[1.0, wrong]]]), all_of_it, positive_weight=weight
+                )
+                assert np.isnan(found)
+
     def test_public_values(self):
         (case,) = values.cases("losses")
         z, y = (np.array(case["edge"][key], np.float32)[:, 0] for key in ("logits", "truth"))

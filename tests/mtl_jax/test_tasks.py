@@ -186,6 +186,16 @@ def test_sigloss_is_of_depths_in_range_and_leaves_the_variance_out_at_first():
         assert found == pytest.approx(np.sqrt(variance + 0.15 * g.mean() ** 2), rel=1e-5)
 
 
+def test_what_sigloss_leaves_out_counts_nowhere():
+    """Else half of a batch whose depths are all beyond the range would halve the loss."""
+    task = _depth(loss="sigloss", normalization="none", range=(0.5, 10.0))
+    target = jnp.array([[[2.0, 4.0]], [[11.0, 12.0]]])
+    valid = np.ones(2, bool)
+    assert task.denominator(target, valid) == 1
+    assert not task.labelled(target[1:], valid[1:])
+    assert task.labelled(target, valid)
+
+
 def test_padding_changes_neither_loss_nor_metrics():
     for task, labels, channels in (
         (_semseg(), RNG.integers(0, 3, (4, 5, 6)).astype(np.int32), 3),
