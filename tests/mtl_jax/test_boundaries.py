@@ -54,6 +54,72 @@ def test_thinning_of_a_bar_is_its_middle_line():
     assert thinned.sum() == thinned[4].sum()
 
 
+def plain_smooth(values, kernel):
+    """Both axes, the border mirrored with its outermost pixel twice."""
+    reach = len(kernel) // 2
+    for _ in range(2):
+        wide = np.pad(values, ((0, 0), (reach, reach)), mode="symmetric")
+        values = np.stack([np.convolve(row, kernel, mode="valid") for row in wide]).T
+    return values
+
+
+def plain_slopes(values):
+    """Down and right: half of the neighbours' difference, at the border the whole of one."""
+    found = []
+    for turned in (values, values.T):
+        inner = (turned[2:] - turned[:-2]) / 2
+        slope = np.vstack([turned[1:2] - turned[:1], inner, turned[-1:] - turned[-2:-1]])
+        found.append(slope if turned is values else slope.T)
+    return found
+
+
+def plain_suppressed(edges, radius):
+    """SEISM's suppression, pixel by pixel."""
+    down, right = plain_slopes(plain_smooth(edges, np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25))
+    right_right = plain_slopes(right)[1]
+    down_down, down_right = plain_slopes(down)
+    height, width = edges.shape
+    kept = edges.copy()
+    for y, x in np.ndindex(edges.shape):
+        slope = down_down[y, x] * np.sign(-down_right[y, x]) / (right_right[y, x] + 1e-5)
+        angle = np.arctan(slope) % np.pi
+        for d in [*range(-radius, 0), *range(1, radius + 1)]:
+            v = min(max(y + d * np.sin(angle), 0), height - 1.001)
+            u = min(max(x + d * np.cos(angle), 0), width - 1.001)
+            i, j = int(v), int(u)
+            upper = edges[i, j] * (1 - u + j) + edges[i, j + 1] * (u - j)
+            lower = edges[i + 1, j] * (1 - u + j) + edges[i + 1, j + 1] * (u - j)
+            if edges[y, x] * 1.01 < upper * (1 - v + i) + lower * (v - i):
+                kept[y, x] = 0
+    for y, x in np.ndindex(edges.shape):
+        for at, size in ((y, height), (x, width)):
+            kept[y, x] *= min(at, size - 1 - at, 5) / 5
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("name", "smooth", "radius", "strict"),
+    [("invpt", False, 1, True), ("survey", False, 0, False), ("mtdp", True, 4, False)],
+)
+def test_masks_are_those_of_the_protocol(name, smooth, radius, strict):
+    random = np.random.default_rng(3)
+    image = plain_smooth(random.random((24, 30)), np.array([1, 2, 1]) / 4)
+    # Of multiples of 16 no smoothed value is half a whole one, where rounding would decide; of 17
+    # some, as 51 / 255, are at a threshold.
+    image = (16 if smooth else 17) * np.rint(15 * image).astype(np.uint8)
+    edges = image / 255
+    if smooth:
+        edges = plain_smooth(edges, np.array([1, 2, 1]) / 4)
+    if radius:
+        edges = plain_suppressed(edges, radius)
+    if smooth:
+        edges = np.rint(edges * 255) / 255
+    protocol = boundaries.PROTOCOLS[name]
+    for at, found in zip(protocol.thresholds, boundaries.masks(image, protocol), strict=True):
+        said = np.float32(edges) > np.float32(at) if strict else np.float32(edges) >= np.float32(at)
+        np.testing.assert_array_equal(found, thin(said), err_msg=f"{at}")
+
+
 def test_boundary_looks_right_down_and_across():
     labels = np.array([[1, 1, 2], [1, 1, 1], [1, 1, 1]])
     expected = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0]], bool)
