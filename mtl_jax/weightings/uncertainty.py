@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax import _options
+from mtl_jax.errors import ConfigError
 from mtl_jax.weightings._base import Weighting
 
 FORMS = ("repo", "gaussian", "kendall")
@@ -56,6 +57,14 @@ class Uncertainty(Weighting):
         (1.0, 1.0), "σ² at the start, or the ends of a uniform draw", _check_variance
     )
     classification: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if unknown := sorted(set(self.classification) - set(self.tasks)):
+            raise ConfigError(
+                f"Uncertainty.classification names {', '.join(unknown)}; the tasks are "
+                f"{', '.join(self.tasks)}."
+            )
 
     @classmethod
     def fields_of(cls, options, tasks):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_jax.errors import UsageError
+
 # Weights hardly shrink: what unpacks to more than this was made to fill the memory.
 _MOST_TIMES, _ANYHOW = 64, 64 << 20  # the file's size; bytes
 
 
-class NpzError(ValueError):
+class NpzError(UsageError):
     """An `.npz` file cannot be read; the message says which and why."""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.errors import UsageError
+
 # Numbers of fields in onnx.proto3.
 _GRAPH, _INITIALIZER = 7, 5
 _DIMS, _TYPE, _FLOATS, _NAME, _RAW, _EXTERNAL = 1, 2, 4, 8, 9, 13
@@ -28,7 +30,7 @@ _MAX_RANK, _MAX_LENGTH = 32, 1 << 48  # what NumPy makes of any shape with these
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
-class OnnxError(ValueError):
+class OnnxError(UsageError):
     """An `.onnx` file cannot be read; the message says which and why."""
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.errors import UsageError
 from mtl_jax.weights._torch_pickle import Buildable, PickleError, load, set_items
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -37,7 +38,7 @@ _MAX_RANK = 32
 _MAX_ELEMENTS = 1 << 48  # of a view, which repeats elements where a stride is 0
 
 
-class TorchCheckpointError(ValueError):
+class TorchCheckpointError(UsageError):
     """A `.pth` file cannot be read; the message says which, why, and what to do."""
 
 

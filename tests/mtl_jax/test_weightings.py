@@ -86,6 +86,11 @@ def test_fixed_refuses_weights_of_other_tasks_without_a_config_too(given, messag
         weightings.make("fixed", ("a", "b"), weights=given)
 
 
+def test_uncertainty_refuses_classifications_that_are_no_tasks():
+    with pytest.raises(ConfigError, match="names semsegg; the tasks are semseg, depth"):
+        weightings.make("uncertainty", ("semseg", "depth"), classification=("semsegg",))
+
+
 # Dynamic weight average.
 
 
