@@ -199,8 +199,9 @@ def summary(counts: Sequence[np.ndarray], protocol: Protocol) -> dict[str, float
     Returns:
       * `odsF`: F at the threshold that is best for the whole split, all pixels together;
       * `oisF`: F of all pixels, each image at the threshold that is best for it;
-      * `AP`: the mean of the precision at recalls 0.01, 0.02 ... 1, linear between thresholds,
-        0 beyond the highest recall;
+      * `AP`: the precisions at the 101 recalls 0, 0.01 ... 1, linear between thresholds and 0
+        beyond the least and the highest recall, summed up and divided by 100, as the tool does: a
+        precision of 1 at all of them is 1.01;
       * `ods_threshold`, `ods_precision`, `ods_recall`: where odsF is.
     """
     every = np.asarray(counts, np.float64)
