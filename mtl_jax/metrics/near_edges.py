@@ -101,8 +101,11 @@ def _most_around(values: jax.Array, reach: jax.Array, most: int) -> jax.Array:
     """The greatest of [B, H, W] within each image's `reach` rows and columns, at most `most`."""
 
     def one_more(step, values):
-        window, strides = (1, 3, 3), (1, 1, 1)
-        around = jax.lax.reduce_window(values, -jnp.inf, jax.lax.max, window, strides, "SAME")
+        around = values
+        for axis in (1, 2):
+            window = [1, 1, 1]
+            window[axis] = 3
+            around = jax.lax.reduce_window(around, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
         return jnp.where(step < reach[:, None, None], around, values)
 
     return jax.lax.fori_loop(0, most, one_more, values)
