@@ -95,8 +95,8 @@ def scale_invariant_log(
     mean = jnp.sum(g) / jnp.maximum(count, 1)
     variance = jnp.sum(jnp.where(mask, jnp.square(g - mean), 0.0)) / jnp.maximum(count - 1, 1)
     square = jnp.where(mean_alone, 0.0, variance) + 0.15 * jnp.square(mean)
-    # At 0 the root has no finite gradient.
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    # At 0 the root has no finite gradient. (A NaN is not 0, and stays.)
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
 
 def cosine_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -163,8 +163,8 @@ def balanced_binary_cross_entropy(
 
     Args:
       logits: [B, H, W], any float type.
-      labels: [B, H, W] float, 0 ... 1 where `mask`, or the loss is NaN; soft ones are the
-        expectation over hard ones.
+      labels: [B, H, W] float, 0 ... 1 where `mask`; soft ones are the expectation over hard ones.
+        Another number there makes the loss NaN.
       mask: [B, H, W] bool, the pixels that count.
       positive_weight: w, 0 ... 1; None = the share of 1 − y among the counting pixels.
 

@@ -268,9 +268,12 @@ def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
         config.seed = seed
         directory.claim(config)
     assert directory.read_config()["seed"] == 1
-    (tmp_path / "seed_3").mkdir()
     config.seed = 2
-    with pytest.raises(workdir.WorkdirError, match="seed: 1 in the directory, 2 asked for"):
+    (tmp_path / "seed_3").mkdir()
+    directory.claim(config)
+    (tmp_path / "seed_3" / "training.jsonl").touch()
+    config.seed = 4
+    with pytest.raises(workdir.WorkdirError, match="seed: 2 in the directory, 4 asked for"):
         directory.claim(config)
 
 

@@ -150,14 +150,21 @@ def test_the_printed_table_has_what_was_read_first():
 
 
 @pytest.fixture
-def finished(tmp_path):
+def finished(tmp_path, monkeypatch):
     """A sweep of a multi-task row and its two single tasks."""
+    monkeypatch.setattr(
+        benchmarks.Workdir, "read_results", lambda self: json.loads(self.results.read_text())
+    )
+    monkeypatch.setattr(
+        benchmarks.Workdir, "read_config", lambda self: json.loads(self.config.read_text())
+    )
     names = (
         "pad_net_x_images",
         "only_semseg_x",
         "only_depth_x",
         "only_depth_other_x",
         "only_depth",
+        "only_depth_x_im",
     )
     rows = [{"name": name} for name in names]
     told = published_benchmarks.described("a", TABLE["nyud-40-4.demt.hrnet-18.readme"][0])
@@ -169,6 +176,7 @@ def finished(tmp_path):
         "only_depth_x": {"depth/rmse_unclamped": 0.5},
         "only_depth_other_x": {"depth/rmse_unclamped": 9.0},
         "only_depth": {"depth/rmse_unclamped": 9.0},
+        "only_depth_x_im": {"depth/rmse_unclamped": 9.0},  # no words of "x_images"
     }
     for name, found in values.items():
         home = tmp_path / name
@@ -182,13 +190,7 @@ def finished(tmp_path):
     return tmp_path
 
 
-def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatch):
-    monkeypatch.setattr(
-        benchmarks.Workdir, "read_results", lambda self: json.loads(self.results.read_text())
-    )
-    monkeypatch.setattr(
-        benchmarks.Workdir, "read_config", lambda self: json.loads(self.config.read_text())
-    )
+def test_the_table_of_a_sweep_has_ours_beside_the_published(finished):
     text = benchmarks.table(finished)
     (row,) = [line for line in text.splitlines() if line.startswith("| pad_net_x")]
     change = (100 * (0.44 - 0.40) / 0.40 - 100 * (0.6 - 0.5) / 0.5) / 2
@@ -197,20 +199,20 @@ def test_the_table_of_a_sweep_has_ours_beside_the_published(finished, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("alone", "own", "expected"), [(0.4, 0.0, "-60.00"), (0.0, 0.4, "(without 1 of 2)")]
+    ("row", "metric", "delta"),
+    [
+        ("pad_net_x_images", "semseg/miou_all", "-60.00"),  # −100 % and −20 %
+        ("pad_net_x_images", "depth/rmse_unclamped", "+55.00"),  # 10 % and 100 %
+        ("only_semseg_x", "semseg/miou_all", "-20.00 (without 1 of 2)"),  # relative to nothing
+    ],
 )
-def test_a_task_that_learned_nothing_is_worse_and_one_without_a_unit_is_left_out(
-    alone, own, expected
-):
-    run = {
-        "metrics": {"semseg/miou_all": own, "depth/rmse_unclamped": 0.6},
-        "delta": {"semseg/miou_all": "max", "depth/rmse_unclamped": "min"},
-    }
-    found = {
-        "only_semseg_x": {"metrics": {"semseg/miou_all": alone}},
-        "only_depth_x": {"metrics": {"depth/rmse_unclamped": 0.5}},
-    }
-    assert expected in benchmarks._delta("multi_x", run, found)
+def test_a_run_that_falls_to_0_is_compared_and_one_with_0_is_not(finished, row, metric, delta):
+    file = finished / row / "results.json"
+    results = json.loads(file.read_text())
+    results["best"]["metrics"][metric] = 0.0
+    file.write_text(json.dumps(results))
+    (line,) = [x for x in benchmarks.table(finished).splitlines() if x.startswith("| pad_net_x")]
+    assert line.endswith(f"| {delta} |")
 
 
 def test_a_wrong_word_is_answered_in_one_line(tmp_path, capsys):

@@ -199,9 +199,9 @@ def summary(counts: Sequence[np.ndarray], protocol: Protocol) -> dict[str, float
     Returns:
       * `odsF`: F at the threshold that is best for the whole split, all pixels together;
       * `oisF`: F of all pixels, each image at the threshold that is best for it;
-      * `AP`: the sum of the precision at recalls 0, 0.01 ... 1, over 100 as the tool has it, so
-        that the best is 1.01; linear between thresholds, 0 beyond the highest recall, and 0 of
-        masks that are the same at all thresholds;
+      * `AP`: the precisions at the 101 recalls 0, 0.01 ... 1, linear between thresholds and 0
+        beyond the least and the highest recall, summed up and divided by 100, as the tool does: a
+        precision of 1 at all of them is 1.01;
       * `ods_threshold`, `ods_precision`, `ods_recall`: where odsF is.
     """
     every = np.asarray(counts, np.float64)

@@ -34,7 +34,7 @@ class EdgeScorer:
             between its values.
           max_distance: see `boundaries.MAX_DISTANCE`.
           protocols: names in `boundaries.PROTOCOLS`.
-          workers: processes.
+          workers: processes, for all protocols together.
 
         Raises:
           ValueError: no such protocol, or no such truth.
@@ -48,8 +48,10 @@ class EdgeScorer:
                     f"The edge {what} {name!r} is unknown; expected one of {', '.join(known)}."
                 )
         self.key, self._truth, self._max_distance = key, truth, max_distance
-        self._counts: dict[str, list[np.ndarray]] = {name: [] for name in protocols}
-        self._pools = {name: boundaries.Pool(workers) for name in protocols}
+        self._rules = {name: boundaries.PROTOCOLS[name] for name in protocols}
+        # Of the first image by every protocol, then of the second.
+        self._counts: list[np.ndarray] = []
+        self._pool = boundaries.Pool(workers)
 
     def add(self, row: Mapping[str, np.ndarray], value: np.ndarray) -> None:
         """Takes one image; one of which nothing is known is left out.
@@ -69,44 +71,40 @@ class EdgeScorer:
             true = boundaries.true_edges(labels) & known
         # What the benchmark's files hold; where nothing is known nothing is said.
         image = np.where(known, np.float32(255) * value[frame], 0).astype(np.uint8)
-        for name, pool in self._pools.items():
-            rules = boundaries.PROTOCOLS[name]
-            self._counts[name] += pool.add(image, true, self._max_distance, rules)
+        for rules in self._rules.values():
+            self._counts += self._pool.add(image, true, self._max_distance, rules)
 
     @property
     def done(self) -> int:
         """The number of images that the processes are through with."""
-        return min(map(len, self._counts.values()))
+        return len(self._counts) // len(self._rules)
 
     def finish(self, progress: Callable[[], None] = lambda: None) -> dict[str, float]:
         """The figures, once every image was added.
 
         Args:
-          progress: called whenever one more image is done.
+          progress: called whenever a process is through with an image by one of the protocols.
 
         Returns:
           `odsF`, `oisF`, `AP`, `ods_threshold`, `ods_precision` and `ods_recall` by InvPT's
-          protocol, followed by `_survey` or `_mtdp` by those, and `scored_images`; nothing where no
-          image has edges.
+          protocol, followed by `_survey` or `_mtdp` by those, and `scored_images`; nothing where
+          every image was left out.
         """
-        found: dict[str, float] = {}
-        for name, pool in self._pools.items():
-            counts = self._counts[name]
-            for each in pool.rest():
-                counts.append(each)
-                progress()
-            if not counts:
-                continue
+        for each in self._pool.rest():
+            self._counts.append(each)
+            progress()
+        if not self._counts:
+            return {}
+        found = {"scored_images": float(self.done)}
+        for i, (name, rules) in enumerate(self._rules.items()):
             suffix = "" if name == "invpt" else f"_{name}"
-            figures = boundaries.summary(counts, boundaries.PROTOCOLS[name])
+            figures = boundaries.summary(self._counts[i :: len(self._rules)], rules)
             found |= {f"{figure}{suffix}": value for figure, value in figures.items()}
-            found["scored_images"] = float(len(counts))
         return found
 
     def close(self) -> None:
         """Ends the processes, whatever is left to do."""
-        for pool in self._pools.values():
-            pool.close()
+        self._pool.close()
 
 
 def _frame(known: np.ndarray) -> tuple[slice, slice]:

@@ -24,17 +24,15 @@ def near_edge_sums(
       truth: [B, H, W] bool, edge or not.
       probability: [B, H, W] float32, of being an edge.
       mask: [B, H, W] bool, the pixels that count.
-      max_distance: as a share of the diagonal of what is known of the image, from the first to the
-        last row and column, so that padding changes nothing; cut to whole pixels, along rows and
-        columns.
+      max_distance: as a share of the diagonal of each image, without the rows and columns around it
+        of which nothing counts, as padding; cut to whole pixels, along rows and columns.
 
     Returns:
       int32 counts: `said`, `right` (of those near or at an edge, and at one) and `found` (of edges
       near which, and at which, one is said), [2, T + 1] of pixels by the number of thresholds that
       they reach; `true`, scalar, edge pixels; `images` with a pixel that counts.
     """
-    most = int(max_distance * float(np.hypot(*truth.shape[1:])))
-    reach = jnp.floor(max_distance * jnp.hypot(_extent(mask, 1), _extent(mask, 2)))
+    reach, most = _reach(mask, max_distance)
     truth = truth & mask
     probability = jnp.where(mask, probability, 0.0)
     near_truth = _most_around(truth.astype(jnp.float32), reach, most) > 0
@@ -83,18 +81,31 @@ def _levels(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jax.vmap(of_image)(levels, mask), axis=0)
 
 
-def _extent(mask: jax.Array, axis: int) -> jax.Array:
-    """[B] float32: how far it is from the first to the last row (axis 1) or column of a mask."""
-    known = jnp.any(mask, axis=3 - axis)
-    first, last = jnp.argmax(known, axis=1), jnp.argmax(known[:, ::-1], axis=1)
-    return (mask.shape[axis] - first - last).astype(jnp.float32)
+def _reach(mask: jax.Array, max_distance: float) -> tuple[jax.Array, int]:
+    """[B] int32, how many pixels an image's `max_distance` is, and the most that it can be."""
+
+    def extent(axis):
+        where = mask.any(axis=axis)
+        first, last = jnp.argmax(where, axis=1), jnp.argmax(where[:, ::-1], axis=1)
+        return where.shape[1] - last - first
+
+    def pixels(height, width):
+        # In float32 a distance of 5 pixels may be 4.9999995.
+        return max_distance * jnp.hypot(jnp.float32(height), jnp.float32(width)) + 1e-4
+
+    reach = pixels(extent(2), extent(1)).astype(jnp.int32)
+    return reach, int(max_distance * float(np.hypot(*mask.shape[1:])) + 1e-4)
 
 
 def _most_around(values: jax.Array, reach: jax.Array, most: int) -> jax.Array:
-    """The greatest of [B, H, W] within `reach` [B] rows and columns, `most` at most."""
+    """The greatest of [B, H, W] within each image's `reach` rows and columns, at most `most`."""
 
-    def wider(done, values):
-        around = jax.lax.reduce_window(values, -jnp.inf, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME")
-        return jnp.where((done < reach)[:, None, None], around, values)
+    def one_more(step, values):
+        around = values
+        for axis in (1, 2):
+            window = [1, 1, 1]
+            window[axis] = 3
+            around = jax.lax.reduce_window(around, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
+        return jnp.where(step < reach[:, None, None], around, values)
 
-    return jax.lax.fori_loop(0, most, wider, values)
+    return jax.lax.fori_loop(0, most, one_more, values)

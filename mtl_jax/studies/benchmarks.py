@@ -69,9 +69,10 @@ def _row(*cells: str) -> str:
 def table(directory: Path) -> str:
     """A Markdown table of a sweep's finished rows, Δm by the survey's protocol, and what it is of.
 
-    The baselines of Δm are the rows 'only_<task><ending>' with the longest ending that the row's
-    own name has, e.g. 'only_semseg_resnet18' of 'branched_resnet18'. It compares what the configs
-    choose by `eval.delta_metrics`, or each task's headline.
+    The baselines of Δm are the rows 'only_<task><words>' with the longest words that the row's own
+    name has, too, e.g. 'only_semseg_resnet18' of 'branched_resnet18' and of
+    'branched_resnet18_images'. It compares what the configs choose by `eval.delta_metrics`, or each
+    task's headline.
 
     Raises:
       SweepError: there is no sweep.
@@ -126,7 +127,8 @@ def _delta(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[str, A
     directions = {
         metric: way
         for metric, way in run["delta"].items()
-        if _known(base.get(metric)) and base[metric] != 0 and _known(run["metrics"].get(metric))
+        # A change in percent of 0 is none; a run that falls to 0 changes by all of it.
+        if _known(base.get(metric)) and base[metric] and _known(run["metrics"].get(metric))
     }
     if not directions:
         return "–"
@@ -140,8 +142,8 @@ def _baselines(name: str, run: Mapping[str, Any], found: Mapping[str, Mapping[st
     base: dict[str, float] = {}
     for task in {metric.partition("/")[0] for metric in run["delta"]}:
         start = f"{ALONE}{task}"
-        endings = [other.removeprefix(start) for other in found if other.startswith(start)]
-        if fitting := [ending for ending in endings if ending in name]:
+        words = [other.removeprefix(start) for other in found if other.startswith(start)]
+        if fitting := [some for some in words if f"{some}_" in f"{name}_"]:
             own = found[start + max(fitting, key=len)]["metrics"].items()
             base |= {metric: value for metric, value in own if metric.startswith(f"{task}/")}
     return base

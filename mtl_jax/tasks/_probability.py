@@ -50,7 +50,7 @@ class Probability(Task):
         self.check(prediction, targets)
         return losses.balanced_binary_cross_entropy(
             self.logit(prediction),
-            jnp.maximum(targets, 0.0),
+            jnp.where(targets == UNKNOWN, 0.0, targets),
             self.loss_mask(targets, valid),
             positive_weight=positive_weight,
         )
@@ -61,9 +61,6 @@ class Probability(Task):
         if self.ignored == "negatives":
             return jnp.broadcast_to(known.any(axis=(1, 2), keepdims=True), known.shape)
         return known
-
-    def denominator(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        return jnp.sum(self.loss_mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
 
     def postprocess(self, prediction: jax.Array) -> dict[str, jax.Array]:
         """{task: [B, H, W] float32}, the probability."""

@@ -96,14 +96,21 @@ class Task:
             known = jnp.any(known, axis=-1)
         return known & valid[:, None, None]
 
+    def loss_mask(self, targets: Any, valid: jax.Array) -> jax.Array:
+        """[B, H, W] bool, the pixels that count in the loss, by default those of `mask`.
+
+        `loss`, `labelled` and `denominator` go by it, metrics by `mask`. Arguments as of `loss`.
+        """
+        return self.mask(targets, valid)
+
     def check(self, prediction: jax.Array, labels: jax.Array) -> None:
         """Raises ValueError if a prediction is not [B, H, W, channels] of labels [B, H, W, ...]."""
         shape = (*labels.shape[:3], self.channels)
         _specs.expect_shape(self.name, "prediction", prediction.shape, shape)
 
     def labelled(self, targets: Any, valid: jax.Array) -> jax.Array:
-        """Bool scalar: whether any pixel counts. Arguments as of `loss`."""
-        return jnp.any(self.mask(targets, valid))
+        """Bool scalar: whether any pixel counts in the loss. Arguments as of `loss`."""
+        return jnp.any(self.loss_mask(targets, valid))
 
     def denominator(self, targets: Any, valid: jax.Array) -> jax.Array:
         """Float32 scalar: the number that `loss` divides a sum by, here that of the pixels.
@@ -111,7 +118,7 @@ class Task:
         The loss of a batch is the mean of its parts' losses, weighted by this. Arguments as of
         `loss`.
         """
-        return jnp.sum(self.mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
+        return jnp.sum(self.loss_mask(targets, valid), dtype=jnp.int32).astype(jnp.float32)
 
     def at(self, step: jax.Array) -> "Task":
         """The task as it is at one update, of losses that change in the course of a run.

@@ -120,33 +120,29 @@ class Depth(Task):
             return self
         return dataclasses.replace(self, warming_up=step < WARM_UP)
 
+    def loss_mask(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
+        """[B, H, W] bool; SigLoss leaves depths out that are not positive or beyond the range."""
+        mask = self.mask(targets, valid)
+        if self.loss_name == SIGLOSS:
+            mask &= ~(targets <= 0) & ~(targets > self.valid_range[1])  # a NaN stays in
+        return mask
+
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self.check(prediction, targets)
-        mask = self._trained(targets, valid)
+        mask = self.loss_mask(targets, valid)
         if self.loss_name == SIGLOSS:
-            depth = self.normalization.invert(prediction[..., 0].astype(jnp.float32))
+            depth = self._depth(prediction)
             return losses.scale_invariant_log(depth, targets, mask, mean_alone=self.warming_up)
         error = prediction[..., 0].astype(jnp.float32) - self.normalization.normalize(targets)
         error = jnp.where(mask, error, 0.0)  # an invalid label may well be NaN by now
         return AVERAGING[self.averaging](LOSSES[self.loss_name](error), mask)
 
-    def labelled(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        """Whether the loss is over any pixel."""
-        return jnp.any(self._trained(targets, valid))
-
     def denominator(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        """Of pixels, or with `averaging` 'image' of images that have any."""
-        known = self._trained(targets, valid)
-        if self.averaging == "image":
-            known = jnp.any(known, axis=(1, 2))
+        """Of pixels, or with `averaging` 'image', of which SigLoss knows nothing, of images."""
+        if self.averaging == "batch" or self.loss_name == SIGLOSS:
+            return super().denominator(targets, valid)
+        known = jnp.any(self.loss_mask(targets, valid), axis=(1, 2))
         return jnp.sum(known, dtype=jnp.int32).astype(jnp.float32)
-
-    def _trained(self, targets: jax.Array, valid: jax.Array) -> jax.Array:
-        """[B, H, W] bool, the pixels that the loss is over: of SigLoss those within the range."""
-        mask = self.mask(targets, valid)
-        if self.loss_name == SIGLOSS:
-            mask &= (targets > 0) & (targets <= self.valid_range[1])
-        return mask
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array

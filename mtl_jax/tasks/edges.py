@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax._options import Option, number, one_of, text
 from mtl_jax.errors import ConfigError
-from mtl_jax.metrics import edge_scores, near_edges
+from mtl_jax.metrics import boundaries, edge_scores, near_edges
 from mtl_jax.pictures import maps as visualization
 from mtl_jax.tasks._probability import IGNORED, UNKNOWN, Probability
 
@@ -36,8 +36,9 @@ OPTIONS = {
     ),
     "ignored": IGNORED,
     "max_distance": Option(
-        0.0075,
-        "how near counts in metrics, as a share of the diagonal; NYUD: 0.011",
+        boundaries.MAX_DISTANCE["pascal_context"],
+        "how near counts in metrics, as a share of the diagonal; "
+        f"NYUD: {boundaries.MAX_DISTANCE['nyud']}",
         number(above=0),
     ),
     "truth": Option(

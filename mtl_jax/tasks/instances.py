@@ -73,7 +73,7 @@ class Offsets(Task):
         """Σ |m·ŷ − y| over both channels / (Σ m + 10⁻⁴), over the global batch (report E)."""
         self.check(prediction, targets["offsets"])
         distance = losses.l1_per_pixel(prediction.astype(jnp.float32), targets["offsets"])
-        return losses.sum_over_count(distance, self.mask(targets, valid))
+        return losses.sum_over_count(distance, self.loss_mask(targets, valid))
 
     def denominator(self, targets: Mapping[str, jax.Array], valid: jax.Array) -> jax.Array:
         """Σ m + 10⁻⁴, as in the loss."""

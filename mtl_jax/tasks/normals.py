@@ -70,7 +70,7 @@ class Normals(Task):
         squared = jnp.sum(jnp.square(prediction), axis=-1, keepdims=True)
         direction = prediction * jax.lax.rsqrt(jnp.maximum(squared, LEAST_LENGTH**2))
         distance = LOSSES[self.loss_name](direction, targets)
-        return losses.mean_per_batch(distance, self.mask(targets, valid))
+        return losses.mean_per_batch(distance, self.loss_mask(targets, valid))
 
     def metric_sums(
         self, prediction: jax.Array, targets: jax.Array, valid: jax.Array

@@ -72,7 +72,7 @@ class Segmentation(Task):
 
     def loss(self, prediction: jax.Array, targets: jax.Array, valid: jax.Array) -> jax.Array:
         self.check(prediction, targets)
-        mask = self.mask(targets, valid)
+        mask = self.loss_mask(targets, valid)
         return LOSSES[self.loss_name](prediction, targets, mask)
 
     def metric_sums(

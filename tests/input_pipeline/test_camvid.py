@@ -92,7 +92,7 @@ def save(array):
     ("file", "damage", "message"),
     [
         ("train/train_1.png", truncate, "key 'image': expected an 8-bit RGB .* does not decode"),
-        ("train/train_1.png", lambda f: f.write_text("<html>"), "does not decode"),
+        ("train/train_1.png", lambda f: f.write_text("<html>"), "the file is no image"),
         ("train/train_1.png", save(np.zeros((6, 8), np.uint8)), "expected .*RGB.*found mode 'L'"),
         ("train/train_1.png", save(np.zeros((6, 8, 4), np.uint8)), "found mode 'RGBA'"),
         ("valannot/val_2.png", truncate, "key 'semseg': .* does not decode"),

@@ -8,7 +8,7 @@ from scipy import optimize
 from mtl_jax.metrics import boundaries
 from mtl_jax.metrics.thinning import thin
 
-INVPT = boundaries.PROTOCOLS["invpt"]
+INVPT, SURVEY, MTDP = (boundaries.PROTOCOLS[name] for name in ("invpt", "survey", "mtdp"))
 
 
 def plain_thin(mask):
@@ -146,6 +146,24 @@ def test_a_frame_of_a_single_row_or_column(protocol, shape):
     assert (counts[:, 0] == counts[:, 1]).all()
 
 
+def test_a_pixel_gives_way_to_one_that_is_more_than_a_hundredth_stronger():
+    edges = np.zeros((20, 20))
+    edges[:, 8:10], edges[:, 14:16] = (100, 100.9), (100, 101.1)
+    kept = boundaries.suppress(edges, np.zeros_like(edges))  # the neighbours are in the same row
+    assert np.flatnonzero(kept[10]).tolist() == [8, 9, 15]
+
+
+def test_orientation_is_of_a_map_that_a_triangle_of_nine_has_smoothed():
+    edges = np.random.default_rng(3).random((12, 15))
+    triangle = np.convolve(np.ones(5), np.ones(5)) / 25
+    smooth = np.pad(edges, 4, mode="symmetric")
+    for axis in (0, 1):
+        smooth = np.apply_along_axis(np.convolve, axis, smooth, triangle, mode="valid")
+    (yy, yx), (_, xx) = (np.gradient(slope) for slope in np.gradient(smooth))
+    expected = np.arctan(yy * np.sign(-yx) / (xx + 1e-5)) % np.pi
+    np.testing.assert_allclose(boundaries.orientation(edges), expected, atol=1e-9)
+
+
 def test_border_fades_out():
     faded = boundaries.suppress(np.ones((20, 20)), np.zeros((20, 20)))
     np.testing.assert_allclose(faded[10, :6], [0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -178,6 +196,49 @@ def test_a_value_at_the_threshold_is_below_it():
     assert [mask.any() for mask in boundaries.masks(image, plain)] == [True, False]
     survey = boundaries.Protocol((0.2, 0.21), strict=False, suppression=0)
     assert [mask.any() for mask in boundaries.masks(image, survey)] == [True, False]
+
+
+def columns_of(masks, protocol):
+    """{threshold in percent: columns of the middle row}"""
+    found = zip(protocol.thresholds, masks, strict=True)
+    return {round(100 * t, 1): np.flatnonzero(mask[len(mask) // 2]).tolist() for t, mask in found}
+
+
+def test_mtdps_masks_by_hand():
+    """Three vertical lines, so that what is across them lies in their row."""
+    image = np.zeros((13, 28), np.uint8)
+    # Smoothed: 0.25 51.25 101.75 50.75 | 30 60 30 | 25 50 25, of which 101.75 is stored as 102.
+    image[:, 7:9], image[:, 12], image[:, 17] = (1, 203), 120, 100
+    found = columns_of(boundaries.masks(image, MTDP), MTDP)
+    assert found[40] == [8]  # 102 / 255 is 0.4, at which it is said
+    assert found[41] == []
+    assert found[19] == [8, 17]  # 50 / 255; column 12 has a stronger one four pixels beside it
+    assert found[20] == [8]
+
+
+def test_invpts_masks_by_hand():
+    image = np.zeros((13, 28), np.uint8)
+    image[:, [2, 8, 9, 10]] = 51, 200, 51, 51
+    found = columns_of(boundaries.masks(image, INVPT), INVPT)
+    # 51 / 255 is 0.2; column 2 has faded to two fifths of it, 9 has a stronger one beside it.
+    assert (found[7], found[8], found[20]) == ([2, 8, 10], [8, 10], [8])
+    assert (found[0.1], found[19]) == ([2, 8, 10], [8, 10])
+    assert list(found) == [0.1, *range(1, 100), 99.9]
+
+
+def test_surveys_masks_by_hand():
+    image = np.zeros((13, 28), np.uint8)
+    image[:, 2], image[:, 8] = 51, 200  # 0.2, not faded, and 0.784
+    found = columns_of(boundaries.masks(image, SURVEY), SURVEY)
+    assert (found[1], found[20], found[21]) == ([2, 8], [2, 8], [8])
+    assert (found[78], found[79]) == ([8], [])
+    assert list(found) == [*range(1, 100)]
+
+
+def test_precision_one_at_all_recalls_is_more_than_one():
+    counts = [np.array([[4, 4, 4], [0, 0, 4]])]
+    protocol = boundaries.Protocol((0.1, 0.2), strict=False, suppression=0)
+    assert boundaries.summary(counts, protocol)["AP"] == pytest.approx(1.01)
 
 
 def test_summary_by_hand():

@@ -1,5 +1,7 @@
 """The task `edges`: its loss, its cheap figure, and what scores its maps in an evaluation."""
 
+import concurrent.futures
+
 import benchmark_values as values
 import jax
 import jax.numpy as jnp
@@ -52,6 +54,13 @@ def test_ignored_pixels_may_be_negatives_as_in_the_survey():
     assert float(again) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.parametrize("ignored", ["nowhere", "negatives"])
+def test_a_label_that_is_neither_unknown_nor_from_0_to_1_is_not_repaired(ignored):
+    truth = np.array([[[-0.5, 1.0, -1.0]]], np.float32)
+    found = build(ignored=ignored).loss(np.zeros((1, 1, 3, 1)), truth, np.array([True]))
+    assert np.isnan(found)
+
+
 @pytest.mark.parametrize("wrong", ["atrc", 1.5, -0.1])
 def test_an_unknown_weight_is_refused_with_the_known_ones(wrong):
     with pytest.raises(ConfigError, match=r"positive_weight.*atrc_nyud"):
@@ -97,33 +106,39 @@ def test_cheap_figure_is_its_definition_over_all_images_together():
     assert found["f_near"] > found["f_exact"] + 0.1
 
 
-def test_cheap_figure_does_not_depend_on_padding():
-    truth = RNG.random((2, 24, 24)) < 0.05
-    probability = np.roll(truth, 2, axis=2).astype(np.float32)
-    share = 1.2 / np.hypot(24, 24)  # a pixel; of the padded frame's diagonal two
-
-    def f(pad):
-        wide = ((0, 0), (0, pad), (pad, 0))
-        known = np.pad(np.ones_like(truth), wide)
-        arrays = np.pad(truth, wide), np.pad(probability, wide), known
-        return near_edges.near_edge_metrics(
-            jax.device_get(near_edges.near_edge_sums(*arrays, share))
-        )
-
-    assert f(0)["f_near"] == pytest.approx(plain_f(truth, probability, np.ones_like(truth), 1))
-    for name, value in f(0).items():
-        assert f(24)[name] == pytest.approx(value, rel=1e-6), name
+def cheap(truth, probability, known, max_distance):
+    sums = near_edges.near_edge_sums(truth, probability, known, max_distance)
+    return near_edges.near_edge_metrics(jax.device_get(sums))
 
 
-def test_a_probability_at_a_threshold_is_said_and_a_soft_edge_is_none():
-    task = tasks.build({"edge": {"type": "edges"}}, {"edge": labels.edges().as_dict()})["edge"]
-    sums = near_edges.near_edge_sums(
-        np.ones((1, 1, 1), bool), np.full((1, 1, 1), 0.5, np.float32), np.ones((1, 1, 1), bool), 0.1
-    )
-    assert int(np.argmax(sums["said"][0])) == 50  # thresholds, 0.5 the last of them
-    targets = np.array([[[0.3, 0.5]]], np.float32)
-    found = task.metric_sums(np.zeros((1, 1, 2, 1), np.float32), targets, np.ones(1, bool))
-    assert int(found["true"]) == 1
+def test_cheap_figure_is_of_the_frame_and_not_of_its_padding():
+    """Of each image by itself; 5 pixels of a diagonal of 125 are so in float32, too."""
+    pads = ((0, 0), (40, 99), (60, 30))
+    probability, truth = np.zeros((2, 35, 120), np.float32), np.zeros((2, 35, 120), bool)
+    probability[0, 10, 10] = truth[0, 10, 15] = True
+    known = np.ones_like(truth)
+    known[1, :, 60:] = False  # the distance is 2.8
+    probability[1, 10, 10] = truth[1, 10, 13] = True
+    for images, f in ((slice(0, 1), 1.0), (slice(1, 2), 0.0), (slice(0, 2), 0.5)):
+        given = [each[images] for each in (truth, probability, known)]
+        assert cheap(*given, 0.04)["f_near"] == f
+        padded = [np.pad(each, pads, constant_values=False) for each in given]
+        assert cheap(*padded, 0.04)["f_near"] == f
+
+
+def test_cheap_figure_reaches_a_share_of_the_diagonal_and_says_what_is_just_a_threshold():
+    truth, probability = np.zeros((1, 30, 40), bool), np.zeros((1, 30, 40), np.float32)
+    truth[0, 10, 10], probability[0, 10, 11] = True, 0.01
+    known = np.ones_like(truth)
+    assert cheap(truth, probability, known, 0.02)["f_near"] == 1  # a pixel: the diagonal is 50
+    assert cheap(truth, probability, known, 0.0199)["f_near"] == 0
+    assert cheap(truth, np.where(probability == 0, 0, 0.0099), known, 0.02)["f_near"] == 0
+
+
+def test_a_soft_label_is_an_edge_from_a_half_on():
+    truth = np.array([[[0.3, 0.5, 0.0, -1.0]]], np.float32)
+    sums = build().metric_sums(np.zeros((1, 1, 4, 1), np.float32), truth, np.array([True]))
+    assert sums["true"] == 1
 
 
 def score(truth, images, *, truth_is, max_distance, workers=1, protocols=("invpt",)):
@@ -198,6 +213,24 @@ def test_other_protocols_have_other_names_and_an_unlabelled_image_is_left_out():
     )
     assert found["scored_images"] == 1
     assert found["odsF"] != found["odsF_survey"]
+
+
+def test_all_protocols_share_the_processes(monkeypatch):
+    started = []
+
+    def pool(workers, mp_context):
+        started.append(workers)
+        return concurrent.futures.ThreadPoolExecutor(workers)
+
+    truth, image = example()
+    given = ([truth, truth.T], [image, image.T])
+    options = {"truth_is": "lines", "max_distance": 0.02, "protocols": ("survey", "invpt", "mtdp")}
+    one = score(*given, **options)
+    monkeypatch.setattr(boundaries.concurrent.futures, "ProcessPoolExecutor", pool)
+    assert score(*given, **options, workers=3) == one
+    assert started == [3]
+    alone = score(*given, **options | {"protocols": ("mtdp",)})
+    assert alone == {k: v for k, v in one.items() if k.endswith("_mtdp") or k == "scored_images"}
 
 
 def test_public_values_of_nyud():

@@ -154,6 +154,15 @@ def test_scale_invariant_log_is_its_formula():
     assert alone == pytest.approx(np.sqrt(0.15) * abs(g.mean()), rel=1e-5)
 
 
+def test_scale_invariant_log_never_hides_a_nan():
+    depth, mask = jnp.full((1, 2, 2), 3.0), np.ones((1, 2, 2), bool)
+    wrong = depth.at[0, 0, 0].set(jnp.nan)
+    assert np.isnan(losses.scale_invariant_log(depth, wrong, mask))
+    assert np.isnan(losses.scale_invariant_log(wrong, depth, mask))
+    mask[0, 0, 0] = False
+    assert losses.scale_invariant_log(depth, wrong, mask) == 0
+
+
 @pytest.mark.parametrize("case", ["nothing counts", "exact", "one pixel", "negative"])
 def test_scale_invariant_log_has_finite_gradients(case):
     target = jnp.full((1, 2, 2), 3.0)

@@ -1,5 +1,7 @@
 """Saliency: sums over batches against a loop over images and thresholds, and public values."""
 
+import functools
+
 import benchmark_values as values
 import jax
 import numpy as np
@@ -83,6 +85,15 @@ def test_what_is_just_a_threshold():
     assert found["miou_per_image_mtdp"] == found["maxF"] == 1
 
 
+def test_the_last_threshold_of_the_survey_is_lower():
+    probability, truth = np.float32([[[0.97, 0.93]]]), np.array([[[1, 0]]])
+    found = measure(probability, truth)
+    assert found["miou_per_image_mtdp"] == 1  # at 0.95
+    assert found["miou_per_image_survey"] == 0.5  # at 0.9
+    found = measure(np.float32([[[0.97, 0.88]]]), truth)
+    assert found["miou_per_image_survey"] == 1
+
+
 def test_without_a_pixel_there_is_no_iou():
     found = measure(np.zeros((1, 4, 4), np.float32), np.full((1, 4, 4), 255))
     assert np.isnan(found["miou_per_image_mtdp"])
@@ -115,14 +126,16 @@ class TestBalancedLoss:
         assert value == 0
         assert not gradient.any()
 
-    def test_a_label_that_is_no_share_is_seen(self):
-        z, all_of_it = np.zeros((1, 1, 2), np.float32), np.ones((1, 1, 2), bool)
-        for wrong in (7.0, -1.0, np.nan):
-            for weight in (0.95, None):
-                found = losses.balanced_binary_cross_entropy(
-                    z, np.array([[[1.0, wrong]]]), all_of_it, positive_weight=weight
-                )
-                assert np.isnan(found)
+    @pytest.mark.parametrize("label", [-0.1, 1.1, 255.0, np.nan])
+    @pytest.mark.parametrize("weight", [0.95, None])
+    def test_never_hides_a_label_outside_0_to_1(self, label, weight):
+        z, y, mask = np.zeros((1, 1, 3)), np.array([[[0.0, 1.0, label]]]), np.ones((1, 1, 3), bool)
+        balanced = functools.partial(
+            losses.balanced_binary_cross_entropy, z, y, positive_weight=weight
+        )
+        assert np.isnan(balanced(mask))
+        mask[..., 2] = False
+        assert np.isfinite(balanced(mask))
 
     def test_public_values(self):
         (case,) = values.cases("losses")

@@ -86,6 +86,8 @@ def test_a_single_run_and_several_seeds_are_not_mixed_up(tmp_path):
     seeds.check_parent(directory)
     seeds.check_single(directory)
     directory.label_specs.write_text("{}")
+    seeds.check_parent(directory)  # nothing has been trained
+    directory.training.touch()
     with pytest.raises(WorkdirError, match="holds a single run"):
         seeds.check_parent(directory)
     seeds.directory(directory, 3).create()

@@ -186,14 +186,27 @@ def test_sigloss_is_of_depths_in_range_and_leaves_the_variance_out_at_first():
         assert found == pytest.approx(np.sqrt(variance + 0.15 * g.mean() ** 2), rel=1e-5)
 
 
-def test_what_sigloss_leaves_out_counts_nowhere():
-    """Else half of a batch whose depths are all beyond the range would halve the loss."""
+def test_what_sigloss_leaves_out_counts_in_metrics_alone():
     task = _depth(loss="sigloss", normalization="none", range=(0.5, 10.0))
-    target = jnp.array([[[2.0, 4.0]], [[11.0, 12.0]]])
-    valid = np.ones(2, bool)
-    assert task.denominator(target, valid) == 1
-    assert not task.labelled(target[1:], valid[1:])
-    assert task.labelled(target, valid)
+    target = np.array([[[2.0, 4.0]], [[11.0, 12.0]], [[0.0, 3.0]]], np.float32)
+    prediction, valid = np.full((3, 1, 2, 1), 3.0, np.float32), np.ones(3, bool)
+
+    def of(*rows):
+        given = target[list(rows)], valid[list(rows)]
+        found = task.labelled(*given), task.denominator(*given)
+        return task.loss(prediction[list(rows)], *given), *map(float, found)
+
+    assert of(0)[1:] == (True, 2)
+    assert of(1) == (0, False, 0)
+    assert of(0, 1) == of(0)  # and so do two micro-batches of one image each
+    assert of(0, 1, 2)[1:] == (True, 3)  # pixels: it is over the whole batch
+    assert task.metric_sums(prediction, target, valid)["pixels"] == 5
+
+
+def test_sigloss_never_hides_a_nan():
+    task = _depth(loss="sigloss", normalization="none", range=(0.5, 10.0))
+    target = np.array([[[2.0, np.nan]]], np.float32)
+    assert np.isnan(task.loss(np.full((1, 1, 2, 1), 3.0), target, np.ones(1, bool)))
 
 
 def test_padding_changes_neither_loss_nor_metrics():
