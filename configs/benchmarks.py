@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from mtl_jax.configs import common
 from mtl_jax.errors import ConfigError
-from mtl_jax.metrics.boundaries import MAX_DISTANCE
 
 FAMILIES = ("transformer", "survey")
 WEIGHTS = {
@@ -31,7 +30,7 @@ def pascal_context(config: ConfigDict, family: str = "transformer") -> None:
     """Semantics, parts of people, saliency, normals and edges; 4998 / 5105 photographs."""
     _check(family)
     config.data.dataset = "pascal_context"
-    edge = {"max_distance": MAX_DISTANCE["pascal_context"], "truth_key": "edge_truth"}
+    edge = {"max_distance": 0.0075, "truth_key": "edge_truth"}
     config.tasks = ConfigDict(
         {
             "semseg": {"type": "segmentation", "num_classes": 21},
@@ -79,8 +78,7 @@ def nyud(config: ConfigDict, family: str = "transformer") -> None:
         config.eval.resize, config.eval.resize_back = size, True
     else:
         config.tasks.normals = ConfigDict(_normals(family))
-        reach = MAX_DISTANCE["nyud"]
-        config.tasks.edge = ConfigDict({"type": "edges", "max_distance": reach, "truth": "sides"})
+        config.tasks.edge = ConfigDict({"type": "edges", "max_distance": 0.011, "truth": "sides"})
         config.data.augment = _transformer((448, 576))
         config.eval.image_size = (448, 576)
         config.eval.delta_metrics += ("normals/mean:min", f"edge/{_ods(family)}:max")
