@@ -1,10 +1,12 @@
 """Predicting on users' photographs: what is written, and what happens if something goes wrong."""
 
 import contextlib
+import dataclasses
 import os
 import threading
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_predictions import TASKS, BrightestChannel, maps_of, photograph, read, save
@@ -141,6 +143,19 @@ def test_figures_are_those_asked_for(tmp_path, figure, kinds):
     written = prediction.predict_files(BrightestChannel(), TASKS, files, tmp_path / "out", settings)
     names = ["a_semseg.png", "a_depth.png", *(f"a_{kind}.png" for kind in kinds)]
     assert [path.name for path in written] == names
+
+
+def test_no_file_is_written_for_two_photographs(tmp_path):
+    """'x' + '_car_semseg' and 'x_car' + '_semseg' are one name."""
+    files = [save(tmp_path / f"{name}.png") for name in ("x", "x_car")]
+    names = ("semseg", "car_semseg")
+    both = {name: dataclasses.replace(TASKS["semseg"], name=name) for name in names}
+
+    def network(image):
+        return dict.fromkeys(both, jnp.float32(image))
+
+    written = prediction.predict_files(network, both, files, tmp_path / "out")
+    assert len(written) == len(set(written)) == 2 * 3
 
 
 @pytest.mark.parametrize("kind", ["overlay", "side_by_side"])
