@@ -42,7 +42,7 @@ def _summarize_split(builder: "tfds.core.DatasetBuilder", split: str) -> dict[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares a data set; returns the exit status."""
-    parser = _Parser(prog="prepare", description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = _Parser(prog="mtl prepare", description=__doc__.partition("\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", required=True, help="<name>[/<configuration>], see docs/datasets.md")
     add("--manual_dir", default="", help="folder of the release")
