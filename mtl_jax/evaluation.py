@@ -262,8 +262,8 @@ class PredictionSaver:
                 if task.key in batch:
                     arrays[f"{task_name}/target"] = batch[task.key][row]
             # An id may be somebody else's, and lead nowhere outside.
-            *folders, last = (part for part in name.split("/") if part not in ("", ".", ".."))
-            path = self._folder.joinpath(*folders, f"{last}.npz")
+            parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+            path = self._folder.joinpath(*parts[:-1], f"{parts[-1] if parts else '_'}.npz")
             path.parent.mkdir(parents=True, exist_ok=True)
             with _files.replacing(path, durable=False) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **arrays)
