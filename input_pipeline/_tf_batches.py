@@ -1,15 +1,12 @@
 """Batches of records by tf.data: read, decode and change in parallel, in order."""
 
-import atexit
-import contextlib
 import re
-import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import cores
+from input_pipeline import _closing, cores
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 from input_pipeline.quiet_tensorflow import tf
@@ -17,18 +14,6 @@ from input_pipeline.quiet_tensorflow import tf
 Batch = dict[str, np.ndarray]
 
 _PREFETCHED_BATCHES = 2
-_open: weakref.WeakSet[Generator] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Ends what still makes batches when the program ends, whose threads would call Python.
-
-    One that calls it when it is gone waits for ever, and the end of the program for it.
-    """
-    for generator in tuple(_open):
-        with contextlib.suppress(ValueError):  # a thread of somebody's is in it
-            generator.close()
 
 
 def batches(
@@ -57,8 +42,7 @@ def batches(
       DatasetError: a record does not decode, or the arrays of a batch differ in size.
     """
     found = _batches(records, steps, choose, change, batch_size, size, describe, specs)
-    _open.add(found)
-    return found
+    return _closing.at_exit(found)
 
 
 def _batches(records, steps, choose, change, batch_size, size, describe, specs):

@@ -8,18 +8,16 @@
 into memory, so opening them reads nothing, and they hold numbers and text, never code.
 """
 
-import concurrent.futures
 import json
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import cores
+from input_pipeline import _thread_batches
 from input_pipeline._order import permutation
 from input_pipeline.errors import DatasetError
 from input_pipeline.held_out import Part
@@ -27,7 +25,6 @@ from input_pipeline.labels import LabelSpec
 
 PREFIX = "arrays:"  # in front of the folder, where a data set is named
 FILE, VERSION, IDS = "arrays.json", 1, "ids"
-_PREFETCHED_BATCHES = 2
 _PART = re.compile(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
 
 
@@ -175,46 +172,9 @@ class ArrayRecords:
         """For errors: the split, `what` in it, and the examples by id."""
         return f"{self.name}, {what}, one of the examples {', '.join(self.ids(np.unique(indices)))}"
 
-    def batches(
-        self,
-        steps: range,
-        choose: Callable[[int], tuple[np.ndarray, np.ndarray]],
-        change: Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]],
-        batch_size: int,
-        size: tuple[int, int] | None,
-        describe: Callable[[int], str],
-        specs: Mapping[str, LabelSpec] | None = None,
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields batches in order, made by as many threads as there are cores.
-
-        Arguments and errors are those of `_tf_batches.batches`.
-        """
-        del batch_size, size, specs
-        waiting: deque[tuple[int, list[concurrent.futures.Future]]] = deque()
-        pool = concurrent.futures.ThreadPoolExecutor(cores.available())
-
-        def make(index, numbers):
-            return change(self.example(index), numbers)
-
-        def start(step):
-            waiting.append((step, [pool.submit(make, *one) for one in zip(*choose(step))]))
-
-        try:
-            ahead = iter(steps)
-            for step in (step for _, step in zip(range(1 + _PREFETCHED_BATCHES), ahead)):
-                start(step)
-            while waiting:
-                step, examples = waiting.popleft()
-                try:
-                    found = [example.result() for example in examples]
-                except ValueError as error:  # as OptionError and DatasetError are
-                    raise DatasetError(f"{describe(step)}: {error}") from error
-                for following in ahead:
-                    start(following)
-                    break
-                yield {key: np.stack([one[key] for one in found]) for key in found[0]}
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def batches(self, *arguments: Any) -> Iterator[dict[str, np.ndarray]]:
+        """See `_thread_batches.batches`."""
+        return _thread_batches.batches(self, *arguments)
 
 
 def _boundary(text: str | None, count: int) -> int | None:

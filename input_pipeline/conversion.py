@@ -101,18 +101,11 @@ def convert_item(job: Job, item: Item) -> tuple[Header, dict[str, Any]]:
     size = example["image"].shape[:2]
     encoded = {"id": item.id}
     for key, spec in job.specs.items():
-        array = example[key] if key in example else unlabelled(spec, size)
+        array = example[key] if key in example else spec.unlabelled(size)
         encoded[key] = encode(array, spec)
     if contents is not None:
         encoded["image"] = contents  # The file's own bytes: nothing is encoded twice.
     return Header(size, summary.count(example, job.specs)), encoded
-
-
-def unlabelled(spec: LabelSpec, size: tuple[int, int]) -> np.ndarray:
-    """The array of a key that an example does not have: nothing in it is known."""
-    shape = size + (spec.channels,) * bool(spec.channels)
-    value = spec.fill if spec.invalid is None else spec.invalid
-    return np.full(shape, value, spec.dtype)
 
 
 def _check(example: Mapping[str, np.ndarray], job: Job, item: Item) -> None:

@@ -42,11 +42,14 @@ class Chosen:
     """Some records of a source of records."""
 
     def __init__(self, source: Any, indices: np.ndarray):
-        """Args: `source` has `__getitems__`; `indices` are those of the records that are left."""
+        """Args: `source` has both of these; `indices` are those of the records that are left."""
         self._source, self._indices = source, indices
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def __getitem__(self, position: int) -> bytes:
+        return self._source[int(self._indices[position])]
 
     def __getitems__(self, positions: Sequence[int]) -> list[bytes]:
         return self._source.__getitems__(self._indices[list(positions)].tolist())

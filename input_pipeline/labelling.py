@@ -135,7 +135,7 @@ class RelabelledRecords:
             changed = self._with_edges(change(example, numbers[:-1]))
             for key, used in self.used.items():
                 if not used[numbers[-1]]:
-                    changed[key] = np.full_like(changed[key], unknown(self.specs[key]))
+                    changed[key] = np.full_like(changed[key], self.specs[key].unknown)
             return changed
 
         return self._base.batches(steps, choose_too, relabel, *rest, self.specs)
@@ -146,11 +146,6 @@ class RelabelledRecords:
         for key, source in self._edges.items():
             found[key] = edges_of(example[source], self.specs[source], frame)
         return found
-
-
-def unknown(spec: LabelSpec) -> float:
-    """The value of an array that says nothing about a pixel."""
-    return next(v for v in (spec.ignore, spec.invalid, spec.fill) if v is not None)
 
 
 def edges_of(ids: np.ndarray, spec: LabelSpec, frame: np.ndarray | None = None) -> np.ndarray:
@@ -271,7 +266,7 @@ def available(
         stored = records.open_records(["image", *dict.fromkeys(sources)])
         for i in range(records.num_examples):
             example = stored.example(i)
-            has[i] = [(example[s] != unknown(data.label_specs[s])).any() for s in sources]
+            has[i] = [(example[s] != data.label_specs[s].unknown).any() for s in sources]
         return has
     from input_pipeline.quiet_tensorflow import tfds
 
@@ -287,7 +282,7 @@ def available(
         spec = data.label_specs[source]
         for i in range(records.num_examples):
             value = features.deserialize_example_np(records.read(np.array([i]))[0])[source]
-            has[i, column] = bool((value != unknown(spec)).any())
+            has[i, column] = bool((value != spec.unknown).any())
     return has
 
 

@@ -79,6 +79,15 @@ class LabelSpec:
                 f"{len(self.class_names)} class names."
             )
 
+    @property
+    def unknown(self) -> float:
+        """The value that says nothing about a pixel."""
+        return next(v for v in (self.ignore, self.invalid, self.fill) if v is not None)
+
+    def unlabelled(self, size: tuple[int, int]) -> np.ndarray:
+        """The array [H, W] or [H, W, C] of an example of which nothing is known."""
+        return np.full(size + (self.channels,) * bool(self.channels), self.unknown, self.dtype)
+
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able copy, which is how the meaning of a key reaches `mtl_jax`."""
         return dataclasses.asdict(self)

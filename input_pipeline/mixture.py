@@ -132,7 +132,7 @@ class MixedRecords:
     examples in an order of its own, all of them once before any of them again.
     """
 
-    batches, describe, example = Records.batches, Records.describe, Records.example
+    batches, describe = Records.batches, Records.describe
 
     def __init__(self, mixture: Mixture, split: str, keys: Sequence[str], part: Part | None = None):
         """Opens a split, or that part of it, of every data set.
@@ -192,6 +192,21 @@ class MixedRecords:
                 found[row] = bytes([source]) + record
         return found
 
+    @property
+    def decodes_directly(self) -> bool:
+        """As of `Records`, of all of them."""
+        return all(records.decodes_directly for records in self._records)
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of one example: all keys of the mixture, as `decode` has them."""
+        ((source, _, (own_index,)),) = self._by_source(np.array([index]))
+        found, own_keys = self._records[source].example(own_index), self._own_keys[source]
+        size = found["image"].shape[:2]
+        return {
+            key: found[own_keys[key]] if key in own_keys else spec.unlabelled(size)
+            for key, spec in self.specs.items()
+        }
+
     def ids(self, indices: np.ndarray) -> list[str]:
         """'source/id' of each example."""
         found = [""] * len(indices)
@@ -224,8 +239,13 @@ class MixedRecords:
     def _decode(self, source: int, record: tf.Tensor) -> list[tf.Tensor]:
         example = self._records[source].decode(record)
         own_keys, size = self._own_keys[source], tf.shape(example["image"])[:2]
+
+        def unlabelled(spec):
+            shape = tf.concat([size, [spec.channels] * (spec.channels > 0)], axis=0)
+            return tf.fill(shape, tf.constant(spec.unknown, spec.dtype))
+
         return [
-            example[own_keys[key]] if key in own_keys else _unknown(spec, size)
+            example[own_keys[key]] if key in own_keys else unlabelled(spec)
             for key, spec in self.specs.items()
         ]
 
@@ -244,13 +264,6 @@ def _shares(proportions: Sequence[float], total: int) -> np.ndarray:
     most = np.argsort(shares - exact, kind="stable")[: total - shares.sum()]
     shares[most] += 1
     return shares
-
-
-def _unknown(spec: LabelSpec, size: tf.Tensor) -> tf.Tensor:
-    """An array of that kind, [H, W] or [H, W, C], that says nothing about any pixel."""
-    known = [value for value in (spec.ignore, spec.invalid, spec.fill) if value is not None]
-    shape = tf.concat([size, [spec.channels] * (spec.channels > 0)], axis=0)
-    return tf.fill(shape, tf.constant(known[0], spec.dtype))
 
 
 def _contradiction(key: str, first: str, spec: LabelSpec, second: str, other: LabelSpec) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from array_record.python import array_record_data_source
 from PIL import Image
 
-from input_pipeline import _tf_batches
+from input_pipeline import _decoding, _tf_batches, _thread_batches, cores
 from input_pipeline._order import permutation
 from input_pipeline.errors import DatasetError
 from input_pipeline.held_out import Chosen, Part
@@ -70,6 +70,7 @@ class Records:
         keys = dict.fromkeys(["id", *self.specs], True)
         decoding = tfds.decode.PartialDecoding(keys)
         self._features = decoding.extract_features(builder.info.features)
+        self._decoder = _decoding.Decoder(self._features, self.specs)
         ids = tfds.decode.PartialDecoding({"id": True})
         self._id_features = ids.extract_features(builder.info.features)
 
@@ -106,14 +107,29 @@ class Records:
         """The serialized records."""
         return self._source.__getitems__(indices.tolist())
 
+    @property
+    def decodes_directly(self) -> bool:
+        """Whether `example` decodes a record faster than TensorFlow's graph does on one core."""
+        return self._decoder.is_complete
+
     def example(self, index: int) -> dict[str, np.ndarray]:
-        """The arrays of one example by key, in the dtype and rank of their specs."""
-        decoded = self.decode(self.read(np.array([index]))[0])
-        return {key: value.numpy() for key, value in decoded.items()}
+        """The arrays of one example by key, in the dtype and rank of their specs.
+
+        Raises:
+          DatasetError: the record does not decode.
+        """
+        record = self._source[index]  # `read` starts threads
+        try:
+            if self.decodes_directly:
+                return self._decoder(record)
+            return {key: value.numpy() for key, value in self.decode(record).items()}
+        except (ValueError, tf.errors.OpError) as error:
+            raise DatasetError(f"{self.name}, record {index}: {error}") from error
 
     def batches(self, *arguments: Any) -> Iterator[dict[str, np.ndarray]]:
         """See `_tf_batches.batches`."""
-        return _tf_batches.batches(self, *arguments)
+        directly = self.decodes_directly and cores.available() == 1
+        return (_thread_batches if directly else _tf_batches).batches(self, *arguments)
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """The `id` of each example."""

@@ -1,26 +1,31 @@
-"""Batches by tf.data, on their own."""
+"""A program ends that has not read its streams to their end."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 _PROGRAM = """
 import time
 
 import numpy as np
 
-from input_pipeline import _tf_batches, labels
+from input_pipeline import {module}, labels
 from input_pipeline.quiet_tensorflow import tf
 
 
 class Records:
-    specs = {"image": labels.image()}
+    specs = {{"image": labels.image()}}
 
     def read(self, indices):
         return [b""] * len(indices)
 
     def decode(self, record):
-        return {"image": tf.zeros((4, 4, 3), tf.uint8)}
+        return {{"image": tf.zeros((4, 4, 3), tf.uint8)}}
+
+    def example(self, index):
+        return {{"image": np.zeros((4, 4, 3), np.uint8)}}
 
 
 def choose(step):
@@ -29,21 +34,22 @@ def choose(step):
 
 def change(example, numbers):
     time.sleep(0.3)  # so that the program ends while an example is being changed
-    return {**example, "valid": np.bool_(True)}
+    return {{**example, "valid": np.bool_(True)}}
 
 
 streams = [
-    _tf_batches.batches(Records(), range(10**9), choose, change, 2, (4, 4), str) for _ in range(3)
+    {module}.batches(Records(), range(10**9), choose, change, 2, (4, 4), str) for _ in range(3)
 ]
 print(*(next(stream)["image"].shape for stream in streams))
 """
 
 
-def test_a_program_ends_that_leaves_its_batches_open():
+@pytest.mark.parametrize("module", ["_tf_batches", "_thread_batches"])
+def test_a_program_ends_that_leaves_its_batches_open(module):
     """Its threads must not call a Python that is gone: they, and the program, would never end."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-c", _PROGRAM.format(module=module)],
         cwd=root,
         timeout=60,
         capture_output=True,
@@ -51,3 +57,4 @@ def test_a_program_ends_that_leaves_its_batches_open():
         check=True,
     )
     assert done.stdout == "(2, 4, 4, 3) (2, 4, 4, 3) (2, 4, 4, 3)\n"
+    assert "Traceback" not in done.stderr
