@@ -2,8 +2,8 @@
 
 A graph hands every record from one small operation to the next, which pays as soon as several
 threads share the work; a process that has one core decodes faster by itself. The arrays are the
-same: JPEG is decoded by TensorFlow, as decoders differ by some grey levels, and plain PNG by
-OpenCV, as there is nothing that they could differ in.
+same: JPEG is decoded by TensorFlow, as decoders differ by some grey levels, and PNG by OpenCV where
+nothing has to be converted, so that there is nothing to differ in.
 """
 
 import zlib
@@ -17,9 +17,7 @@ from google.protobuf import message
 from input_pipeline.labels import LabelSpec
 from input_pipeline.quiet_tensorflow import tf, tfds
 
-# Of a PNG: its signature, and of its first chunk the bit depth and colour type.
-_PNG, _BIT_DEPTH, _COLOUR_TYPE = b"\x89PNG\r\n\x1a\n", 24, 25
-_COLOUR_TYPES = {1: 0, 3: 2}  # of grey and of RGB, by channels
+_PNG = b"\x89PNG\r\n\x1a\n"
 # Of what is missing in a record or has another size, is no zlib, no image, or no record.
 _ERRORS = (ValueError, zlib.error, tf.errors.OpError, message.DecodeError)
 
@@ -86,21 +84,15 @@ def _bytes(found: Mapping[str, Any], key: str) -> bytes:
 def _image(feature: Any, encoded: bytes) -> np.ndarray:
     """[H, W, C] of what a PNG or JPEG holds."""
     dtype, channels = np.dtype(feature.np_dtype), feature.shape[-1]
-    if _is_plain_png(encoded, dtype, channels):
+    if encoded.startswith(_PNG):
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is not None and image.shape[2:] == (3,) * (channels == 3):
-            return image[..., ::-1] if channels == 3 else image[..., None]
+        # What has other channels or values is converted by TensorFlow, or refused by it.
+        if image is not None and image.dtype == dtype:
+            if channels == 1 and image.ndim == 2:
+                return image[..., None]
+            if channels == 3 and image.shape[2:] == (3,):
+                return image[..., ::-1]  # OpenCV has blue first
     return tf.io.decode_image(encoded, channels, dtype).numpy()
-
-
-def _is_plain_png(encoded: bytes, dtype: np.dtype, channels: int) -> bool:
-    """Whether it holds those channels in that type, so that nothing has to be converted."""
-    return (
-        encoded.startswith(_PNG)
-        and len(encoded) > _COLOUR_TYPE
-        and encoded[_BIT_DEPTH] == 8 * dtype.itemsize
-        and encoded[_COLOUR_TYPE] == _COLOUR_TYPES.get(channels)
-    )
 
 
 def _conform(value: np.ndarray, spec: LabelSpec) -> np.ndarray:

@@ -13,6 +13,7 @@ from PIL import Image
 from input_pipeline import (
     _decoding,
     cores,
+    held_out,
     labelling,
     labels,
     mixture,
@@ -85,6 +86,9 @@ MAPS = {
     "PNG of 8 bits as 16": (PHOTOGRAPHS["grey PNG"], np.uint16),
     "PNG of 16 bits as 8": (encoded(DEEP, "PNG"), np.uint8),
     "PNG with alpha": (encoded(GREY.convert("LA"), "PNG"), np.uint8),
+    "PNG of one bit": (PHOTOGRAPHS["grey PNG of one bit"], np.uint8),
+    "PNG of four bits": (encoded(GREY, "PNG", bits=4), np.uint8),
+    "PNG of colours": (PHOTOGRAPHS["PNG"], np.uint8),
     "grey with a transparent value": (encoded(GREY, "PNG", transparency=7), np.uint8),
 }
 
@@ -136,16 +140,20 @@ def streams(builder):
     partial = common.base().data.labels
     partial.kind = "one"
     relabelled = labelling.Relabelled(builder, edges={"edge": "semseg"}, partial=partial)
+    part = held_out.Part(0.6, seed=1, held_out=True)
     edges = {**training, "keys": (*KEYS, "edge")}
     return {
         "training": lambda: pipeline.TrainStream(builder, **training).batches(2),
+        "held out": lambda: pipeline.TrainStream(builder, part=part, **training).batches(),
         "mixture": lambda: pipeline.TrainStream(mixed, **training).batches(),
         "edges, few labels": lambda: pipeline.TrainStream(relabelled, **edges).batches(),
         "evaluation": lambda: pipeline.EvalStream(builder, split="validation", **options).batches(),
     }
 
 
-@pytest.mark.parametrize("kind", ["training", "mixture", "edges, few labels", "evaluation"])
+@pytest.mark.parametrize(
+    "kind", ["training", "held out", "mixture", "edges, few labels", "evaluation"]
+)
 def test_batches_of_one_core_are_those_of_several(builder, kind, monkeypatch):
     start = streams(builder)[kind]
     monkeypatch.setattr(cores, "available", lambda: 2)
