@@ -103,16 +103,16 @@ def _speed(batches, images: int, pids: Sequence[int] = ()) -> Speed:
         next(batches)  # tracing and filling of buffers
     rounds = []
     for _ in range(_ROUNDS.value):
-        start, processor, number = time.perf_counter(), _processor_seconds(pids), 0
+        start, processor, number = time.perf_counter(), processor_seconds(pids), 0
         while time.perf_counter() - start < _SECONDS.value:
             next(batches)
             number += images
-        wall, processor = time.perf_counter() - start, _processor_seconds(pids) - processor
+        wall, processor = time.perf_counter() - start, processor_seconds(pids) - processor
         rounds.append((number / wall, 1000 * processor / number))
     return Speed(*np.median(rounds, axis=0))
 
 
-def _processor_seconds(pids: Sequence[int]) -> float:
+def processor_seconds(pids: Sequence[int]) -> float:
     """Of this process and of others, which Linux tells in hundredths of a second."""
     ticks = 0
     for pid in pids:

@@ -3,13 +3,14 @@
     python -m benchmarks.beside_pytorch.augmentation --torch_python=torchenv/bin/python
 
 Both sides read the same compressed images, classes and depth, change them as report D does (scale
-from 0.5 to 2, crop, flip, rotation by up to 10 degrees) and make batches of 8; the DataLoader has
-as many workers as there are cores. albumentations makes the changes one after the other, as its
-users write them, or all at once by its `Affine`. `processor` is the time of all threads and
-workers for an image.
+from 0.5 to 2, crop, flip, rotation by up to 10 degrees) and make batches of 8. The DataLoader has
+as many workers as there are cores; our stream is made by threads, or by as many processes.
+albumentations makes the changes one after the other, as its users write them, or all at once by its
+`Affine`. `processor` is the time of all threads and workers for an image.
 """
 
 import argparse
+import functools
 import json
 import platform
 import statistics
@@ -22,7 +23,7 @@ import numpy as np
 
 from benchmarks import input_pipeline as drawn
 from benchmarks.beside_pytorch._other_side import OtherSide
-from input_pipeline import cores, pipeline, records, transforms
+from input_pipeline import cores, records, transforms, workers
 from input_pipeline.quiet_tensorflow import tf, tfds
 
 _LOADER = Path(__file__).with_name("loader.py")
@@ -32,31 +33,33 @@ _BATCH = 8
 class Ours:
     """This project's training stream."""
 
-    def __init__(self, builder: Any, size: tuple[int, int]):
-        """Opens it, and fills its buffers."""
+    def __init__(self, name: str, directory: str, size: tuple[int, int], processes: int):
+        """Opens it, and fills its buffers; 0 processes: threads of this one make the batches."""
         augmentation = transforms.Augmentation(crop=size, scale=(0.5, 2.0), flip=0.5, rotate=10.0)
-        stream = pipeline.TrainStream(
-            builder,
-            keys=tuple(builder.label_specs),
-            batch_size=_BATCH,
-            seed=0,
-            augmentation=augmentation,
-        )
+        arguments = (name, directory, _BATCH, augmentation)
+        stream: Any = drawn.opened(*arguments)
+        if processes:
+            opener = f"{drawn.__name__}:{drawn.opened.__name__}"
+            stream = workers.Stream(stream, processes, opener, arguments)
         self._batches = stream.batches()
+        self._pids = self._batches.pids if processes else ()
         for _ in range(4):
             next(self._batches)
 
     def measure(self, seconds: float) -> dict[str, float]:
         """Images per second, and milliseconds of processor time for one."""
-        start, processor, images = time.perf_counter(), time.process_time(), 0
+        start, processor, images = time.perf_counter(), self._processor(), 0
         while time.perf_counter() - start < seconds:
             next(self._batches)
             images += _BATCH
-        wall, processor = time.perf_counter() - start, time.process_time() - processor
+        wall, processor = time.perf_counter() - start, self._processor() - processor
         return {"images/s": images / wall, "ms": 1e3 * processor / images}
 
+    def _processor(self) -> float:
+        return drawn.processor_seconds(self._pids)
+
     def close(self) -> None:
-        """Lets go of the threads."""
+        """Lets go of the threads or processes."""
         self._batches.close()
 
 
@@ -93,7 +96,9 @@ def measure(config: Any, flags: argparse.Namespace, directory: Path) -> list[dic
     folder = directory / f"files_{config.name}"
     folder.mkdir()
     write_files(builder, folder)
-    sides: dict[str, Any] = {"ours": Ours(builder, size)}
+    ours = functools.partial(Ours, f"drawn:{config.name}", str(directory), size)
+    several = cores.available()
+    sides: dict[str, Any] = {"ours, threads": ours(0), f"ours, {several} processes": ours(several)}
     for form in ("one after the other", "Affine"):
         sides[f"albumentations, {form}"] = Loader(flags.torch_python, folder, size, form)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}

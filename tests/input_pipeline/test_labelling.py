@@ -285,7 +285,7 @@ class TestPartialLabels:
         # An image without a label of a kind is not chosen for it.
         file = tmp_path / "arrays" / "train" / "depth.npy"
         stored = np.load(file)
-        stored[:10] = labelling.unknown(toy_dataset.SPECS["depth"])
+        stored[:10] = toy_dataset.SPECS["depth"].unknown
         np.save(file, stored)
         data = labelling.Relabelled(
             arrays.Arrays(tmp_path / "arrays"), edges={}, partial=partial("one")
