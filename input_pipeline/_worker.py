@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         try:
             for batch in _batches(*request):
                 slot = free.get()
-                answer("batch", (slot, _write(files[slot], batch)))
+                answer("batch", (slot, _written(files[slot], batch)))
         except (DatasetError, OptionError) as error:
             answer(type(error).__name__, str(error))
         except Exception:
@@ -67,6 +67,19 @@ def _receive(free: queue.Queue) -> None:
             free.put(pickle.load(sys.stdin.buffer))
     finally:
         os._exit(0)
+
+
+def _written(file: int, batch: dict[str, np.ndarray]) -> list[tuple[str, str, tuple[int, ...]]]:
+    """As of `_write`. Raises OptionError if the system does not take so much."""
+    try:
+        return _write(file, batch)
+    except OSError as error:
+        size = sum(array.nbytes for array in batch.values())
+        raise OptionError(
+            f"A batch of {size / 2**20:.3g} MiB cannot be handed on by a file in memory: "
+            f"{error.strerror}. Raise the limit (ulimit -f, or the memory of the job), or use no "
+            "other processes (config.data.workers=0)."
+        ) from error
 
 
 def _write(file: int, batch: dict[str, np.ndarray]) -> list[tuple[str, str, tuple[int, ...]]]:

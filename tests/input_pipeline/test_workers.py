@@ -135,6 +135,11 @@ def test_sizes_may_change_and_what_was_given_stays(monkeypatch, in_memory):
     [
         ("data", DatasetError, "^record 3 does not decode$"),
         ("option", OptionError, r"^config\.data\.x=3; expected 4\.$"),
+        (
+            "may write little",
+            OptionError,
+            r"^A batch of .* MiB .*: File too large\. .*ulimit -f.*data\.workers=0\)\.$",
+        ),
         ("defect", RuntimeError, r"(?s)^Process 0 of the 2 .* failed:\nTraceback.*toy_streams\.py"),
     ],
 )

@@ -1,6 +1,7 @@
 """Streams of a few numbers for workers to open, each with something that may happen to one."""
 
 import os
+import resource
 import time
 
 import numpy as np
@@ -30,6 +31,8 @@ class Toy:
                 os.write(1, b"nor is this\n")
             if self._kind == "loads JAX":
                 import jax  # noqa: F401
+            if self._kind == "may write little" and step == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
             if self._kind == "sleeps" and step >= 2:
                 time.sleep(60)
             if step == 3 and self._kind in ERRORS:
