@@ -14,7 +14,7 @@ from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, traini
 from mtl_jax.errors import ConfigError, InEveryProcess
 from mtl_jax.runs import _signals, feeds, plan, progress, selection
 from mtl_jax.runs.evaluations import Evaluations
-from mtl_jax.runs.held_out import Scores, references
+from mtl_jax.runs.held_out_scores import Scores, references
 from mtl_jax.runs.results import Results
 from mtl_jax.runs.step_log import StepLog, Writer
 from mtl_jax.runs.workdir import Workdir, WorkdirError
