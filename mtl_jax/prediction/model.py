@@ -230,7 +230,7 @@ def load(
         return of_release(released, **_known(options, released.config))
     directory = workdir.Workdir(path)
     seeds.check_single(directory)
-    config = of_saved(workdir.from_json(directory.read_config()))
+    config = of_saved(files.from_json(directory.read_config()))
     if checkpoint:
         config.eval.checkpoint = checkpoint
     config.predict.update(_known(options, config))

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics.names import is_member
-from mtl_jax.runs.files import or_nan
+from mtl_jax.runs.files import WorkdirError, or_nan
 from mtl_jax.runs.words import plus_minus
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs.workdir import Workdir
 
 _SUMMARIES = ("best", "last", "mean_of_last_10")
 

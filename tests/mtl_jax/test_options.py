@@ -20,7 +20,7 @@ from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
 from mtl_jax.configs import branched, common, mtan, uncertainty
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import rules, schedules
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 PACKAGES = (architectures, encoders, tasks, weightings, rules, schedules)
 PARTS = [
@@ -148,7 +148,7 @@ class TestSaved:
         old = json.loads(json.dumps(config.to_dict()))
         old["model"]["image_mean"] = [0.485, 0.456, 0.406]
         old["model"]["image_std"] = [0.5, 0.5, 0.5]
-        found = options.of_saved(workdir.from_json(old))
+        found = options.of_saved(files.from_json(old))
         assert (found.model.image_mean, found.model.image_std) == ((), (0.5, 0.5, 0.5))
 
     def test_a_run_that_was_told_the_encoders_statistics_is_gone_on_with(self, tmp_path):
@@ -156,10 +156,10 @@ class TestSaved:
         config.model.image_mean = (0.485, 0.456, 0.406)
         options.fill(config)
         directory = workdir.Workdir(tmp_path)
-        workdir.write_json(directory.config, workdir.to_json(config))
+        files.write_json(directory.config, files.to_json(config))
         directory.check_config(config, may_differ=())
         config.model.image_mean = (0.5, 0.456, 0.406)
-        with pytest.raises(workdir.WorkdirError, match="image_mean"):
+        with pytest.raises(files.WorkdirError, match="image_mean"):
             directory.check_config(config, may_differ=())
 
     def test_what_no_part_has_is_refused_all_the_same(self):
