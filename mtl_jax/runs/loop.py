@@ -259,7 +259,7 @@ class Run:
             self._profile.before(step)
             most = self.plan.until_next(step, self._profile.bounds, epochs=scores is not None)
             state, logs, made = advance(state, most)
-            log.add_call(range(step + 1, step + made + 1), logs)
+            log.add(range(step + 1, step + made + 1), logs)
             step += made
             self._profile.after(step, state)
             if scores and scores.due(step):

@@ -34,11 +34,6 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
     return seeds
 
 
-def directory(parent: Workdir, seed: int) -> Workdir:
-    """The work directory of one seed's run."""
-    return parent.seed(seed)
-
-
 def runs(
     config: ConfigDict, parent: Workdir, seeds: Iterable[int]
 ) -> Iterator[tuple[int, ConfigDict, Workdir]]:
@@ -46,7 +41,7 @@ def runs(
     for seed in seeds:
         its_config = config.copy_and_resolve_references()
         its_config.seed = seed
-        yield seed, its_config, directory(parent, seed)
+        yield seed, its_config, parent.seed(seed)
 
 
 def check_parent(parent: Workdir) -> None:

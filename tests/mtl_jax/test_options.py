@@ -255,21 +255,6 @@ def test_every_option_is_described():
     assert "dwa, " in text
 
 
-def test_open_sections():
-    config = branched.get_config("streets_scratch")
-    for key, expected in (
-        ("tasks", True),
-        ("weighting.weights", True),
-        ("optimizer.images_per_update", True),
-        ("data.mixture", True),
-        ("train", False),
-        ("weighting", False),
-        ("model.encoder", False),
-        ("tasks.depth", False),
-    ):
-        assert options.is_open(config, key) is expected, key
-
-
 def test_a_mtan_on_resnet_refuses_another_encoder():
     config = mtan.get_config("streets_resnet")
     with pytest.raises(ConfigError, match=r"model.encoder.name='vgg'; expected resnet"):
@@ -290,13 +275,14 @@ def test_options_as_fields():
         c: float = _options.option(0.4, "radius", number(above=0, most=1))
         weights: dict = _options.option({}, "of tasks")
 
-    assert list(_options.declared(Method)) == ["c", "weights"]
+    declared = _options.declared(Method)
+    assert list(declared) == ["c", "weights"]
     assert Method().weights == {}
-    found = _options.from_section(Method, {"c": 1, "weights": ConfigDict({"a": 2})}, key="k")
+    found = _options.complete({"c": 1, "weights": ConfigDict({"a": 2})}, declared, key="k")
     assert found == {"c": 1.0, "weights": {"a": 2}}
     assert isinstance(found["c"], float)
     with pytest.raises(ConfigError, match=r"k.c=2.0; expected a number above 0 and of at most 1"):
-        _options.from_section(Method, {"c": 2.0}, key="k")
+        _options.complete({"c": 2.0}, declared, key="k")
     with pytest.raises(ConfigError, match=r"k.c=0.0"):
         _options.check_values(Method, {"c": 0.0}, key="k")
 

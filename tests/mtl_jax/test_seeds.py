@@ -91,7 +91,7 @@ def test_a_single_run_and_several_seeds_are_not_mixed_up(tmp_path):
     directory.training.touch()
     with pytest.raises(WorkdirError, match="holds a single run"):
         seeds.check_parent(directory)
-    seeds.directory(directory, 3).create()
+    directory.seed(3).create()
     with pytest.raises(WorkdirError, match=r"several seeds \(seed_3\)"):
         seeds.check_single(directory)
 
