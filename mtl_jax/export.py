@@ -91,7 +91,7 @@ def network(config: Any, parts: System, learned: Collection[str], size: str) -> 
 
     Raises:
       UsageError: the size is none, or nowhere to be found.
-      ValueError: `config.eval.tta` is impossible.
+      ConfigError: `config.eval.tta` is impossible.
     """
     return Exportable(
         parts=parts,

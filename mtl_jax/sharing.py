@@ -112,10 +112,10 @@ class Split:
         """Reads the network's graph.
 
         Args:
+          system: model and tasks.
           variables: of the model, or their shapes.
           image_shape: (H, W) of images.
         """
-
         params, *inputs = _shapes(variables, image_shape)
         table = weightings.reached(
             lambda *args: _sums(_apply(system, *args)[0], system), params, *inputs
@@ -210,6 +210,10 @@ class Cut:
         self, system: System, split: Split, variables: dict[str, Any], image_shape: tuple[int, int]
     ):
         """Finds the cut.
+
+        Args:
+          system, variables, image_shape: as of `Split`.
+          split: of the same.
 
         Raises:
           ConfigError: the network has none: all of it is shared, or something shared is also

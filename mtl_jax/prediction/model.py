@@ -257,7 +257,7 @@ def of_run(config: Any, directory: workdir.Workdir) -> Model:
 
     Raises:
       UsageError: there is no checkpoint, or it is of another model.
-      ValueError: `config.predict` or `config.eval.tta` is impossible.
+      ConfigError: `config.predict` or `config.eval.tta` is impossible.
     """
     parts = system.build(config, directory.read_label_specs())
     settings, tta = Settings(**config.predict, sizes=parts.sizes), views.build(config.eval.tta)

@@ -24,7 +24,7 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
     """('0', '1') ─► (0, 1).
 
     Raises:
-      ValueError: a seed is no whole number from 0, or is given twice.
+      UsageError: a seed is no whole number from 0, or is given twice.
     """
     if not all(value.strip().isdecimal() for value in values):
         raise UsageError(f"--seeds={','.join(values)}: expected whole numbers, such as 0,1,2.")
