@@ -37,7 +37,7 @@ from ml_collections import config_flags
 
 from benchmarks import _tables
 from input_pipeline import labels
-from mtl_jax import held_out, optimizers, parallel, system, training
+from mtl_jax import look_ahead, optimizers, parallel, system, training
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/<name>.py[:protocol]")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["4"], "Images per step; a row each.")
@@ -187,7 +187,7 @@ def prepare(
     specs = label_specs(config.tasks)
     batch = made_up_batch({k: v for k, v in specs.items() if k in used}, batch_size, size)
     if parts.weighting.needs_held_out:
-        batch = held_out.beside(batch, batch)
+        batch = look_ahead.beside(batch, batch)
     return Prepared(step, state, parallel.put_batch(mesh, batch), mesh)
 
 

@@ -67,7 +67,11 @@ TRAIN = {
         "'labels': the latter, an image's times the number of tasks / that of its labels",
         one_of("pixels", "images", "labels"),
     ),
-    "remat": Option(False, "less memory for more time: blocks are computed twice", truth),
+    "remat": Option(
+        False,
+        "less memory for more time: blocks of encoder and heads are computed twice, of any network",
+        truth,
+    ),
     "deep_supervision": Option(True, "a loss on earlier predictions too", truth),
     "deep_supervision_weights": Option(
         (), "of the losses that are summed, the final one last; () = their mean", each(_WEIGHT)

@@ -113,7 +113,7 @@ class Evaluator:
           finite anywhere in the split: the class of a pixel whose logits are NaN would be class 0.
 
         Raises:
-          ValueError: the stream is empty.
+          UsageError: the stream is empty.
         """
         totals, sums, pixels = None, None, 0
         for batch in batches:

@@ -21,7 +21,7 @@ from jax import export as jax_export
 
 from mtl_jax import views as test_time_augmentation
 from mtl_jax.errors import UsageError
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files
 from mtl_jax.system import System
 from mtl_jax.tasks import Task, postprocess_all
 
@@ -91,7 +91,7 @@ def network(config: Any, parts: System, learned: Collection[str], size: str) -> 
 
     Raises:
       UsageError: the size is none, or nowhere to be found.
-      ValueError: `config.eval.tta` is impossible.
+      ConfigError: `config.eval.tta` is impossible.
     """
     return Exportable(
         parts=parts,
@@ -173,7 +173,7 @@ def write(folder: Path, network: Exportable, exported: Exported, about: Mapping[
     for name, function in exported.functions.items():
         (directory / f"{name}.bin").write_bytes(function.serialize())
     np.savez(directory / WEIGHTS, **exported.weights)
-    workdir.write_json(folder / METADATA, describe(network, exported) | dict(about))
+    files.write_json(folder / METADATA, describe(network, exported) | dict(about))
 
 
 def describe(network: Exportable, exported: Exported) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A batch, cut into parts that are gone through one after the other, with the gradient of all."""
+"""A batch in parts, and sums over them of what is found of each: of losses and of gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +20,7 @@ class MicroBatches:
     that of the part.
 
     Attributes:
+      system: model and tasks.
       count: of parts.
       labelled: {task: bool scalar}, whether the whole batch has any label of it.
       image_shape: (H, W).
@@ -29,8 +30,11 @@ class MicroBatches:
         """Cuts the batch.
 
         Args:
+          system: model and tasks.
+          batch: of training, global.
           key: of what is random in the network; parts have different ones.
           count: of parts, which divides the number of examples on every device.
+          mesh: from `parallel.make_mesh`.
         """
         self.system, self.count, self._keys, self._parts = system, count, key, batch
         self.image_shape = batch["image"].shape[1:3]
@@ -99,7 +103,7 @@ class MicroBatches:
         return total, batch_stats, kept
 
     def losses(self, model_params: Any, batch_stats: Any) -> dict[str, jax.Array]:
-        """{task: loss} of the whole batch under some parameters; dropout is always the same."""
+        """{task: loss} of the whole batch under some parameters, with the dropout of the step."""
 
         def of_part(batch_stats, part, key, shares, _):
             losses, _, stats = task_losses(self.system, model_params, batch_stats, part, key)

@@ -189,14 +189,6 @@ def _drop_others(section: ConfigDict, options: Mapping[str, Any]) -> None:
             _drop_others(section[name], options[name])
 
 
-def is_open(config: ConfigDict, key: str) -> bool:
-    """Whether names of one's own may stand directly below `key`, e.g. below 'tasks'."""
-    what = _declaration(config, tuple(key.split(".")))
-    return isinstance(what, Each) or (
-        isinstance(what, Option) and isinstance(what.default, Mapping)
-    )
-
-
 def _declaration(config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """What declares the section or the option at a path; None if nothing does."""
     what, where, done = SCHEMA, config, []

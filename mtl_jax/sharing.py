@@ -89,9 +89,14 @@ def _recomputed(network: Callable) -> Callable:
 
 
 def _name_blocks(call, args, kwargs, context):
-    """Names what the parts of an encoder, a decoder or a head give: their blocks."""
-    result = call(*args, **kwargs)
-    if context.method_name != "__call__" or len(context.module.path) != 2:
+    """Names what the parts of an encoder, a decoder or a head give, and blocks inside of a part.
+
+    The latter are a Swin's: of what its stages give alone, a whole stage would be computed again at
+    once, and with `encoder.remat` every block of it twice.
+    """
+    result, path = call(*args, **kwargs), context.module.path
+    is_block = len(path) == 2 or (len(path) == 3 and path[-1].startswith("blocks_"))
+    if context.method_name != "__call__" or not is_block:
         return result
     return jax.tree.map(lambda array: checkpoint_name(array, _BLOCK), result)
 
@@ -107,10 +112,10 @@ class Split:
         """Reads the network's graph.
 
         Args:
+          system: model and tasks.
           variables: of the model, or their shapes.
           image_shape: (H, W) of images.
         """
-
         params, *inputs = _shapes(variables, image_shape)
         table = weightings.reached(
             lambda *args: _sums(_apply(system, *args)[0], system), params, *inputs
@@ -205,6 +210,10 @@ class Cut:
         self, system: System, split: Split, variables: dict[str, Any], image_shape: tuple[int, int]
     ):
         """Finds the cut.
+
+        Args:
+          system, variables, image_shape: as of `Split`.
+          split: of the same.
 
         Raises:
           ConfigError: the network has none: all of it is shared, or something shared is also

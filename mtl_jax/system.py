@@ -230,7 +230,7 @@ def build(config, label_specs: dict[str, dict]) -> System:
       label_specs: {key: `LabelSpec.as_dict()`} of the data set.
 
     Raises:
-      ValueError: some part of the config is impossible; the message names the key.
+      ConfigError: some part of the config is impossible; the message names the key.
     """
     chosen = {name: config.tasks[name] for name in options.task_order(config)}
     all_tasks = tasks.build(chosen, label_specs)

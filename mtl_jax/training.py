@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mtl_jax import held_out, parallel
+from mtl_jax import parallel
 from mtl_jax.gradients import BatchGradient, of_batch
+from mtl_jax.look_ahead import apart, look_ahead
 from mtl_jax.micro_batches import MicroBatches
 from mtl_jax.optimizers import COMMON, Schedule, asynchronous
 from mtl_jax.sharing import Batch, Split
@@ -122,7 +123,7 @@ def make_train_step(
 
     Returns:
       (state, batch) ─► (state, logs). A batch for a weighting that `needs_held_out` has held-out
-      examples beside it, see `mtl_jax.held_out.beside`. The given state is donated. `logs` holds
+      examples beside it, see `mtl_jax.look_ahead.beside`. The given state is donated. `logs` holds
       float32 scalars: `losses` and `weights` per task, `learned` (the weighting's parameters, as
       this step used them), `diagnostics` of the weighting, `total`, `gradient_norm`,
       `learning_rate`, and `updates`, those made so far by each group that is updated
@@ -214,13 +215,13 @@ def step_function(
         key, weighting_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
         others: Batch = {}
         if weighting.needs_held_out:
-            batch, others = held_out.apart(batch)
+            batch, others = apart(batch)
         now = system.at(state.step)
         parts = MicroBatches(now, batch, key, accumulate, mesh)
         if others:
             there = MicroBatches(now, others, jax.random.fold_in(key, 1), accumulate, mesh)
             rate = schedule(state.step)
-            state = held_out.look_ahead(state, parts, there, rate, weighting_key)
+            state = look_ahead(state, parts, there, rate, weighting_key)
         found = of_batch(state, parts, weighting_key)
         updates, opt_state = optimizer.update(
             found.gradient, state.opt_state, state.params, images=_images_per_group(system, batch)

@@ -17,7 +17,7 @@ from absl import logging
 
 from mtl_jax import parallel
 from mtl_jax.commands import cli
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = [sys.executable, str(ROOT / "main.py")]
@@ -93,4 +93,4 @@ def fails(*arguments) -> str:
 
 def workdir_of(path: Path, config) -> None:
     """Makes a work directory that holds a config and nothing else."""
-    workdir.write_json(workdir.Workdir(path).config, workdir.to_json(config))
+    files.write_json(workdir.Workdir(path).config, files.to_json(config))

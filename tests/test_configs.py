@@ -18,7 +18,7 @@ from test_conformance_models import LONG
 from mtl_jax import architectures, optimizers, options, parallel, system, training
 from mtl_jax.commands import config as configuration
 from mtl_jax.configs import from_workdir
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NOT_RUNS = ("benchmarks", "command_line", "common", "from_sweep", "from_workdir", "__init__")
@@ -235,7 +235,7 @@ def test_what_a_run_saves_is_read_again(name, protocol, tmp_path):
     config = load(name, protocol)
     options.fill(config)
     directory = workdir.Workdir(tmp_path)
-    workdir.write_json(directory.config, workdir.to_json(config))
+    files.write_json(directory.config, files.to_json(config))
     found = from_workdir.get_config(str(tmp_path))
     directory.check_config(found, may_differ=())
     directory.check_config(config, may_differ=())
@@ -247,12 +247,12 @@ def test_a_run_that_is_older_than_some_keys_can_be_used(protocol, tmp_path):
     config.train.epochs = 1.5
     directory = workdir.Workdir(tmp_path)
     options.fill(config)
-    old = workdir.to_json(config)
+    old = files.to_json(config)
     del old["train"]["freeze"], old["optimizer"]["bias_scale"], old["eval"]["tta"]["flip"]
     del old["predict"], old["task_order"], old["weighting"]["weights"]
     old["weighting"] |= {"temperature": 2.0, "form": "gaussian", "initial_variance": [1.0, 1.0]}
     old["schedule"] |= {"power": 0.9, "every_epochs": 25, "factor": 0.5}
-    workdir.write_json(directory.config, old)
+    files.write_json(directory.config, old)
     (tmp_path / "results.json").touch()
     found = from_workdir.get_config(str(tmp_path))
     options.keep_order(config, old)

@@ -12,7 +12,7 @@ from test_parallel import assert_same_run
 
 from mtl_jax import options
 from mtl_jax.commands import evaluate, train
-from mtl_jax.runs import held_out, loop
+from mtl_jax.runs import held_out_scores, loop
 from mtl_jax.runs.baselines import BaselineError
 
 toy_network = toy.in_every_run()
@@ -155,6 +155,7 @@ def test_a_task_without_a_reference_metric_has_no_score(streets_dir, tmp_path):
     found = {"semseg/loss": 1.0, "semseg/miou": 0.5, "depth/loss": 1.0, "depth/rel": float("nan")}
     references = found | {"depth/rel": 0.2}
     with pytest.raises(BaselineError, match=r"Task 'depth' has no score.*depth/rel"):
-        held_out.worse_by(found, references, run.system.tasks)
+        held_out_scores.worse_by(found, references, run.system.tasks)
     halved = found | {"semseg/miou": 0.25, "depth/rel": 0.3}
-    assert held_out.worse_by(halved, references, run.system.tasks) == pytest.approx([50.0, 50.0])
+    worse = held_out_scores.worse_by(halved, references, run.system.tasks)
+    assert worse == pytest.approx([50.0, 50.0])

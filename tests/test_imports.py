@@ -52,15 +52,15 @@ ALLOWED = {
     "mtl_jax.sharing": "system weightings",
     "mtl_jax.micro_batches": "sharing system",
     "mtl_jax.gradients": "micro_batches sharing train_state weightings",
-    "mtl_jax.held_out": "gradients micro_batches train_state",
-    "mtl_jax.training": "gradients held_out micro_batches optimizers parallel sharing system"
+    "mtl_jax.look_ahead": "gradients micro_batches train_state",
+    "mtl_jax.training": "gradients look_ahead micro_batches optimizers parallel sharing system"
     " train_state",
     "mtl_jax.own_size": "tasks",
     "mtl_jax.evaluation": "metrics own_size parallel system tasks views",
     "mtl_jax.checkpoints": "train_state",
     "mtl_jax.weights": "_discovery architectures checkpoints encoders heads optimizers tasks"
     " train_state",
-    "mtl_jax.runs": "checkpoints evaluation held_out metrics optimizers options parallel"
+    "mtl_jax.runs": "checkpoints evaluation look_ahead metrics optimizers options parallel"
     " resident system tasks train_state training views weightings weights",
     "mtl_jax.studies": "_arguments metrics options runs tasks",
     "mtl_jax.hub": "checkpoints export metrics options runs system weights",

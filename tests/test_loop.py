@@ -11,7 +11,7 @@ import tiny
 import toy_network as toy
 
 from mtl_jax import checkpoints
-from mtl_jax.runs import feeds, loop, results, step_log, workdir
+from mtl_jax.runs import feeds, files, loop, results, step_log, workdir
 
 toy_network = toy.in_every_run()
 
@@ -164,7 +164,7 @@ def test_a_finished_run_that_is_not_as_it_was(finished, tmp_path):
     shutil.copytree(whole.workdir.path, tmp_path / "copy")
     shorter = whole.config.copy_and_resolve_references()
     shorter.train.max_steps = 3
-    with pytest.raises(workdir.WorkdirError, match="a run of 6 steps, and 3 are asked for"):
+    with pytest.raises(files.WorkdirError, match="a run of 6 steps, and 3 are asked for"):
         tiny.run(shorter, tmp_path / "copy").train()
     shutil.rmtree(tmp_path / "copy" / "checkpoints" / "best")
     with pytest.raises(checkpoints.CheckpointError, match="but its best model is no longer"):
@@ -238,7 +238,7 @@ def test_work_directory_of_another_config_names_the_keys(finished):
     config = run.config.copy_and_resolve_references()
     config.schedule.learning_rate = 7.0
     config.train.log_every = 99  # may differ
-    with pytest.raises(workdir.WorkdirError) as error:
+    with pytest.raises(files.WorkdirError) as error:
         run.workdir.claim(config)
     assert "schedule.learning_rate: 0.002 in the directory, 7.0 asked for" in str(error.value)
     assert "log_every" not in str(error.value)
@@ -252,7 +252,7 @@ def test_a_run_does_not_go_on_with_other_data(finished, tmp_path):
     shutil.copytree(whole.workdir.path, tmp_path / "copy")
     run = tiny.run(whole.config, tmp_path / "copy")
     run.stream.labelled_per_epoch = dict.fromkeys(run.stream.labelled_per_epoch, 25)
-    with pytest.raises(workdir.WorkdirError, match=r"a run of 24 examples .* the data now have 25"):
+    with pytest.raises(files.WorkdirError, match=r"a run of 24 examples .* the data now have 25"):
         dataclasses.replace(run).train()
 
 
@@ -273,7 +273,7 @@ def test_a_config_of_which_nothing_was_trained_gives_way(tmp_path):
     directory.claim(config)
     (tmp_path / "seed_3" / "training.jsonl").touch()
     config.seed = 4
-    with pytest.raises(workdir.WorkdirError, match="seed: 2 in the directory, 4 asked for"):
+    with pytest.raises(files.WorkdirError, match="seed: 2 in the directory, 4 asked for"):
         directory.claim(config)
 
 

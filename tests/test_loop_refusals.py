@@ -8,7 +8,7 @@ import tiny
 import toy_network as toy
 
 from mtl_jax import checkpoints, training
-from mtl_jax.runs import step_log, workdir
+from mtl_jax.runs import files, step_log, workdir
 
 toy_network = toy.in_every_run()
 
@@ -23,9 +23,9 @@ def test_labels_that_mean_something_else_are_refused(tmp_path):
     directory.claim_labels(specs())  # nothing has been trained
     (directory.checkpoints / "latest" / "3").mkdir(parents=True)
     directory.claim_labels(specs(of_another_version=1))
-    with pytest.raises(workdir.WorkdirError, match=r"depth.mean: 2.0 in the directory, 2.5 in the"):
+    with pytest.raises(files.WorkdirError, match=r"depth.mean: 2.0 in the directory, 2.5 in the"):
         directory.claim_labels(specs(mean=2.5))
-    with pytest.raises(workdir.WorkdirError, match="depth: in one of them only"):
+    with pytest.raises(files.WorkdirError, match="depth: in one of them only"):
         directory.claim_labels({"image": {"kind": "image"}})
     assert directory.read_label_specs()["depth"]["mean"] == 2.0
 

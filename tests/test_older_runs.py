@@ -14,7 +14,7 @@ from test_configs import zeros
 from mtl_jax import checkpoints, system, training
 from mtl_jax.commands import config as configuration
 from mtl_jax.commands import evaluate, export, predict, train
-from mtl_jax.runs.workdir import WorkdirError
+from mtl_jax.runs.files import WorkdirError
 
 RUNS = Path(__file__).parent / "data" / "runs_0.1.0"
 NAMES = sorted(path.name.removesuffix(".tar.xz") for path in RUNS.iterdir())

@@ -20,7 +20,7 @@ import run_main
 import tiny
 
 from mtl_jax.configs import from_sweep
-from mtl_jax.runs import rules, workdir
+from mtl_jax.runs import files, rules, workdir
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.studies import sweeps
 
@@ -93,7 +93,7 @@ def write_rows(sweep) -> None:
     names = workdir.Workdir("any")
     rows = {}
     for row in sweep.rows:
-        config = workdir.to_json(row.config)
+        config = files.to_json(row.config)
         rows[row.name] = {
             "config": config,
             "evaluated_with": rules.evaluated_with(config),
@@ -372,7 +372,7 @@ def test_seeds_multiply_the_cost_and_have_a_rate(make):
         (path / f"seed_{seed}" / "results.json").write_text(results)
     assert "give --images_per_second" in runner.table(runner.sweep.rows)  # not all of its seeds yet
     (path / "results.json").write_text(json.dumps({"finished": True, "seeds": [0, 1, 2]}))
-    workdir.write_json(path / "config.json", workdir.to_json(runner.sweep.rows[0].config))
+    files.write_json(path / "config.json", files.to_json(runner.sweep.rows[0].config))
     assert "at 10.0 images/s (the mean of 1 finished)" in runner.table(runner.sweep.rows)
 
 

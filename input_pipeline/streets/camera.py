@@ -88,10 +88,6 @@ class Pinhole:
         step = 0.5 / (self.focal * width)
         return Grid(-step * width, step, 2 * width + 1, -step * height, step, 2 * height + 1)
 
-    def intrinsics(self, height: int, width: int) -> tuple[float, float, float]:
-        """(focal length, principal x, principal y) in pixels; pixel centres lie at + 0.5."""
-        return self.focal * width, 0.5 * width, 0.5 * height
-
     def bounds(self, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where boxes of these corners [N, 8, 3] are seen.
 

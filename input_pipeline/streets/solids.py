@@ -18,7 +18,6 @@ from input_pipeline.streets import classes
 from input_pipeline.streets.camera import rotation
 
 Vector = tuple[float, float, float]
-SHAPES = ("box", "ellipsoid", "cylinder", "card")
 BOX, ELLIPSOID, CYLINDER, CARD = range(4)
 OUTLINES = ("square", "disc", "ring", "triangle", "pickets")
 FACES = 16  # more than the faces of any solid: solid * FACES + face names a surface

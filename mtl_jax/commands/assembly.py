@@ -11,7 +11,7 @@ from mtl_jax import checkpoints, export, own_size, parallel, prediction, system
 from mtl_jax.commands import slow_scores
 from mtl_jax.layers import transformer
 from mtl_jax.pictures import panels
-from mtl_jax.runs import baselines, held_out, loop, rules, seeds
+from mtl_jax.runs import baselines, feeds, held_out_scores, loop, rules, seeds
 from mtl_jax.runs.workdir import Workdir
 
 
@@ -31,7 +31,7 @@ def train_stream(builder: Any, config: ConfigDict, parts: system.System):
     if not parts.weighting.needs_held_out:
         return stream
     others = from_config.held_out_stream(builder, config, _keys(parts), **_process())
-    return held_out.Beside(stream, others)
+    return feeds.WithHeldOut(stream, others)
 
 
 def eval_stream(builder: Any, config: ConfigDict, parts: system.System, keys: Iterable[str] = ()):
@@ -91,7 +91,7 @@ def _held_out_batches(builder: Any, config: ConfigDict, parts: system.System):
     if not parts.weighting.needs_scores:
         return None
     config = config.copy_and_resolve_references()
-    config.eval.split = held_out.SPLIT
+    config.eval.split = held_out_scores.SPLIT
     return eval_stream(builder, config, parts).batches
 
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax import _discovery, configs
 from mtl_jax.errors import ConfigError, did_you_mean, own_code
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 SHIPPED = Path(next(iter(configs.__path__))).resolve()
 _NO_EXPERIMENTS = ("benchmarks", "common", "from_sweep", "from_workdir", "sweeps")
@@ -85,7 +85,7 @@ def check(config: ConfigDict) -> None:
 
 def show(config: ConfigDict) -> str:
     """One line for each key, `train.batch_size=8`: what `--config.<line>` would set."""
-    flat = workdir.flatten(config.to_dict())
+    flat = files.flatten(config.to_dict())
     return "\n".join(f"{key}={value}" for key, value in flat.items())
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax import evaluation, options, parallel, views
 from mtl_jax.commands import assembly, slow_scores
-from mtl_jax.runs import baselines, progress, rules, seeds, workdir
+from mtl_jax.runs import baselines, files, progress, rules, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
 
@@ -37,7 +37,7 @@ def run(
     config = options.filled(config)
     where = workdir.default(path, config)
     compared = [Workdir(other) for other in compared_with]
-    like = workdir.to_json(config)
+    like = files.to_json(config)
     baselines.read(compared, like, config.eval.checkpoint)  # fails now rather than after the work
     if chosen_seeds:
         chosen = tuple(chosen_seeds)
@@ -86,7 +86,7 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
     result = {
         "step": step,
         "split": config.eval.split,
-        "evaluated_with": rules.evaluated_with(workdir.to_json(config)),
+        "evaluated_with": rules.evaluated_with(files.to_json(config)),
         "metrics": metrics,
     }
     _write(config, where, result)
@@ -96,5 +96,5 @@ def _evaluate(config: ConfigDict, where: Workdir) -> tuple[dict[str, Any], dict[
 def _write(config: ConfigDict, where: Workdir, result: dict[str, Any]) -> Path:
     file = where.evaluation(config.eval.split, config.eval.checkpoint)
     if jax.process_index() == 0:
-        workdir.write_json(file, result)
+        files.write_json(file, result)
     return file

@@ -70,13 +70,19 @@ def run(
         print(runner.table(rows, images_per_second))
         return 0
     if engine_name:
-        parts = [f"--rows={','.join(only_rows)}"] if only_rows else []
-        parts += [f"--seeds={','.join(map(str, chosen_seeds))}"] if chosen_seeds else []
-        command = [*command, "sweep", f"--sweep={which}", f"--workdir={runner.directory}", *parts]
-        return _submit(engine_name, runner, command, jobs or len(rows), engine_options)
+        job = _job(which, runner, only_rows)
+        return _submit(engine_name, runner, job, jobs or len(rows), engine_options)
     if jobs or engine_options:
         raise UsageError("--jobs and --engine_options are of no use without --engine.")
     return runner.run(rows)
+
+
+def _job(which: str, runner: sweep_runner.Runner, only_rows: Sequence[str]) -> list[str]:
+    """What starts a job on these rows, but for its --shard."""
+    parts = [f"--rows={','.join(only_rows)}"] if only_rows else []
+    parts += [f"--seeds={','.join(map(str, runner.seeds))}"] if runner.seeds else []
+    start = [*runner.command, "sweep", f"--sweep={which}", f"--workdir={runner.directory}"]
+    return [*start, *parts, *runner.arguments]
 
 
 def _submit(
@@ -84,7 +90,6 @@ def _submit(
 ) -> int:
     """Hands the rows to other machines; each of its jobs is this command with its --shard."""
     runner.claim()
-    command = [*command, *runner.arguments]
     folder = runner.directory / "jobs"
     submitted = engine.submit(name, command, jobs, folder, engine.parse_options(options))
     print(

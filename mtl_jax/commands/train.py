@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import options, trackers
-from mtl_jax.runs import event_files, ownership, progress, seeds, workdir
+from mtl_jax.runs import event_files, files, ownership, progress, seeds, workdir
 from mtl_jax.runs.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(
             found[seed] = _train(its_config, its_directory)
     summary = seeds.aggregate(found)
     if jax.process_index() == 0:
-        workdir.write_json(where.results, summary)
+        files.write_json(where.results, summary)
     progress.say(f"{seeds.table(summary)}\nAll metrics: {where.results}")
     return summary
 
@@ -136,7 +136,7 @@ def _finished(config: ConfigDict, where: Workdir) -> dict[str, Any]:
     if not where.results.exists() or not where.has_checkpoint("best"):
         return {}
     found = where.read_results()
-    same = where.read_config()["train"] == workdir.to_json(config)["train"]
+    same = where.read_config()["train"] == files.to_json(config)["train"]
     return found if same and found.get("finished") and "seeds" not in found else {}
 
 
@@ -146,7 +146,7 @@ def _writer(config: ConfigDict, where: Workdir):
     # None of them keeps lists, such as a crop.
     hparams = {
         key: value if isinstance(value, str | int | float | bool) else str(value)
-        for key, value in workdir.flatten(workdir.to_json(config)).items()
+        for key, value in files.flatten(files.to_json(config)).items()
     }
     writer.write_hparams(hparams)
     if not config.train.trackers or jax.process_index() > 0:
@@ -159,5 +159,5 @@ def _writer(config: ConfigDict, where: Workdir):
         known=where.read_trackers(),
     )
     ids = {name: tracker.id for name, tracker in opened.items()}
-    workdir.write_json(where.trackers, where.read_trackers() | ids)
+    files.write_json(where.trackers, where.read_trackers() | ids)
     return trackers.Also(writer, opened.values())

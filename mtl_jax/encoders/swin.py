@@ -38,7 +38,7 @@ OPTIONS = {
     ),
     "drop_path": Option(0.0, "stochastic depth of the last block, rising from 0", rate),
     **LOW_RANK,
-    "remat": Option(False, "keep a block's input alone for the backward pass", truth),
+    "remat": Option(False, "as train.remat, for the encoder's blocks alone and not heads", truth),
 }
 
 

@@ -29,7 +29,7 @@ def initializer(name: str) -> initializers.Initializer:
     is k·k·out and fan_out is k·k·in.
 
     Raises:
-      ValueError: no initialiser has that name.
+      ConfigError: no initialiser has that name.
     """
     if name == "bilinear":
 

@@ -115,7 +115,7 @@ def segmentation_metrics(
       * `iou/<class name>`: IoU by class, NaN for a class that occurs in neither.
 
     Raises:
-      ValueError: some pixel had a label outside the class table.
+      UsageError: some pixel had a label outside the class table.
     """
     confusion = np.asarray(confusion, np.float64)
     num_classes = len(class_names)

@@ -230,7 +230,7 @@ def load(
         return of_release(released, **_known(options, released.config))
     directory = workdir.Workdir(path)
     seeds.check_single(directory)
-    config = of_saved(workdir.from_json(directory.read_config()))
+    config = of_saved(files.from_json(directory.read_config()))
     if checkpoint:
         config.eval.checkpoint = checkpoint
     config.predict.update(_known(options, config))
@@ -257,7 +257,7 @@ def of_run(config: Any, directory: workdir.Workdir) -> Model:
 
     Raises:
       UsageError: there is no checkpoint, or it is of another model.
-      ValueError: `config.predict` or `config.eval.tta` is impossible.
+      ConfigError: `config.predict` or `config.eval.tta` is impossible.
     """
     parts = system.build(config, directory.read_label_specs())
     settings, tta = Settings(**config.predict, sizes=parts.sizes), views.build(config.eval.tta)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtl_jax import _files
 from mtl_jax.reporting.style import CSS, INK_DARK, INK_LIGHT, PAPER_DARK, PAPER_LIGHT
-from mtl_jax.runs.workdir import write_text
+from mtl_jax.runs.files import write_text
 
 FIGURES, PICTURES = "figures", "pictures"
 

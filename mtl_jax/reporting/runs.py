@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import checks, files, rules
-from mtl_jax.runs.workdir import Workdir, WorkdirError, from_json
+from mtl_jax.runs.files import WorkdirError, from_json
+from mtl_jax.runs.workdir import Workdir
 from mtl_jax.studies import runner as sweep_runner
 from mtl_jax.studies import sweeps
 from mtl_jax.tasks import Task, build

@@ -7,8 +7,8 @@ from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
 from mtl_jax.reporting.runs import BEST, LAST, MEAN, SUMMARIES, RunRecord, Study
 from mtl_jax.runs import baselines
+from mtl_jax.runs.files import flatten
 from mtl_jax.runs.words import NONE, number, plus_minus
-from mtl_jax.runs.workdir import flatten
 
 _GOOD = {"max": "↑", "min": "↓"}
 

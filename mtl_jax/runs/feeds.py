@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import parallel, resident, training
+from mtl_jax import look_ahead, parallel, resident, training
 from mtl_jax.errors import ConfigError
 from mtl_jax.runs import progress
 from mtl_jax.train_state import TrainState
@@ -248,3 +248,38 @@ class Calls:
         whole = parallel.replicated(self._mesh)
         number = jax.make_array_from_process_local_data(whole, np.array(count, np.int32))
         return *self._call(state, self._feed.stored, given, number), count
+
+
+class WithHeldOut:
+    """A stream of training batches that each have one of held-out examples beside them."""
+
+    def __init__(self, stream: Any, others: Any):
+        """Takes two streams of equal batches; all but the batches is the first one's."""
+        self._stream, self._others = stream, others
+        self.steps_per_epoch, self.num_examples = stream.steps_per_epoch, stream.num_examples
+        self.specs, self.missing = stream.specs, stream.missing
+        self.labelled_per_epoch = stream.labelled_per_epoch
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{key: [H, W] or [H, W, C]} of one example."""
+        return self._stream.shapes
+
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{key: (shape, type)} of the arrays of one example and of the held-out one beside it."""
+        return look_ahead.beside(self._stream.layout, self._others.layout)
+
+    def example_ids(self, step: int) -> list[str]:
+        """The ids of those of a batch that are trained on."""
+        return self._stream.example_ids(step)
+
+    def digest(self) -> str:
+        """Of the examples of both."""
+        return f"{self._stream.digest()} {self._others.digest()}"
+
+    def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """See `mtl_jax.look_ahead.beside`."""
+        pairs = zip(self._stream.batches(start_step), self._others.batches(start_step), strict=True)
+        for batch, others in pairs:
+            yield look_ahead.beside(batch, others)

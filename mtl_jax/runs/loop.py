@@ -14,10 +14,11 @@ from mtl_jax import checkpoints, evaluation, optimizers, parallel, tasks, traini
 from mtl_jax.errors import ConfigError, InEveryProcess
 from mtl_jax.runs import _signals, feeds, plan, progress, selection
 from mtl_jax.runs.evaluations import Evaluations
-from mtl_jax.runs.held_out import Scores, references
+from mtl_jax.runs.files import WorkdirError
+from mtl_jax.runs.held_out_scores import Scores, references
 from mtl_jax.runs.results import Results
 from mtl_jax.runs.step_log import StepLog, Writer
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs.workdir import Workdir
 from mtl_jax.system import System
 from mtl_jax.tasks import Task
 from mtl_jax.train_state import TrainState
@@ -258,7 +259,7 @@ class Run:
             self._profile.before(step)
             most = self.plan.until_next(step, self._profile.bounds, epochs=scores is not None)
             state, logs, made = advance(state, most)
-            log.add_call(range(step + 1, step + made + 1), logs)
+            log.add(range(step + 1, step + made + 1), logs)
             step += made
             self._profile.after(step, state)
             if scores and scores.due(step):

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from mtl_jax import optimizers, options
 from mtl_jax.errors import UsageError
 from mtl_jax.runs import files, results, rules
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs.files import WorkdirError
+from mtl_jax.runs.workdir import Workdir
 
 # Where a process finds the data is its own affair.
 _OWN = ("data.data_dir", "data.manual_dir")

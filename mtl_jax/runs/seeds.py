@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from mtl_jax.errors import UsageError
 from mtl_jax.metrics.names import is_member
-from mtl_jax.runs.files import or_nan
+from mtl_jax.runs.files import WorkdirError, or_nan
 from mtl_jax.runs.words import plus_minus
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs.workdir import Workdir
 
 _SUMMARIES = ("best", "last", "mean_of_last_10")
 
@@ -24,7 +24,7 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
     """('0', '1') ─► (0, 1).
 
     Raises:
-      ValueError: a seed is no whole number from 0, or is given twice.
+      UsageError: a seed is no whole number from 0, or is given twice.
     """
     if not all(value.strip().isdecimal() for value in values):
         raise UsageError(f"--seeds={','.join(values)}: expected whole numbers, such as 0,1,2.")
@@ -34,11 +34,6 @@ def parse(values: Sequence[str]) -> tuple[int, ...]:
     return seeds
 
 
-def directory(parent: Workdir, seed: int) -> Workdir:
-    """The work directory of one seed's run."""
-    return parent.seed(seed)
-
-
 def runs(
     config: ConfigDict, parent: Workdir, seeds: Iterable[int]
 ) -> Iterator[tuple[int, ConfigDict, Workdir]]:
@@ -46,7 +41,7 @@ def runs(
     for seed in seeds:
         its_config = config.copy_and_resolve_references()
         its_config.seed = seed
-        yield seed, its_config, directory(parent, seed)
+        yield seed, its_config, parent.seed(seed)
 
 
 def check_parent(parent: Workdir) -> None:

@@ -72,12 +72,14 @@ class StepLog:
         self._unconverged = 0  # steps whose weights were no solution, as of the last warning
         self._line = progress.Line(plan.total_steps, plan.steps_per_epoch, config.train.batch_size)
 
-    def add(self, step: int, logs: Any) -> None:
-        """Takes what `training.make_train_step` logs; only the first one is waited for."""
-        self.add_call(range(step, step + 1), logs)
+    def add(self, steps: range, logs: Any) -> None:
+        """Takes what a call logs of these steps; only the first one is waited for.
 
-    def add_call(self, steps: range, logs: Any) -> None:
-        """Takes what `training.make_train_call` logs of these steps, [at least so many] each."""
+        Args:
+          steps: that the call made.
+          logs: of `training.make_train_call`, [at least so many] each; of a single step also as
+            `training.make_train_step` gives them.
+        """
         self._pending.append((steps, logs))
         if self._compiled is None:
             jax.block_until_ready(logs)

@@ -14,10 +14,7 @@ from ml_collections import ConfigDict
 from mtl_jax import _files
 from mtl_jax.errors import ConfigError, did_you_mean
 from mtl_jax.runs import _locks, checks, files, rules
-from mtl_jax.runs.files import WorkdirError as WorkdirError
-from mtl_jax.runs.files import flatten, from_json, to_json, write_json, write_text
-
-__all__ = ["Workdir", "WorkdirError", "flatten", "from_json", "to_json", "write_json", "write_text"]
+from mtl_jax.runs.files import WorkdirError, flatten, from_json, to_json, write_json
 
 LOCK = ".lock"  # held by the process that trains
 RELEASE = "mtl_jax.json"  # no run has it: it makes a folder that of a released network

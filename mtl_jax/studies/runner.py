@@ -92,7 +92,7 @@ class Runner:
                 self._check(path, row, self._may_differ(row))
                 return DONE, None
             noted = _read(path / STATE)
-        except workdir.WorkdirError as error:
+        except files.WorkdirError as error:
             return FAILED, str(error)
         if noted.get("state") == RUNNING:
             return (RUNNING if is_running(path) else PENDING), None
@@ -126,7 +126,7 @@ class Runner:
             "arguments": [a for a in self.arguments if a.startswith("--config.")],
             "rows": rows,
         }
-        workdir.write_json(self.directory / LIST, contents)
+        files.write_json(self.directory / LIST, contents)
 
     def table(self, shown: Sequence[Row], images_per_second: float = 0.0) -> str:
         """Some of the rows as text, with what they cost: of several seeds, that of all together.
@@ -236,13 +236,13 @@ class Runner:
         """The same run, finished, of another sweep beside this one: studies have rows in common."""
         if row.after or Workdir(self._path(row)).config.exists():
             return None
-        files = set(self.directory.parent.glob(f"*/{LIST}")) - {self.directory / LIST}
-        for file in sorted(files):
+        lists = set(self.directory.parent.glob(f"*/{LIST}")) - {self.directory / LIST}
+        for file in sorted(lists):
             for other in _listed(file):
                 path = file.parent / other["name"]
                 if other["evaluates"] or not _finished(row, path, list(self.seeds)):
                     continue
-                with contextlib.suppress(workdir.WorkdirError):
+                with contextlib.suppress(files.WorkdirError):
                     self._check(path, row, (*_SAME_RUN, "name"))
                     return path
         return None
@@ -279,7 +279,7 @@ class Runner:
         return _describe(status, log, begin) if status else None
 
     def _note(self, row: Row, state: str, error: str | None = None) -> None:
-        workdir.write_json(self._path(row) / STATE, {"state": state, "error": error})
+        files.write_json(self._path(row) / STATE, {"state": state, "error": error})
         self.write_list()
 
 
@@ -319,7 +319,7 @@ def _finished(row: Row, path: Path, seeds: list[int]) -> bool:
         return bool(found.get("finished")) and found.get("seeds", []) == seeds
     how = row.config.eval
     found = directory.read_evaluation(how.split, how.checkpoint)
-    expected = rules.evaluated_with(workdir.to_json(row.config))
+    expected = rules.evaluated_with(files.to_json(row.config))
     return found.get("evaluated_with") == expected and found.get("seeds", []) == seeds
 
 
@@ -331,7 +331,7 @@ def _listed(file: Path) -> list[dict[str, Any]]:
     """The rows of another sweep; none if that sweep.json is of another program."""
     try:
         found = files.read_json(file)
-    except workdir.WorkdirError:
+    except files.WorkdirError:
         return []
     rows = found.get("rows") if "protocol" in found else None
     return rows if isinstance(rows, list) else []
@@ -355,11 +355,11 @@ def _borrow(source: Path, path: Path) -> None:
         target = Workdir(path / run.path.relative_to(source))
         target.path.mkdir(exist_ok=True)
         for theirs, own in ((run.config, target.config), (run.label_specs, target.label_specs)):
-            workdir.write_text(own, theirs.read_text())
+            files.write_text(own, theirs.read_text())
         if not target.checkpoints.is_symlink():
             target.checkpoints.symlink_to(os.path.relpath(run.checkpoints, target.path))
     if seeds:
-        workdir.write_text(Workdir(path).config, lender.config.read_text())
+        files.write_text(Workdir(path).config, lender.config.read_text())
 
 
 def _take_over(source: Path, path: Path, row: Row) -> None:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax import options
 from mtl_jax.errors import UsageError, did_you_mean, own_code
-from mtl_jax.runs import checks, files, rules, workdir
+from mtl_jax.runs import checks, files, rules
 from mtl_jax.studies import published_benchmarks
 
 LIST = "sweep.json"  # in the directory of a sweep that is run
@@ -260,7 +260,7 @@ def _of_slurm_array(environment: Mapping[str, str]) -> tuple[int, int]:
 
 def differences(configs: Mapping[str, ConfigDict]) -> dict[str, dict[str, Any]]:
     """{row: {dotted key: value}} of the keys that are not the same in all; a name is no key."""
-    return rules.what_differs({row: workdir.to_json(config) for row, config in configs.items()})
+    return rules.what_differs({row: files.to_json(config) for row, config in configs.items()})
 
 
 def listed(directory: Path) -> list[dict[str, Any]]:

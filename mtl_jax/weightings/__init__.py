@@ -84,7 +84,7 @@ def kind(name: str) -> type[Weighting]:
     """The class of a method.
 
     Raises:
-      ValueError: no method has that name.
+      ConfigError: no method has that name.
     """
     module = _discovery.load(sys.modules[__name__], name, key=f"{_KEY}.name")
     (found,) = [

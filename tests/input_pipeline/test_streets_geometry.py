@@ -36,9 +36,14 @@ def scenes():
     return [scene.random_scene(Random(0, 0, k)) for k in INDICES]
 
 
+def _intrinsics(camera, height, width):
+    """(focal length, principal x, principal y) in pixels; pixel centres lie at + 0.5."""
+    return camera.focal * width, 0.5 * width, 0.5 * height
+
+
 def _rays(camera, height, width):
     """Directions in the world [H, W, 3] of pixel centres, with 1 along the optical axis."""
-    focal, cx, cy = camera.intrinsics(height, width)
+    focal, cx, cy = _intrinsics(camera, height, width)
     j, i = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     in_camera = np.stack([(j - cx) / focal, (i - cy) / focal, np.ones_like(i)], -1)
     return in_camera @ camera.axes
@@ -245,7 +250,7 @@ def test_normals_agree_with_gradients_of_depth(drawn, scenes):
     agreements = []
     for example, made in zip(drawn, scenes):
         depth = example["depth"].astype(np.float64)
-        focal, cx, cy = made.camera.intrinsics(HEIGHT, WIDTH)
+        focal, cx, cy = _intrinsics(made.camera, HEIGHT, WIDTH)
         j, i = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
         point = np.stack([(j - cx) / focal * depth, (i - cy) / focal * depth, depth], -1)
         across = point[1:-1, 2:] - point[1:-1, :-2]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax.configs import branched
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 CLASSES = ("road", "car", "train")
 IMAGES = 5
@@ -51,7 +51,7 @@ def run(path: Path, *, miou: float = 0.5, si_log_rmse: float = 30.0, tasks=(), *
     directory = workdir.Workdir(path)
     directory.create()
     directory.claim(made)
-    workdir.write_json(directory.label_specs, _label_specs())
+    files.write_json(directory.label_specs, _label_specs())
     found = metrics(miou, si_log_rmse)
     own = {k: v for k, v in found.items() if "/" not in k or k.split("/")[0] in made.tasks}
     if len(made.tasks) == 1:
@@ -82,7 +82,7 @@ def run(path: Path, *, miou: float = 0.5, si_log_rmse: float = 30.0, tasks=(), *
         "peak_memory": {"host": 3 * 2**30, "device": None},
         "devices": "1 × cpu",
     }
-    workdir.write_json(directory.results, results)
+    files.write_json(directory.results, results)
     _pictures(directory, made)
     return path
 
@@ -92,7 +92,7 @@ def sweep(path: Path, rows: list[dict]) -> Path:
     path.mkdir(exist_ok=True)
     common = {"overrides": {}, "published": [], "state": "done", "error": None}
     made = {"name": "study_streets", "protocol": "streets", "rows": [common | row for row in rows]}
-    workdir.write_json(path / "sweep.json", made)
+    files.write_json(path / "sweep.json", made)
     return path
 
 
@@ -154,7 +154,7 @@ def _pictures(directory: workdir.Workdir, made) -> None:
         "worst": {task: worst[task] for task in made.tasks},
         "confusion": confusion,
     }
-    workdir.write_json(directory.best_evaluation, found)
+    files.write_json(directory.best_evaluation, found)
 
 
 def png() -> bytes:

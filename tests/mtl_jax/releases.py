@@ -8,7 +8,7 @@ import tiny
 
 from mtl_jax import system
 from mtl_jax.configs import branched
-from mtl_jax.runs import learned, workdir
+from mtl_jax.runs import files, learned, workdir
 
 NAMES = ["road", "a <b>|c", "sky"]
 SPECS = {
@@ -55,10 +55,10 @@ def run(tmp_path_factory):
     entry = {"step": 7, "metrics": METRICS}
     results = {"finished": True, "split": "validation", "best": entry, "last": entry}
     results |= {"command": "python /home/me/main.py", "machine": "mine", "steps": 7}
-    workdir.write_json(directory.results, results)
-    workdir.write_json(directory.evaluation("test", "best"), entry | {"split": "test"})
+    files.write_json(directory.results, results)
+    files.write_json(directory.evaluation("test", "best"), entry | {"split": "test"})
     over = {"step": [7, 7], "metrics": METRICS, "std": dict.fromkeys(METRICS, 0.0625)}
-    workdir.write_json(parent.results, {"finished": True, "seeds": [3, 4], "best": over})
+    files.write_json(parent.results, {"finished": True, "seeds": [3, 4], "best": over})
     return directory.path
 
 

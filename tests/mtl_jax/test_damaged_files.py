@@ -13,7 +13,8 @@ from mtl_jax.commands import config as configuration
 from mtl_jax.configs import branched
 from mtl_jax.reporting import runs as reported
 from mtl_jax.runs import baselines, files
-from mtl_jax.runs.workdir import Workdir, WorkdirError, to_json
+from mtl_jax.runs.files import WorkdirError, to_json
+from mtl_jax.runs.workdir import Workdir
 
 BYTES = {
     "empty": b"",

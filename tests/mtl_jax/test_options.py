@@ -20,7 +20,7 @@ from mtl_jax._options import Option, each, number, one_of, rate, truth, whole
 from mtl_jax.configs import branched, common, mtan, uncertainty
 from mtl_jax.errors import ConfigError
 from mtl_jax.optimizers import rules, schedules
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 PACKAGES = (architectures, encoders, tasks, weightings, rules, schedules)
 PARTS = [
@@ -148,7 +148,7 @@ class TestSaved:
         old = json.loads(json.dumps(config.to_dict()))
         old["model"]["image_mean"] = [0.485, 0.456, 0.406]
         old["model"]["image_std"] = [0.5, 0.5, 0.5]
-        found = options.of_saved(workdir.from_json(old))
+        found = options.of_saved(files.from_json(old))
         assert (found.model.image_mean, found.model.image_std) == ((), (0.5, 0.5, 0.5))
 
     def test_a_run_that_was_told_the_encoders_statistics_is_gone_on_with(self, tmp_path):
@@ -156,10 +156,10 @@ class TestSaved:
         config.model.image_mean = (0.485, 0.456, 0.406)
         options.fill(config)
         directory = workdir.Workdir(tmp_path)
-        workdir.write_json(directory.config, workdir.to_json(config))
+        files.write_json(directory.config, files.to_json(config))
         directory.check_config(config, may_differ=())
         config.model.image_mean = (0.5, 0.456, 0.406)
-        with pytest.raises(workdir.WorkdirError, match="image_mean"):
+        with pytest.raises(files.WorkdirError, match="image_mean"):
             directory.check_config(config, may_differ=())
 
     def test_what_no_part_has_is_refused_all_the_same(self):
@@ -255,21 +255,6 @@ def test_every_option_is_described():
     assert "dwa, " in text
 
 
-def test_open_sections():
-    config = branched.get_config("streets_scratch")
-    for key, expected in (
-        ("tasks", True),
-        ("weighting.weights", True),
-        ("optimizer.images_per_update", True),
-        ("data.mixture", True),
-        ("train", False),
-        ("weighting", False),
-        ("model.encoder", False),
-        ("tasks.depth", False),
-    ):
-        assert options.is_open(config, key) is expected, key
-
-
 def test_a_mtan_on_resnet_refuses_another_encoder():
     config = mtan.get_config("streets_resnet")
     with pytest.raises(ConfigError, match=r"model.encoder.name='vgg'; expected resnet"):
@@ -290,13 +275,14 @@ def test_options_as_fields():
         c: float = _options.option(0.4, "radius", number(above=0, most=1))
         weights: dict = _options.option({}, "of tasks")
 
-    assert list(_options.declared(Method)) == ["c", "weights"]
+    declared = _options.declared(Method)
+    assert list(declared) == ["c", "weights"]
     assert Method().weights == {}
-    found = _options.from_section(Method, {"c": 1, "weights": ConfigDict({"a": 2})}, key="k")
+    found = _options.complete({"c": 1, "weights": ConfigDict({"a": 2})}, declared, key="k")
     assert found == {"c": 1.0, "weights": {"a": 2}}
     assert isinstance(found["c"], float)
     with pytest.raises(ConfigError, match=r"k.c=2.0; expected a number above 0 and of at most 1"):
-        _options.from_section(Method, {"c": 2.0}, key="k")
+        _options.complete({"c": 2.0}, declared, key="k")
     with pytest.raises(ConfigError, match=r"k.c=0.0"):
         _options.check_values(Method, {"c": 0.0}, key="k")
 

@@ -11,7 +11,8 @@ from mtl_jax import options
 from mtl_jax.commands import evaluate, train
 from mtl_jax.configs import branched
 from mtl_jax.runs import ownership, seeds
-from mtl_jax.runs.workdir import Workdir, WorkdirError, write_json
+from mtl_jax.runs.files import WorkdirError, write_json
+from mtl_jax.runs.workdir import Workdir
 
 
 def config(**changes) -> ConfigDict:

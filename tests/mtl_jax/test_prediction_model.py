@@ -17,7 +17,7 @@ from toy_predictions import photograph, read, save
 from mtl_jax import architectures, checkpoints, export, prediction, system, tasks
 from mtl_jax.configs import branched
 from mtl_jax.prediction import Model, PredictionError, Settings
-from mtl_jax.runs import learned, workdir
+from mtl_jax.runs import files, learned, workdir
 
 
 class FarSighted(nn.Module):
@@ -223,7 +223,7 @@ def test_load_gives_what_the_run_has_learned(tmp_path, monkeypatch):
     assert str(found) == f"Model({', '.join(parts.tasks)}; step 7)"
     with pytest.raises(PredictionError, match=r"no option 'tiles'; expected .* one of .*max_size"):
         prediction.load(directory.path, tiles=3)
-    with pytest.raises(workdir.WorkdirError, match="holds no run"):
+    with pytest.raises(files.WorkdirError, match="holds no run"):
         prediction.load(tmp_path / "nothing")
     other = r"no checkpoint in .*latest\. There is one of step 7 in best.*eval\.checkpoint=best"
     with pytest.raises(checkpoints.CheckpointError, match=other):

@@ -8,9 +8,11 @@ import mixed_systems
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.extend.core import jaxprs_in_params
 
 from mtl_jax import architectures, layers
-from mtl_jax.sharing import Cut, Split, task_losses
+from mtl_jax.encoders import swin
+from mtl_jax.sharing import Cut, Split, _recomputed, task_losses
 
 
 class Network(nn.Module):
@@ -84,6 +86,39 @@ def test_blocks_are_computed_twice_and_not_kept(system):
         return gradient_and_kept(losses, variables["params"])
 
     assert_same_of_less(results(False), results(True))
+
+
+class Staged(nn.Module):
+    """A network of a Swin alone, whose blocks lie in stages."""
+
+    remat: bool
+
+    @nn.compact
+    def __call__(self, image):
+        encoder = swin.Swin(32, (2, 1, 1, 1), 2, remat=self.remat, name="encoder")
+        return encoder(image, train=True).features
+
+
+def products(jaxpr) -> int:
+    """How many matrix products a program makes."""
+    return sum(
+        (found.primitive.name == "dot_general") + sum(map(products, jaxprs_in_params(found.params)))
+        for found in jaxpr.eqns
+    )
+
+
+def test_blocks_of_stages_are_computed_twice_and_not_thrice():
+    """With `encoder.remat`, too: it computes a block again that `train.remat` has the ends of."""
+    image = jnp.zeros((1, 32, 32, 3))
+    params = jax.eval_shape(Staged(False).init, jax.random.key(0), image)
+
+    def count(encoder_remat: bool, remat: bool) -> int:
+        network = Staged(encoder_remat).apply
+        network = _recomputed(network) if remat else network
+        loss = lambda params: sum(map(jnp.sum, network(params, image).values()))  # noqa: E731
+        return products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+
+    assert count(True, True) == count(False, True) > count(False, False)
 
 
 def test_so_are_those_before_the_features_whose_gradients_are_combined(system):

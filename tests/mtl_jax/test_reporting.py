@@ -15,7 +15,7 @@ import pytest
 from mtl_jax import _files
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import costs, document, figures, paired, report, runs, tables
-from mtl_jax.runs import seeds, workdir
+from mtl_jax.runs import files, seeds, workdir
 
 VOID = {"meta", "img", "br", "link", "wbr"}
 
@@ -181,7 +181,7 @@ def test_of_single_evaluations_nothing_is_told_three_times(three, tmp_path):
     for path in three:
         shutil.copytree(path, tmp_path / path.name)
         file = tmp_path / path.name / "results.json"
-        workdir.write_json(file, json.loads(file.read_text()) | {"evaluations": 1})
+        files.write_json(file, json.loads(file.read_text()) | {"evaluations": 1})
     (study,), _ = runs.collect([tmp_path / path.name for path in three])
     assert len(tables.results(study)) == 1
     (delta,) = tables.delta_m(study)
@@ -202,7 +202,7 @@ def _several_seeds(path, values):
         seed: json.loads((parent.path / f"seed_{seed}" / "results.json").read_text())
         for seed in values
     }
-    workdir.write_json(parent.results, seeds.aggregate(found))
+    files.write_json(parent.results, seeds.aggregate(found))
     return parent
 
 
@@ -366,7 +366,7 @@ def test_a_report_says_when_and_by_what_command(tmp_path, few_charts):
         "versions": {"jax": "0.10.2", "mtl-jax": "0.2.0"},
         "devices": "1 × cpu",
     }
-    workdir.write_json(file, json.loads(file.read_text()) | made)
+    files.write_json(file, json.loads(file.read_text()) | made)
     text = report.write([path], tmp_path / "report")[0].read_text()
     assert "1 run, the latest of 2026-01-02T03:04:05+00:00. Report by mtl_jax" in text
     assert "Written 2026-01-02T03:04:05+00:00 with mtl-jax 0.2.0, jax 0.10.2, 1 × cpu" in text

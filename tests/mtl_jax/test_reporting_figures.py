@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtl_jax.reporting import charts, document, figures, runs
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files
 
 
 def test_curves_have_all_that_was_logged(tmp_path, monkeypatch):
@@ -42,7 +42,7 @@ def test_lines_over_numbers_have_the_deviations_of_the_seeds(tmp_path, monkeypat
     path = folder / "sgd_0.01" / "results.json"
     results = json.loads(path.read_text())
     results["best"]["std"] = {"semseg/miou": 0.25}
-    workdir.write_json(path, results)
+    files.write_json(path, results)
     (study,), _ = runs.collect([folder])
     drawn = {}
 

@@ -8,7 +8,7 @@ import pytest
 from mtl_jax.errors import UsageError
 from mtl_jax.reporting import __main__ as command
 from mtl_jax.reporting import document, report, runs, tables
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files
 
 
 def test_what_a_killed_sweep_calls_running(tmp_path):
@@ -34,7 +34,7 @@ def test_a_row_whose_results_were_not_copied_along(tmp_path):
         (folder / name / "results.json").unlink()
     (folder / "elsewhere" / "results.json").symlink_to(tmp_path / "gone")
     found = {"split": "validation", "step": 20, "metrics": finished_runs.metrics(0.5, 30.0)}
-    workdir.write_json(folder / "evaluated" / "evaluation_validation_best.json", found)
+    files.write_json(folder / "evaluated" / "evaluation_validation_best.json", found)
     finished_runs.sweep(folder, [{"name": n} for n in ("here", "elsewhere", "evaluated")])
     (study,), _ = runs.collect([folder])
     assert [run.state for run in study.runs] == ["done", "results missing", "done"]

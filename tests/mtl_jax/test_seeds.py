@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax.runs import baselines, rules, seeds, workdir
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs import baselines, files, rules, seeds
+from mtl_jax.runs.files import WorkdirError
+from mtl_jax.runs.workdir import Workdir
 
 
 def _results(step, miou, last_miou, mean, finished=True):
@@ -90,7 +91,7 @@ def test_a_single_run_and_several_seeds_are_not_mixed_up(tmp_path):
     directory.training.touch()
     with pytest.raises(WorkdirError, match="holds a single run"):
         seeds.check_parent(directory)
-    seeds.directory(directory, 3).create()
+    directory.seed(3).create()
     with pytest.raises(WorkdirError, match=r"several seeds \(seed_3\)"):
         seeds.check_single(directory)
 
@@ -141,14 +142,14 @@ def _config(**changes):
         | {"tasks": {}}
     )
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return workdir.to_json(config)
+    return files.to_json(config)
 
 
 def _run(path, metrics, config=None, **changes):
     """A finished run with these metrics as its best."""
     directory = Workdir(path)
     directory.create()
-    workdir.write_json(directory.config, config or _config())
+    files.write_json(directory.config, config or _config())
     results = {
         "finished": True,
         "split": "validation",
@@ -156,7 +157,7 @@ def _run(path, metrics, config=None, **changes):
         "last": {"step": 2, "metrics": {k: v * 2 for k, v in metrics.items()}},
         "mean_of_last_10": {k: v * 3 for k, v in metrics.items()},
     }
-    workdir.write_json(directory.results, results | changes)
+    files.write_json(directory.results, results | changes)
     return directory
 
 
@@ -201,7 +202,7 @@ def test_a_later_evaluation_goes_before_training_s(single):
     evaluated = {"step": 1, "metrics": {"depth/abs": 9.0}}
     evaluated["evaluated_with"] = rules.evaluated_with(config)
     file = single[1].path / "evaluation_test_best.json"
-    workdir.write_json(file, evaluated)
+    files.write_json(file, evaluated)
     assert baselines.stored(single[1], config, "best") == {"depth/abs": 9.0}
     with pytest.raises(baselines.BaselineError, match=r"split: validation there, test here"):
         baselines.stored(single[1], _config(eval__split="test"), "best")
@@ -233,7 +234,7 @@ def test_what_cannot_be_compared_is_refused(single, tmp_path):
 
 def test_several_seeds_serve_as_a_baseline(tmp_path):
     parent = Workdir(tmp_path)
-    workdir.write_json(parent.config, _config())
-    workdir.write_json(parent.results, seeds.aggregate(RUNS))
+    files.write_json(parent.config, _config())
+    files.write_json(parent.results, seeds.aggregate(RUNS))
     assert baselines.stored(parent, _config(), "best")["semseg/miou"] == pytest.approx(0.52)
     assert json.loads(parent.results.read_text())["best"]["metrics"]["semseg/iou/sky"] is None

@@ -13,7 +13,7 @@ from mtl_jax import trackers
 from mtl_jax.commands import train
 from mtl_jax.configs import branched
 from mtl_jax.errors import ConfigError
-from mtl_jax.runs import rules, workdir
+from mtl_jax.runs import files, rules, workdir
 
 PICTURE = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
 
@@ -113,7 +113,7 @@ def test_a_tracker_that_fails_is_one_message(wandb, tmp_path, monkeypatch):
     config, where = a_run(tmp_path, "wandb")
     with pytest.raises(ConfigError, match=r"trackers=wandb: .* \(RuntimeError: nobody is logged"):
         write(config, where)
-    workdir.write_json(where.trackers, {"wandb": "gone"})
+    files.write_json(where.trackers, {"wandb": "gone"})
     with pytest.raises(ConfigError, match=r"as 'gone', by which it was known .* Leave it out"):
         write(config, where)
 

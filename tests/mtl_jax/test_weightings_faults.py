@@ -163,7 +163,9 @@ def test_what_has_not_converged_is_said_aloud(tmp_path, capsys):
     for step, count in ((1, 0.0), (2, 1.0), (3, 1.0)):
         logs = {"losses": {"a": scalar}, "weights": {"a": scalar}, "learned": {}, "total": scalar}
         logs |= {"gradient_norm": scalar, "learning_rate": scalar, "updates": {}}
-        log.add(step, logs | {"diagnostics": {"residual": 0.5, "unconverged": count}})
+        log.add(
+            range(step, step + 1), logs | {"diagnostics": {"residual": 0.5, "unconverged": count}}
+        )
         log.flush()
         said = capsys.readouterr()
         assert ("no solution" in said.out + said.err) == (step == 2)

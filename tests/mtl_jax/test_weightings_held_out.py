@@ -8,7 +8,7 @@ from weighting_systems import TASKS, Trainer, all_tasks, batch, gradients, held_
 
 from mtl_jax import (
     architectures,
-    held_out,
+    look_ahead,
     optimizers,
     options,
     parallel,
@@ -29,8 +29,8 @@ def flat(tree) -> np.ndarray:
 
 def test_beside_and_apart():
     first, second = {"image": 1, "depth": 2}, {"image": 3}
-    assert held_out.apart(held_out.beside(first, second)) == (first, second)
-    assert held_out.apart(first) == (first, {})
+    assert look_ahead.apart(look_ahead.beside(first, second)) == (first, second)
+    assert look_ahead.apart(first) == (first, {})
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,5 @@ def test_layers_with_a_backward_pass_of_their_own_are_passed(protocol):
     step = training.make_train_step(
         parts, optimizer, schedule, seed=0, steps_per_epoch=10, mesh=mesh
     )
-    found, _ = jax.eval_shape(step, state, held_out.beside(one, one))
+    found, _ = jax.eval_shape(step, state, look_ahead.beside(one, one))
     assert jax.tree.structure(found) == jax.tree.structure(state)

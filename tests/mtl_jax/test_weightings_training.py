@@ -359,7 +359,7 @@ def test_weights_and_learned_values_reach_the_writer_and_results(trainers, tmp_p
     log, found, writer = tiny.step_log_of(config, directory)
     logs = some_steps(trainers("uncertainty"))
     for step in (1, 2):
-        log.add(step, logs[step - 1])
+        log.add(range(step, step + 1), logs[step - 1])
     log.flush()
     scalars = writer.scalars[2]
     again = results.Results(

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from mtl_jax.runs import _locks
-from mtl_jax.runs.workdir import Workdir, WorkdirError
+from mtl_jax.runs.files import WorkdirError
+from mtl_jax.runs.workdir import Workdir
 
 
 def test_only_one_process_trains_in_a_directory(tmp_path):

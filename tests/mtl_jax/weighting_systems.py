@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from input_pipeline import labels
 from mtl_jax import (
     architectures,
-    held_out,
+    look_ahead,
     optimizers,
     parallel,
     system,
@@ -158,7 +158,7 @@ class Trainer:
     def step(self, data: dict[str, np.ndarray]) -> dict:
         """One update; the logs as NumPy."""
         if self.system.weighting.needs_held_out:
-            data = held_out.beside(data, batch(held_out_seed(int(self.state.step)), ("parts",)))
+            data = look_ahead.beside(data, batch(held_out_seed(int(self.state.step)), ("parts",)))
         self.state, logs = self._step(self.state, parallel.put_batch(self.mesh, data))
         return jax.tree.map(np.asarray, logs)
 

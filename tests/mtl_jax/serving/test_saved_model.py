@@ -18,7 +18,7 @@ from sklearn import datasets
 
 from input_pipeline import from_config
 from mtl_jax import options, system
-from mtl_jax.runs import workdir
+from mtl_jax.runs import files, workdir
 
 SIZE = (90, 120)  # no multiples of 32
 TASKS = {
@@ -84,7 +84,7 @@ def run(streets_dir, tmp_path_factory):
     directory.claim(config)
     builder = from_config.load(config.data)
     specs = {key: spec.as_dict() for key, spec in builder.label_specs.items()}
-    workdir.write_json(directory.label_specs, specs)
+    files.write_json(directory.label_specs, specs)
     variables = system.build(config, specs).init(jax.random.key(0), (64, 64))
     rng = np.random.default_rng(0)
     params = jax.tree.map(

@@ -1,15 +1,15 @@
-"""Training examples that a run holds out: beside every batch, or scored after every epoch."""
+"""How much worse than single-task runs a model is on the training examples that are held out."""
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import held_out, metrics, parallel
+from mtl_jax import metrics, parallel
 from mtl_jax.evaluation import Evaluator
 from mtl_jax.runs import baselines, files
 from mtl_jax.runs.baselines import BaselineError
@@ -21,41 +21,6 @@ from mtl_jax.train_state import TrainState
 SPLIT = "held_out"  # what the input pipeline calls it
 _CHECKPOINT = "latest"  # of the baselines: none that was chosen by what it is compared on
 _SAME = ("seed", "data.held_out", "data.train_split")  # what says which examples are held out
-
-
-class Beside:
-    """A stream of training batches that each have one of held-out examples beside them."""
-
-    def __init__(self, stream: Any, others: Any):
-        """Takes two streams of equal batches; all but the batches is the first one's."""
-        self._stream, self._others = stream, others
-        self.steps_per_epoch, self.num_examples = stream.steps_per_epoch, stream.num_examples
-        self.specs, self.missing = stream.specs, stream.missing
-        self.labelled_per_epoch = stream.labelled_per_epoch
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """{key: [H, W] or [H, W, C]} of one example."""
-        return self._stream.shapes
-
-    @property
-    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """{key: (shape, type)} of the arrays of one example and of the held-out one beside it."""
-        return held_out.beside(self._stream.layout, self._others.layout)
-
-    def example_ids(self, step: int) -> list[str]:
-        """The ids of those of a batch that are trained on."""
-        return self._stream.example_ids(step)
-
-    def digest(self) -> str:
-        """Of the examples of both."""
-        return f"{self._stream.digest()} {self._others.digest()}"
-
-    def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """See `mtl_jax.held_out.beside`."""
-        pairs = zip(self._stream.batches(start_step), self._others.batches(start_step), strict=True)
-        for batch, others in pairs:
-            yield held_out.beside(batch, others)
 
 
 @dataclasses.dataclass(frozen=True)
