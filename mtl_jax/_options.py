@@ -37,11 +37,13 @@ class Option:
       meaning: one line, for people who list the options.
       check: value ─► None, or what was expected instead, e.g. 'a number above 0'. It does not see
         None where that is the default.
+      measures: it changes what a metric says of the same predictions.
     """
 
     default: Any
     meaning: str
     check: Check | None = None
+    measures: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

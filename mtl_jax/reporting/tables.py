@@ -6,7 +6,7 @@ from typing import Any
 from mtl_jax import metrics
 from mtl_jax.reporting.document import Block, Strong, Table, Text
 from mtl_jax.reporting.runs import BEST, LAST, MEAN, SUMMARIES, RunRecord, Study
-from mtl_jax.runs import baselines
+from mtl_jax.runs import baselines, rules
 from mtl_jax.runs.files import flatten
 from mtl_jax.runs.words import NONE, number, plus_minus
 
@@ -222,7 +222,9 @@ def baselines_of(
         fitting = [
             other
             for other in others
-            if list(other.tasks) == [name] and _comparable(other) == _comparable(run)
+            if list(other.tasks) == [name]
+            and _comparable(other) == _comparable(run)
+            and not baselines.measured_differently(other.config, run.config)
         ]
         if len(fitting) > 1:
             raise baselines.BaselineError(
@@ -236,7 +238,7 @@ def baselines_of(
 
 def _comparable(run: RunRecord) -> dict[str, Any]:
     """What two runs must share for Δm to make sense."""
-    same = baselines.evaluated_with(run.config) | {"eval.split": run.config["eval"]["split"]}
+    same = rules.evaluated_with(run.config) | {"eval.split": run.config["eval"]["split"]}
     encoder = flatten(dict(run.config["model"].get("encoder", {})))
     start = run.config["model"].get("pretrained", "")
     return same | encoder | {"model.pretrained": start, "finished": run.results.get("finished")}

@@ -7,7 +7,7 @@ from mtl_jax import metrics
 from mtl_jax.errors import ConfigError, UsageError
 from mtl_jax.runs.rules import evaluated_with
 from mtl_jax.runs.workdir import Workdir
-from mtl_jax.tasks import Task
+from mtl_jax.tasks import PART, Task, measures
 
 ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
@@ -32,6 +32,11 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
       WorkdirError: there is no run.
     """
     config, split = directory.read_config(), like["eval"]["split"]
+    if lines := measured_differently(config, like):
+        raise BaselineError(
+            f"{directory.path} does not measure what this run does:\n" + "\n".join(lines) + "\n"
+            "Train it with the same, or leave it out of the baselines."
+        )
     expected = evaluated_with(like)
     found = directory.read_evaluation(split, summary)
     if found.get("evaluated_with") == expected:
@@ -55,6 +60,33 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
     if summary == "mean_of_last_10":
         return results[summary]
     return results[ENTRY[summary]]["metrics"]
+
+
+def measured_differently(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Lines about the options of tasks of both configs by which their metrics say something else.
+
+    Args:
+      there, here: the configs, as plain JSON values. What one of them has not, as it is of an older
+        version, says nothing.
+    """
+    one, other = _measures(there), _measures(here)
+    return [
+        f"  {key}: {one[key]} there, {other[key]} here"
+        for key in sorted(one.keys() & other.keys())
+        if one[key] != other[key]
+    ]
+
+
+def _measures(config: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: value} of the tasks' options that change what metrics say."""
+    found = {}
+    for name, options in config["tasks"].items():
+        if options["type"] in PART.names():  # else of a version that had others
+            for option in options.keys() & measures(options["type"]):
+                found[f"tasks.{name}.{option}"] = options[option]
+        if f"tasks.{name}.key" in found:
+            found[f"tasks.{name}.key"] = options["key"] or name
+    return found
 
 
 def read(directories: Iterable[Workdir], like: Mapping[str, Any], summary: str) -> dict[str, float]:

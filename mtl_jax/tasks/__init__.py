@@ -17,7 +17,9 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
-COMMON = {"key": Option(None, "the batch's key of its labels; None: the task's name", text)}
+COMMON = {
+    "key": Option(None, "the batch's key of its labels; None: the task's name", text, measures=True)
+}
 PART = _options.Part(sys.modules[__name__], "", "a kind of output", by="type")
 
 
@@ -40,6 +42,16 @@ def tabled(type_name: str) -> dict[str, str]:
     """
     module = _discovery.load(sys.modules[__name__], type_name, key="type")
     return dict(getattr(module, "TABLED", [module.HEADLINE]))
+
+
+def measures(type_name: str) -> list[str]:
+    """The options of a task of that type that change what a metric says of the same predictions.
+
+    Raises:
+      ConfigError: there is no such type.
+    """
+    options = PART.options(type_name, key="type")
+    return [name for name, option in options.items() if getattr(option, "measures", False)]
 
 
 def postprocess_all(

@@ -143,6 +143,19 @@ def test_results_and_who_is_best(three):
     ]
 
 
+@pytest.mark.parametrize("crop_multiple", [1, 32])
+@pytest.mark.parametrize("greatest", [80.0, 10.0])
+def test_what_is_measured_otherwise_is_no_single_task_of_a_run(
+    three, tmp_path, crop_multiple, greatest
+):
+    ranged = {"tasks__depth__range": (0.0, 80.0), "miou": 0.55}
+    both = finished_runs.run(tmp_path / "both", **ranged)
+    changes = {"tasks__depth__range": (0.0, greatest), "eval__crop_multiple": crop_multiple}
+    other = finished_runs.run(tmp_path / "other", tasks=("depth",), **changes)
+    (study,), _ = runs.collect([both, three[1], other])
+    assert bool(tables.delta_m(study)) == (crop_multiple == 1 and greatest == 80.0)
+
+
 def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     (study,), _ = runs.collect(three)
     (table,) = tables.delta_m(study)
@@ -158,9 +171,6 @@ def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     (study,), _ = runs.collect([*three, again])
     (remark,) = tables.delta_m(study)
     assert "2 runs of 'depth' alone" in remark.text
-    other = finished_runs.run(tmp_path / "other", tasks=("depth",), eval__crop_multiple=32)
-    (study,), _ = runs.collect([*three[:2], other])
-    assert tables.delta_m(study) == []
 
 
 def test_what_is_published_without_a_unit_has_no_difference(tmp_path):

@@ -1,11 +1,13 @@
 """Several seeds as one result, and Δm against stored runs, on work directories made by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from mtl_jax import tasks
 from mtl_jax.runs import baselines, files, rules, seeds
 from mtl_jax.runs.files import WorkdirError
 from mtl_jax.runs.workdir import Workdir
@@ -238,3 +240,38 @@ def test_several_seeds_serve_as_a_baseline(tmp_path):
     files.write_json(parent.results, seeds.aggregate(RUNS))
     assert baselines.stored(parent, _config(), "best")["semseg/miou"] == pytest.approx(0.52)
     assert json.loads(parent.results.read_text())["best"]["metrics"]["semseg/iou/sky"] is None
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "here"),
+    [
+        ("range", [0, 10], None),
+        ("key", "distance", None),
+        ("loss", "l1", "l2"),  # how it was trained is its own affair
+        ("key", "depth", None),
+        ("range", "of a version that had no such option", [0, 10]),
+    ],
+)
+def test_tasks_of_both_are_to_be_measured_alike(tmp_path, option, there, here):
+    def with_depth(value):
+        config = _config()
+        options = {"type": "depth", "key": None, "range": None, "loss": "l2", option: value}
+        if isinstance(value, str) and value.startswith("of a version"):
+            del options[option]
+        config["tasks"] = {"depth": options}
+        return config
+
+    single = _run(tmp_path / "single", {"depth/abs": 1.0}, with_depth(there))
+    like = with_depth(here)
+    like["tasks"]["edge"] = {"type": "edges", "max_distance": 0.1}  # which the single run has not
+    if (option, there) not in (("range", [0, 10]), ("key", "distance")):
+        assert baselines.read([single], like, "best") == {"depth/abs": 1.0}
+        return
+    message = rf"(?s)single does not measure.*tasks\.depth\.{option}: {re.escape(str(there))} there"
+    with pytest.raises(baselines.BaselineError, match=message):
+        baselines.read([single], like, "best")
+
+
+def test_options_say_whether_they_measure():
+    assert tasks.measures("edges") == ["key", "max_distance", "truth", "truth_key"]
+    assert "loss" not in tasks.measures("depth")
