@@ -37,11 +37,14 @@ class Option:
       meaning: one line, for people who list the options.
       check: value ─► None, or what was expected instead, e.g. 'a number above 0'. It does not see
         None where that is the default.
+      measures: of a task's option: whether it changes what is measured, so that metrics of another
+        value of it cannot be compared with.
     """
 
     default: Any
     meaning: str
     check: Check | None = None
+    measures: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -222,7 +222,9 @@ def baselines_of(
         fitting = [
             other
             for other in others
-            if list(other.tasks) == [name] and _comparable(other) == _comparable(run)
+            if list(other.tasks) == [name]
+            and _comparable(other) == _comparable(run)
+            and not baselines.measured_differently(other.config, run.config)
         ]
         if len(fitting) > 1:
             raise baselines.BaselineError(

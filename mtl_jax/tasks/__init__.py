@@ -17,7 +17,9 @@ from mtl_jax.errors import ConfigError
 from mtl_jax.tasks import _specs
 from mtl_jax.tasks._task import Task
 
-COMMON = {"key": Option(None, "the batch's key of its labels; None: the task's name", text)}
+COMMON = {
+    "key": Option(None, "the batch's key of its labels; None: the task's name", text, measures=True)
+}
 PART = _options.Part(sys.modules[__name__], "", "a kind of output", by="type")
 
 
@@ -40,6 +42,27 @@ def tabled(type_name: str) -> dict[str, str]:
     """
     module = _discovery.load(sys.modules[__name__], type_name, key="type")
     return dict(getattr(module, "TABLED", [module.HEADLINE]))
+
+
+def measured_with(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: value} of what two configs must share for metrics of a task to be compared.
+
+    Args:
+      name: of the task.
+      section: `config.tasks.<name>` as plain JSON values; what it does not say is the default.
+
+    Raises:
+      ConfigError: there is no such type.
+    """
+    prefix = f"tasks.{name}"
+    options = PART.options(section[PART.by], key=f"config.{prefix}.{PART.by}")
+    found = {
+        f"{prefix}.{option}": section.get(option, what.default)
+        for option, what in options.items()
+        if isinstance(what, Option) and what.measures
+    }
+    key = f"{prefix}.key"
+    return {f"{prefix}.{PART.by}": section[PART.by]} | found | {key: found[key] or name}
 
 
 def postprocess_all(

@@ -38,7 +38,7 @@ OPTIONS = {
     "normalization": Option(
         "standard", "what is regressed in place of the depth itself", one_of(*_NORMALIZATIONS)
     ),
-    "range": Option(None, "(least, greatest) depth that is predicted"),
+    "range": Option(None, "(least, greatest) depth that is predicted", measures=True),
     "mean": Option(None, "of all labels, for 'standard'", number(least=-1e12)),
     "stddev": Option(None, "of all labels, for 'standard'", number(above=0)),
 }

@@ -40,13 +40,17 @@ OPTIONS = {
         "how near counts in metrics, as a share of the diagonal; "
         f"NYUD: {boundaries.MAX_DISTANCE['nyud']}",
         number(above=0),
+        measures=True,
     ),
     "truth": Option(
         "lines",
         "of odsF: 'lines', thinned labels; 'sides', boundaries between values of labels, as NYUD's",
         one_of(*edge_scores.TRUTHS),
+        measures=True,
     ),
-    "truth_key": Option(None, "the batch's key of that truth; None: the labels themselves", text),
+    "truth_key": Option(
+        None, "the batch's key of that truth; None: the labels themselves", text, measures=True
+    ),
 }
 KINDS = ("edges",)
 HEADLINE = ("f_near", "max")

@@ -21,7 +21,9 @@ DEFAULT_IGNORE = 255
 OPTIONS = {
     "loss": Option("cross_entropy", "over pixels with a class", one_of(*LOSSES)),
     "num_classes": Option(None, "needed where the data set has no such labels", whole(least=1)),
-    "ignore": Option(None, "the id that is no class; 255 if the data set says none either"),
+    "ignore": Option(
+        None, "the id that is no class; 255 if the data set says none either", measures=True
+    ),
     "evaluated_classes": Option(
         None, "names: adds the metric miou_evaluated, the mean IoU over them alone", each(text)
     ),

@@ -161,6 +161,9 @@ def test_delta_m_against_the_runs_of_single_tasks(three, tmp_path):
     other = finished_runs.run(tmp_path / "other", tasks=("depth",), eval__crop_multiple=32)
     (study,), _ = runs.collect([*three[:2], other])
     assert tables.delta_m(study) == []
+    cut = finished_runs.run(tmp_path / "cut", tasks=("depth",), tasks__depth__range=(1.0, 80.0))
+    (study,), _ = runs.collect([*three[:2], cut])
+    assert tables.delta_m(study) == []
 
 
 def test_what_is_published_without_a_unit_has_no_difference(tmp_path):

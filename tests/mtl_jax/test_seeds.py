@@ -232,6 +232,58 @@ def test_what_cannot_be_compared_is_refused(single, tmp_path):
         baselines.delta_m(FOUND, only_depth, TASKS)
 
 
+def test_what_only_the_baseline_has_changed_is_refused_too(tmp_path):
+    like = _config()
+    config = like | {"eval": like["eval"] | {"resize": [96, 96]}}
+    with pytest.raises(
+        baselines.BaselineError, match=r"eval.resize: \[96, 96\] there, \[0, 0\] here"
+    ):
+        baselines.read([_run(tmp_path, SINGLE["depth"], config)], like, "best")
+
+
+EDGE = {"type": "edges", "max_distance": 0.011, "truth": "lines", "key": None, "truth_key": None}
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "here"),
+    [
+        ("max_distance", 0.0075, 0.011),
+        ("truth", "sides", "lines"),
+        ("truth_key", "edge_truth", None),
+        ("key", "edge_truth", "edge"),
+        ("type", "saliency", "edges"),
+    ],
+)
+def test_a_task_that_measures_something_else_is_refused(tmp_path, option, there, here):
+    like = _config() | {"tasks": {"edge": EDGE, "depth": {"type": "depth"}}}
+    same = _run(tmp_path / "same", {"edge/f_near": 0.5}, _config() | {"tasks": {"edge": EDGE}})
+    assert baselines.stored(same, like, "best") == {"edge/f_near": 0.5}
+    config = _config() | {"tasks": {"edge": EDGE | {option: there}}}
+    other = _run(tmp_path / "other", {"edge/f_near": 0.5}, config)
+    message = rf"tasks\.edge\.{option}: {there} there, {here} here"
+    with pytest.raises(baselines.BaselineError, match=message):
+        baselines.stored(other, like, "best")
+
+
+def test_how_a_task_is_learned_and_what_older_versions_did_not_say_may_differ(tmp_path):
+    like = _config() | {"tasks": {"edge": EDGE | {"positive_weight": 0.8, "key": "edge"}}}
+    older = {"type": "edges", "max_distance": 0.011, "positive_weight": "share"}
+    directory = _run(tmp_path, {"edge/f_near": 0.5}, _config() | {"tasks": {"edge": older}})
+    assert baselines.stored(directory, like, "best") == {"edge/f_near": 0.5}
+
+
+def test_scores_of_other_images_are_not_compared():
+    tasks = {"edge": _Task("f_near", "max", odsF="max")}
+    found = {"edge/loss": 1.0, "edge/f_near": 0.5, "edge/odsF": 0.7, "edge/scored_images": 616.0}
+    whole = found | {"edge/scored_images": 5105.0}
+    with pytest.raises(baselines.BaselineError, match="odsF of the baseline is of 5105 images"):
+        baselines.delta_m(found, whole, tasks)
+    assert baselines.delta_m(found, found, tasks)["mean_within_tasks"] == 0.0
+    # A headline is of all images, and a figure of others than the published ones has another name.
+    del found["edge/odsF"]
+    assert baselines.delta_m(found, whole, tasks)["mean_within_tasks"] == 0.0
+
+
 def test_several_seeds_serve_as_a_baseline(tmp_path):
     parent = Workdir(tmp_path)
     files.write_json(parent.config, _config())
