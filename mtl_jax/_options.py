@@ -138,11 +138,6 @@ def declared(kind: type) -> dict[str, Option]:
     }
 
 
-def from_section(kind: type, section: Mapping, *, key: str) -> dict[str, Any]:
-    """`complete` by the options of a dataclass."""
-    return complete(section, declared(kind), key=key)
-
-
 def check_values(kind: type, values: Mapping[str, Any], *, key: str) -> None:
     """Raises ConfigError at the first of `values`, {option: value}, that its check refuses."""
     options = declared(kind)
