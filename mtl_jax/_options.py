@@ -37,7 +37,8 @@ class Option:
       meaning: one line, for people who list the options.
       check: value ─► None, or what was expected instead, e.g. 'a number above 0'. It does not see
         None where that is the default.
-      measures: it changes what a metric says of the same predictions.
+      measures: of a task's option: whether it changes what is measured, so that metrics of another
+        value of it cannot be compared with.
     """
 
     default: Any
@@ -135,11 +136,6 @@ def declared(kind: type) -> dict[str, Option]:
         for field in dataclasses.fields(kind)
         if _METADATA in field.metadata
     }
-
-
-def from_section(kind: type, section: Mapping, *, key: str) -> dict[str, Any]:
-    """`complete` by the options of a dataclass."""
-    return complete(section, declared(kind), key=key)
 
 
 def check_values(kind: type, values: Mapping[str, Any], *, key: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from mtl_jax import metrics
 from mtl_jax.errors import ConfigError, UsageError
-from mtl_jax.runs.rules import evaluated_with
+from mtl_jax.runs.rules import evaluated_differently, evaluated_with
 from mtl_jax.runs.workdir import Workdir
-from mtl_jax.tasks import PART, Task, measures
+from mtl_jax.tasks import Task, measured_with
 
 ENTRY = {"best": "best", "latest": "last"}  # checkpoint: entry of results.json
 
@@ -28,14 +28,16 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
       summary: 'best', 'latest' (a checkpoint) or 'mean_of_last_10'.
 
     Raises:
-      BaselineError: the run is not finished, or has not been evaluated so.
+      BaselineError: the run is not finished, or has not been evaluated so, or its tasks measure
+        something else.
       WorkdirError: there is no run.
     """
     config, split = directory.read_config(), like["eval"]["split"]
-    if lines := measured_differently(config, like):
+    if differences := measured_differently(config, like):
         raise BaselineError(
-            f"{directory.path} does not measure what this run does:\n" + "\n".join(lines) + "\n"
-            "Train it with the same, or leave it out of the baselines."
+            f"{directory.path} measures something else than this run:\n"
+            + "\n".join(differences)
+            + "\nCompare with a run that was trained with the same."
         )
     expected = evaluated_with(like)
     found = directory.read_evaluation(split, summary)
@@ -47,12 +49,7 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
     if not results["finished"]:
         raise BaselineError(f"{directory.path} is not finished: train it to its end first.")
     own = evaluated_with(config) | {"eval.split": results["split"]}
-    differences = [
-        f"  {key}: {own.get(key)} there, {value} here"
-        for key, value in (expected | {"eval.split": split}).items()
-        if own.get(key) != value
-    ]
-    if differences:
+    if differences := evaluated_differently(own, expected | {"eval.split": split}):
         raise BaselineError(
             f"{directory.path} was not evaluated as this run is:\n" + "\n".join(differences) + "\n"
             "Evaluate it likewise first, with --mode=evaluate."
@@ -63,30 +60,18 @@ def stored(directory: Workdir, like: Mapping[str, Any], summary: str) -> dict[st
 
 
 def measured_differently(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Lines about the options of tasks of both configs by which their metrics say something else.
+    """Lines about options of the tasks that two configs share that change what metrics mean.
 
     Args:
-      there, here: the configs, as plain JSON values. What one of them has not, as it is of an older
-        version, says nothing.
+      there: a config as plain JSON values.
+      here: likewise.
     """
-    one, other = _measures(there), _measures(here)
-    return [
-        f"  {key}: {one[key]} there, {other[key]} here"
-        for key in sorted(one.keys() & other.keys())
-        if one[key] != other[key]
-    ]
-
-
-def _measures(config: Mapping[str, Any]) -> dict[str, Any]:
-    """{dotted key: value} of the tasks' options that change what metrics say."""
-    found = {}
-    for name, options in config["tasks"].items():
-        if options["type"] in PART.names():  # else of a version that had others
-            for option in options.keys() & measures(options["type"]):
-                found[f"tasks.{name}.{option}"] = options[option]
-        if f"tasks.{name}.key" in found:
-            found[f"tasks.{name}.key"] = options["key"] or name
-    return found
+    lines = []
+    for name in here["tasks"]:
+        if name in there["tasks"]:
+            both = (measured_with(name, config["tasks"][name]) for config in (there, here))
+            lines += evaluated_differently(*both)
+    return lines
 
 
 def read(directories: Iterable[Workdir], like: Mapping[str, Any], summary: str) -> dict[str, float]:
@@ -168,6 +153,7 @@ def delta_m(
     """
     try:
         one, several = directions(found, tasks, chosen)
+        _check_scored_images(found, baselines, {**one, **several}, tasks)
         return {
             protocol: metrics.delta_m(
                 protocol, found, baselines, one if protocol == "one_metric_per_task" else several
@@ -176,6 +162,24 @@ def delta_m(
         }
     except ValueError as error:
         raise BaselineError(str(error)) from error
+
+
+def _check_scored_images(
+    found: Mapping[str, float],
+    baselines: Mapping[str, float],
+    compared: Iterable[str],
+    tasks: Mapping[str, Task],
+) -> None:
+    """Raises BaselineError if a slow score, which no headline is, is of other images there."""
+    headlines = {f"{name}/{task.headline[0]}" for name, task in tasks.items()}
+    for metric in compared:
+        count = f"{metric.partition('/')[0]}/scored_images"
+        there, here = baselines.get(count), found.get(count)
+        if metric not in headlines and None not in (there, here) and there != here:
+            raise BaselineError(
+                f"{metric} of the baseline is of {there:g} images, here it is of {here:g}. "
+                "Evaluate both with the same config.eval.scores.ids, with --mode=evaluate."
+            )
 
 
 def compare(

@@ -112,6 +112,21 @@ def evaluated_with(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def evaluated_differently(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Lines about what keeps two evaluations from being compared; none if nothing does.
+
+    Args:
+      there: {key: value} that one was made with, see `evaluated_with`.
+      here: likewise, of the other.
+    """
+    both = [{**_EVALUATED_WITH_SINCE, **found} for found in (there, here)]
+    return [
+        f"  {key}: {both[0].get(key)} there, {both[1].get(key)} here"
+        for key in dict.fromkeys([*here, *there])
+        if both[0].get(key) != both[1].get(key)
+    ]
+
+
 def is_key(line: str, keys: Iterable[str]) -> bool:
     """Whether a line of `differences` is about one of `keys`."""
     return line.strip().startswith(tuple(f"{key}:" for key in keys))

@@ -3,7 +3,8 @@
     python run_saved_model.py --output=out photos/*.jpg
 
 Needs TensorFlow, NumPy and Pillow (10.1 or later). For each photograph, at its own size, and each
-task it writes <name>_<task>.png (or .npy), as metadata.json says:
+task it writes <name>_<task>.png (or .npy), as metadata.json says. Where photographs share a name,
+<name> has their folders too:
 
   palette_png      class ids, with a palette that shows them in their colours
   millimetre_png   16-bit depth in millimetres, at most 65.535 m
@@ -177,6 +178,31 @@ PICTURES = {
 }
 
 
+def output_names(files, tasks):
+    """A name for each file, so that no two maps share a file: the shortest of four that does.
+
+    That is the file's name without suffix; its path below the common folder, joined by '_'; the
+    same with the suffix; or the latter after a number.
+    """
+    files = [file.absolute() for file in files]
+    root = os.path.commonpath([file.parent for file in files])
+    below = ["_".join(file.relative_to(root).parts) for file in files]
+    forms = (
+        [file.stem for file in files],
+        [os.path.splitext(path)[0] for path in below],
+        [path.replace(".", "_") for path in below],
+        [f"{i:06d}_{path.replace('.', '_')}" for i, path in enumerate(below)],
+    )
+    return next(names for names in forms if are_apart(names, tasks))
+
+
+def are_apart(names, tasks):
+    """Whether no two names share a file, as 'x' does of 'car_depth' and 'x_car' of 'depth'."""
+    # Some file systems take no notice of case.
+    written = [{f"{name}_{task}".casefold() for task in tasks} for name in names]
+    return len(set().union(*written)) == sum(map(len, written))
+
+
 def write(file, contents):
     """Writes a file, whose name may be longer than the file system takes."""
     try:
@@ -206,23 +232,21 @@ def main(argv):
     parser.add_argument("photographs", nargs="+", type=Path, help="JPEG and PNG files")
     parser.add_argument("--output", required=True, type=Path, help="the folder to write to")
     arguments = parser.parse_args(argv)
-    names = [path.stem for path in arguments.photographs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        parser.error(f"several photographs are called {twice[0]}; their files would be the same")
+    photographs = list(dict.fromkeys(arguments.photographs))
     metadata = json.loads((HERE / "metadata.json").read_text())
     size = metadata["input"]["shape"][1:3]
+    names = output_names(photographs, metadata["maps"])
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--output={arguments.output} cannot be written ({error.strerror})")
     call = load(HERE)
     failures = []
-    for path in arguments.photographs:
+    for path, name in zip(photographs, names):
         try:
             for task, value in predict(call, read_image(path), size).items():
                 contents, suffix = encode(value, metadata["maps"][task])
-                write(arguments.output / f"{path.stem}_{task}{suffix}", contents)
+                write(arguments.output / f"{name}_{task}{suffix}", contents)
         except InputError as error:
             failures.append(printable(error))
     print(f"Predicted on {len(names) - len(failures)} of {len(names)} images: {arguments.output}")

@@ -44,14 +44,25 @@ def tabled(type_name: str) -> dict[str, str]:
     return dict(getattr(module, "TABLED", [module.HEADLINE]))
 
 
-def measures(type_name: str) -> list[str]:
-    """The options of a task of that type that change what a metric says of the same predictions.
+def measured_with(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: value} of what two configs must share for metrics of a task to be compared.
+
+    Args:
+      name: of the task.
+      section: `config.tasks.<name>` as plain JSON values; what it does not say is the default.
 
     Raises:
       ConfigError: there is no such type.
     """
-    options = PART.options(type_name, key="type")
-    return [name for name, option in options.items() if getattr(option, "measures", False)]
+    prefix = f"tasks.{name}"
+    options = PART.options(section[PART.by], key=f"config.{prefix}.{PART.by}")
+    found = {
+        f"{prefix}.{option}": section.get(option, what.default)
+        for option, what in options.items()
+        if isinstance(what, Option) and what.measures
+    }
+    key = f"{prefix}.key"
+    return {f"{prefix}.{PART.by}": section[PART.by]} | found | {key: found[key] or name}
 
 
 def postprocess_all(

@@ -25,10 +25,7 @@ OPTIONS = {
         None, "the id that is no class; 255 if the data set says none either", measures=True
     ),
     "evaluated_classes": Option(
-        None,
-        "names: adds the metric miou_evaluated, the mean IoU over them alone",
-        each(text),
-        measures=True,
+        None, "names: adds the metric miou_evaluated, the mean IoU over them alone", each(text)
     ),
 }
 KINDS = ("classes",)

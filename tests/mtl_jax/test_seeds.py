@@ -1,13 +1,11 @@
 """Several seeds as one result, and Δm against stored runs, on work directories made by hand."""
 
 import json
-import re
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mtl_jax import tasks
 from mtl_jax.runs import baselines, files, rules, seeds
 from mtl_jax.runs.files import WorkdirError
 from mtl_jax.runs.workdir import Workdir
@@ -234,44 +232,61 @@ def test_what_cannot_be_compared_is_refused(single, tmp_path):
         baselines.delta_m(FOUND, only_depth, TASKS)
 
 
+def test_what_only_the_baseline_has_changed_is_refused_too(tmp_path):
+    like = _config()
+    config = like | {"eval": like["eval"] | {"resize": [96, 96]}}
+    with pytest.raises(
+        baselines.BaselineError, match=r"eval.resize: \[96, 96\] there, \[0, 0\] here"
+    ):
+        baselines.read([_run(tmp_path, SINGLE["depth"], config)], like, "best")
+
+
+EDGE = {"type": "edges", "max_distance": 0.011, "truth": "lines", "key": None, "truth_key": None}
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "here"),
+    [
+        ("max_distance", 0.0075, 0.011),
+        ("truth", "sides", "lines"),
+        ("truth_key", "edge_truth", None),
+        ("key", "edge_truth", "edge"),
+        ("type", "saliency", "edges"),
+    ],
+)
+def test_a_task_that_measures_something_else_is_refused(tmp_path, option, there, here):
+    like = _config() | {"tasks": {"edge": EDGE, "depth": {"type": "depth"}}}
+    same = _run(tmp_path / "same", {"edge/f_near": 0.5}, _config() | {"tasks": {"edge": EDGE}})
+    assert baselines.stored(same, like, "best") == {"edge/f_near": 0.5}
+    config = _config() | {"tasks": {"edge": EDGE | {option: there}}}
+    other = _run(tmp_path / "other", {"edge/f_near": 0.5}, config)
+    message = rf"tasks\.edge\.{option}: {there} there, {here} here"
+    with pytest.raises(baselines.BaselineError, match=message):
+        baselines.stored(other, like, "best")
+
+
+def test_how_a_task_is_learned_and_what_older_versions_did_not_say_may_differ(tmp_path):
+    like = _config() | {"tasks": {"edge": EDGE | {"positive_weight": 0.8, "key": "edge"}}}
+    older = {"type": "edges", "max_distance": 0.011, "positive_weight": "share"}
+    directory = _run(tmp_path, {"edge/f_near": 0.5}, _config() | {"tasks": {"edge": older}})
+    assert baselines.stored(directory, like, "best") == {"edge/f_near": 0.5}
+
+
+def test_scores_of_other_images_are_not_compared():
+    tasks = {"edge": _Task("f_near", "max", odsF="max")}
+    found = {"edge/loss": 1.0, "edge/f_near": 0.5, "edge/odsF": 0.7, "edge/scored_images": 616.0}
+    whole = found | {"edge/scored_images": 5105.0}
+    with pytest.raises(baselines.BaselineError, match="odsF of the baseline is of 5105 images"):
+        baselines.delta_m(found, whole, tasks)
+    assert baselines.delta_m(found, found, tasks)["mean_within_tasks"] == 0.0
+    # A headline is of all images, and a figure of others than the published ones has another name.
+    del found["edge/odsF"]
+    assert baselines.delta_m(found, whole, tasks)["mean_within_tasks"] == 0.0
+
+
 def test_several_seeds_serve_as_a_baseline(tmp_path):
     parent = Workdir(tmp_path)
     files.write_json(parent.config, _config())
     files.write_json(parent.results, seeds.aggregate(RUNS))
     assert baselines.stored(parent, _config(), "best")["semseg/miou"] == pytest.approx(0.52)
     assert json.loads(parent.results.read_text())["best"]["metrics"]["semseg/iou/sky"] is None
-
-
-@pytest.mark.parametrize(
-    ("option", "there", "here"),
-    [
-        ("range", [0, 10], None),
-        ("key", "distance", None),
-        ("loss", "l1", "l2"),  # how it was trained is its own affair
-        ("key", "depth", None),
-        ("range", "of a version that had no such option", [0, 10]),
-    ],
-)
-def test_tasks_of_both_are_to_be_measured_alike(tmp_path, option, there, here):
-    def with_depth(value):
-        config = _config()
-        options = {"type": "depth", "key": None, "range": None, "loss": "l2", option: value}
-        if isinstance(value, str) and value.startswith("of a version"):
-            del options[option]
-        config["tasks"] = {"depth": options}
-        return config
-
-    single = _run(tmp_path / "single", {"depth/abs": 1.0}, with_depth(there))
-    like = with_depth(here)
-    like["tasks"]["edge"] = {"type": "edges", "max_distance": 0.1}  # which the single run has not
-    if (option, there) not in (("range", [0, 10]), ("key", "distance")):
-        assert baselines.read([single], like, "best") == {"depth/abs": 1.0}
-        return
-    message = rf"(?s)single does not measure.*tasks\.depth\.{option}: {re.escape(str(there))} there"
-    with pytest.raises(baselines.BaselineError, match=message):
-        baselines.read([single], like, "best")
-
-
-def test_options_say_whether_they_measure():
-    assert tasks.measures("edges") == ["key", "max_distance", "truth", "truth_key"]
-    assert "loss" not in tasks.measures("depth")

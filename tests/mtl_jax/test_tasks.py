@@ -141,6 +141,23 @@ def test_metres_are_clamped_to_the_range(method):
     np.testing.assert_allclose(task.postprocess(extreme)["depth"], [[[4.0, 300.0]]])
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("depth", {"range"}),
+        ("edges", {"max_distance", "truth", "truth_key"}),
+        ("instances", {"classes"}),
+        ("normals", set()),
+        ("saliency", set()),
+        ("segmentation", {"ignore"}),
+    ],
+)
+def test_options_that_change_what_is_measured(kind, expected):
+    found = tasks.measured_with("x", {"type": kind})
+    assert found.keys() == {f"tasks.x.{name}" for name in {"type", "key", *expected}}
+    assert found["tasks.x.key"] == "x"
+
+
 def test_config_goes_before_the_spec():
     task = _depth(range=(1.0, 10.0), mean=2.0, stddev=0.5)
     assert task.valid_range == (1.0, 10.0)

@@ -4,6 +4,8 @@ test_saved_model.py runs it on one.
 """
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,7 +115,6 @@ def test_photographs_that_cannot_be_used(contents, message, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a/x.jpg", "b/x.png", "--output=out"], "several photographs are called x"),
         (["a/x.jpg", "--output=file/out"], "--output=file/out cannot be written"),
         (["a/x.jpg"], "required: --output"),
         (["--output=out"], "required: photographs"),
@@ -121,13 +122,51 @@ def test_photographs_that_cannot_be_used(contents, message, tmp_path):
 )
 def test_arguments_that_cannot_be_used(arguments, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    (tmp_path / "metadata.json").write_text('{"input": {"shape": ["batch", 8, 12, 3]}}')
+    (tmp_path / "metadata.json").write_text('{"input": {"shape": ["batch", 8, 12, 3]}, "maps": {}}')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_saved_model, "HERE", tmp_path)
     with pytest.raises(SystemExit, match="2"):
         run_saved_model.main(arguments)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["a/x.jpg", "b/y.jpg"],
+        ["a/x.jpg", "b/x.jpg"],
+        ["x.jpg", "x.png"],
+        ["a/X.jpg", "b/x.jpg"],
+        ["x.jpg", "x_car.jpg"],
+        ["a/b.jpg", "a_b.jpg"],
+        ["a/b.jpg", "a_b_jpg"],
+    ],
+)
+def test_no_two_photographs_share_a_file(files):
+    """Names are those that predict gives them."""
+    files = [Path(file) for file in files]
+    names = run_saved_model.output_names(files, ["depth", "car_depth", "Depth"])
+    assert names == prediction.output_names(files, suffixes=["_depth", "_car_depth"])
+    outputs = {f"{name}_{task}".lower() for name in names for task in ("depth", "car_depth")}
+    assert len(outputs) == 2 * len(files)
+
+
+def test_photographs_of_one_name_and_one_that_is_given_twice(tmp_path, monkeypatch):
+    metadata = {"input": {"shape": ["batch", 8, 12, 3]}, "maps": {"it": {"file": "npy"}}}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    monkeypatch.setattr(run_saved_model, "HERE", tmp_path)
+    monkeypatch.setattr(run_saved_model, "load", lambda _: lambda x: {"it": x[..., 0]})
+    paths = [tmp_path / folder / "x.png" for folder in "ab"]
+    for value, path in enumerate(paths):
+        path.parent.mkdir()
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+    out = tmp_path / "out"
+    assert not run_saved_model.main([f"--output={out}", *map(str, [*paths, paths[0]])])
+    assert {file.name: np.load(file).max() for file in out.iterdir()} == {
+        "a_x_it.npy": 0,
+        "b_x_it.npy": 1,
+    }
 
 
 def test_outputs_have_the_photographs_size():
