@@ -22,9 +22,7 @@ OPTIONS = {
         "segmentation task that says which pixels belong to instances; None: offsets only",
         text,
     ),
-    "classes": Option(
-        None, "names or ids of those; None: what the data set says of its instances", measures=True
-    ),
+    "classes": Option(None, "names or ids of those; None: what the data set says of its instances"),
     "min_votes": Option(
         clustering.MIN_VOTES, "of a centre, see mtl_jax.clustering.vote", number(above=0)
     ),

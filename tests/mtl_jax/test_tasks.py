@@ -146,7 +146,7 @@ def test_metres_are_clamped_to_the_range(method):
     [
         ("depth", {"range"}),
         ("edges", {"max_distance", "truth", "truth_key"}),
-        ("instances", {"classes"}),
+        ("instances", set()),
         ("normals", set()),
         ("saliency", set()),
         ("segmentation", {"ignore"}),
