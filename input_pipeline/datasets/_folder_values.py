@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from input_pipeline import _images, sources
 from input_pipeline.datasets._folder_keys import KeySpec
@@ -51,7 +52,8 @@ def decode(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
     _check_numbers(raw, where)
     if spec.label.kind == "normals":
         return _decode_normals(raw, spec, where)
-    value = raw.astype(np.float64) / spec.divide_by + spec.offset
+    # In what records hold, as labels are checked: 0.7 of a file in float32 is less in float64.
+    value = _cast(raw.astype(np.float64) / spec.divide_by + spec.offset, np.float32)
     unknown = _is_one_of(raw, spec.unknown)
     low, high = spec.label.valid_range
     if spec.outside_range == "unknown":
@@ -67,7 +69,7 @@ def decode(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:
             f"{where}: expected values over 0, found 0 where the file is not one of the values for "
             f"unknown, {list(spec.unknown)}. Records keep 0 for what is unknown."
         )
-    return np.where(unknown, 0, value).astype(np.float32)
+    return np.where(unknown, np.float32(0), value)
 
 
 def _check_numbers(raw: np.ndarray, where: str) -> None:
@@ -76,8 +78,17 @@ def _check_numbers(raw: np.ndarray, where: str) -> None:
 
 
 def _is_one_of(raw: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    if np.issubdtype(raw.dtype, np.floating):
+        # As the file has them: its 0.1 is not that of float64.
+        values = _cast(np.asarray(values), raw.dtype)
     found = np.isin(raw, values)
     return found | np.isnan(raw) if np.isnan(values).any() else found
+
+
+def _cast(values: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """In a type that may hold less; infinity where a number is too large for it."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
 
 
 def _decode_ids(raw: np.ndarray, spec: KeySpec, where: str) -> np.ndarray:

@@ -185,6 +185,29 @@ def test_depth_that_was_not_measured_may_be_no_number(options):
         decode([[1.5, np.nan]], "depth", range=[1, 2])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_decimals_are_those_of_the_file(dtype):
+    raw = np.array([[0.1, 1.5, -9999]], dtype)
+    seen = decode(raw, "depth", range=[1, 2], unknown=[0, 0.1, -9999])
+    np.testing.assert_array_equal(seen, [[0, 1.5, 0]])
+    seen = decode(np.array([[[0.1] * 3, [0, 0, 1]]], dtype), "normals", unknown=[[0.1] * 3])
+    np.testing.assert_array_equal(seen, [[[0, 0, 0], [0, 0, 1]]])
+
+
+def test_bounds_of_a_range_are_in_it():
+    raw = np.float32([[0.7, 0.8, 1.1, np.nextafter(np.float32(1.1), np.float32(2))]])
+    assert float(raw[0, 0]) < 0.7  # in float64, and 1.1 is greater
+    assert float(raw[0, 2]) > 1.1
+    seen = decode(raw, "depth", range=[0.7, 1.1], outside_range="unknown")
+    np.testing.assert_array_equal(seen, [[*raw[0, :3], 0]])
+
+
+@pytest.mark.parametrize(("value", "message"), [(1e300, "found NaN or inf"), (1e-60, "found 0")])
+def test_what_records_cannot_hold_is_refused(value, message):
+    with pytest.raises(DatasetError, match=message):
+        decode([[1.5, value]], "depth", range=[1, 2])
+
+
 def test_void_may_be_negative():
     raw = [[-1, 0, 1]]
     for options in ({"ignore": -1}, {"ids": {-1: "ignore", 0: "a", 1: "b"}}):
