@@ -10,6 +10,7 @@ as nobody else can write into them; what lies in a file never is.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -199,7 +200,7 @@ def convert(
 
 def _convert_to_file(job: Job, item: Item, target: str) -> None:
     header, example = convert_item(job, item)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = _temporary(target, os.getpid())
     try:
         with open(temporary, "wb") as stream:
             converted.write(stream, header, example)
@@ -211,6 +212,17 @@ def _convert_to_file(job: Job, item: Item, target: str) -> None:
             f"{os.path.dirname(target)} cannot be written ({error.strerror}). Make room, or name "
             "another folder with data_dir."
         ) from error
+    finally:
+        _remove(temporary)  # a full disk has no room for half a file either
+
+
+def _temporary(target: str, process: int) -> str:
+    return f"{target}.{process}.tmp"
+
+
+def _remove(file: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(file)
 
 
 Outcome = tuple[str, DatasetError | None]
@@ -263,9 +275,11 @@ class _Child:
             stdout=subprocess.PIPE,
             env=_children.environment(),
         )
+        self._target = ""
         self._send(job)
 
     def convert(self, item: Item, target: str) -> DatasetError | None:
+        self._target = target
         self._send((item, target))
         try:
             error, unexpected = pickle.load(self._process.stdout)
@@ -280,8 +294,12 @@ class _Child:
         return error
 
     def stop(self) -> None:
+        """Ends the process, whatever it is at, and removes what it has written of that."""
         self._process.kill()
-        self._process.wait()
+        # Closes the pipes and waits; what has not been sent yet is not taken any more.
+        with contextlib.suppress(OSError), self._process:
+            pass
+        _remove(_temporary(self._target, self._process.pid))
 
     def _send(self, what: Any) -> None:
         try:

@@ -3,9 +3,11 @@
 Every member of it has a checksum, so half a file, or another one under its name, is noticed.
 """
 
+import contextlib
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -92,11 +94,15 @@ def _plain(value: Any) -> Any:
     return value.tolist()
 
 
-def _open(file: str | os.PathLike) -> np.lib.npyio.NpzFile:
-    found = _read(file, lambda: np.load(file, allow_pickle=False))
-    if not isinstance(found, np.lib.npyio.NpzFile):
-        raise _damaged(file, "no .npz archive")
-    return found
+@contextlib.contextmanager
+def _open(file: str | os.PathLike) -> Iterator[np.lib.npyio.NpzFile]:
+    # Opened here, as `np.load` does not close an archive that it cannot read.
+    with contextlib.ExitStack() as stack:
+        stream = _read(file, lambda: stack.enter_context(open(file, "rb")))
+        found = _read(file, lambda: np.load(stream, allow_pickle=False))
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise _damaged(file, "no .npz archive")
+        yield stack.enter_context(found)
 
 
 def _read(file: str | os.PathLike, read) -> Any:

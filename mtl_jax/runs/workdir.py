@@ -315,12 +315,16 @@ class Workdir:
 
     def read_evaluation(self, split: str, checkpoint: str) -> dict[str, Any]:
         """What --mode=evaluate has left; {} if nothing."""
-        return self._read_if_there(self.evaluation(split, checkpoint), checks.evaluation)
+        file = self.evaluation(split, checkpoint)
+        if not file.exists():  # versions before 0.2 left the brackets of a slice in its name
+            file = self.path / f"{_EVALUATION}{split}_{checkpoint}.json"
+        return self._read_if_there(file, checks.evaluation)
 
     def read_stored_evaluations(self) -> dict[str, dict[str, Any]]:
-        """{'<split>_<checkpoint>': what --mode=evaluate has left}."""
-        prefix = f"{_EVALUATION}*.json"
-        found = {file.stem.removeprefix(_EVALUATION): file for file in self.path.glob(prefix)}
+        """{'<split>_<checkpoint>', as files are named: what --mode=evaluate has left}."""
+        there = sorted(self.path.glob(f"{_EVALUATION}*.json"), key=lambda f: "[" not in f.name)
+        # Of a slice's two names the newer comes last, and is taken.
+        found = {file.stem.removeprefix(_EVALUATION).translate(_PLAIN): file for file in there}
         return {name: files.read_json(found[name], checks.evaluation) for name in sorted(found)}
 
     def write_training(self, logged: list[dict[str, Any]]) -> None:

@@ -166,7 +166,7 @@ def test_half_a_result_has_no_name(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         conversion.convert(JOB, items, tmp_path / "work")
     monkeypatch.undo()
-    assert [file.suffix for file in (tmp_path / "work").iterdir()] == [".tmp"]
+    assert not list((tmp_path / "work").iterdir())
     for file in conversion.convert(JOB, items, tmp_path / "work"):
         converted.read_example(file)
 
@@ -234,6 +234,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion.os, "replace", full)
     with pytest.raises(DatasetError, match=r"work cannot be written \(No space left"):
         conversion.convert(JOB, items, tmp_path / "work")
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_process_that_is_ended_leaves_nothing(tmp_path):
+    (item,) = toy_release.write(tmp_path, 1)
+    child, target = conversion._Child(JOB), str(tmp_path / "it")
+    process = child._process
+    assert child.convert(item, target) is None
+    half = pathlib.Path(conversion._temporary(target, process.pid))
+    half.touch()
+    child.stop()
+    assert not half.exists()
+    assert process.stdin.closed
+    assert process.stdout.closed
+    assert process.returncode < 0
+    assert pathlib.Path(target).exists()
 
 
 def test_ids_are_stored_in_as_few_bytes_as_hold_all_of_them():

@@ -53,7 +53,8 @@ def test_photographs_of_any_8_bits_are_seen_as_in_prediction(tmp_path, mode):
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.convert(mode).save(file, exif=exif)
-    assert Image.open(file).mode == mode
+    with Image.open(file) as written:
+        assert written.mode == mode
     photo = _images.read_as_seen(file)
     np.testing.assert_array_equal(photo.pixels, read_image(file))
     stored = np.asarray(Image.open(io.BytesIO(photo.contents)))

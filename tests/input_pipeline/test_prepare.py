@@ -37,7 +37,8 @@ def test_the_command_converts_and_tells_what_is_there(run, tmp_path):
     status, output, errors = run(*flags, "--partial", f"--preview={tmp_path}/sheet.png")
     assert status == 0, errors
     assert "validation: 1 examples" in output
-    width, height = Image.open(tmp_path / "sheet.png").size
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        width, height = sheet.size
     assert (width, height > 4 + 16 + 4) == (320, True)  # the legend needs room
     (stored,) = tmp_path.rglob("summary.json")
     assert json.loads(stored.read_text())["test"]["semseg"]["frequency"]["sky"] == 20 / 24
@@ -65,7 +66,8 @@ def test_the_folder_of_a_sheet_is_made_and_a_file_that_cannot_be_is_said(tmp_pat
     monkeypatch.setattr(preview, "sheet", lambda builder, split: np.zeros((2, 2, 3), np.uint8))
     builder = types.SimpleNamespace(info=types.SimpleNamespace(splits={"train": None}))
     preview.write(builder, file)
-    assert Image.open(file).size == (2, 2)
+    with Image.open(file) as sheet:
+        assert sheet.size == (2, 2)
     file.unlink()
     file.mkdir()
     with pytest.raises(DatasetError, match=r"sheet.png cannot be written \(Is a directory\)"):

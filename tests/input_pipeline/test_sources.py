@@ -137,7 +137,8 @@ def test_palette_pngs_are_read_as_indices(tmp_path):
     picture = Image.fromarray(ids)
     picture.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
     picture.save(tmp_path / "p.png")
-    assert Image.open(tmp_path / "p.png").mode == "P"
+    with Image.open(tmp_path / "p.png") as written:
+        assert written.mode == "P"
     np.testing.assert_array_equal(_images.read_ids(tmp_path / "p.png", key="semseg"), ids)
 
 

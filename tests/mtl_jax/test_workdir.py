@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mtl_jax.runs import _locks
+from mtl_jax.runs import _locks, files
 from mtl_jax.runs.files import WorkdirError
 from mtl_jax.runs.workdir import Workdir
 
@@ -48,6 +48,18 @@ def test_a_slice_of_a_split_has_a_name_that_no_shell_takes_for_a_pattern(tmp_pat
     assert len(names) == len(slices)
     for name in names | {where.saved_predictions(split, "best").name for split in slices}:
         assert re.fullmatch(r"[\w.-]+", name)
+
+
+def test_evaluations_of_slices_are_found_by_their_older_names(tmp_path):
+    where = Workdir(tmp_path)
+    older, newer = ({"step": step, "metrics": {}} for step in (1, 2))
+    files.write_json(tmp_path / "evaluation_train[:50%]_best.json", older)
+    assert where.read_evaluation("train[:50%]", "best") == older
+    assert where.read_evaluation("train[50%:]", "best") == {}
+    assert where.read_stored_evaluations() == {"train_-50p_best": older}
+    files.write_json(where.evaluation("train[:50%]", "best"), newer)
+    assert where.read_evaluation("train[:50%]", "best") == newer
+    assert where.read_stored_evaluations() == {"train_-50p_best": newer}
 
 
 def test_colours_mean_nothing_to_a_run(tmp_path):
