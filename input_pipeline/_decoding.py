@@ -18,8 +18,16 @@ from input_pipeline.labels import LabelSpec
 from input_pipeline.quiet_tensorflow import tf, tfds
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Of what is missing in a record or has another size, is no zlib, no image, or no record.
-_ERRORS = (ValueError, zlib.error, tf.errors.OpError, message.DecodeError)
+# Of what is missing in a record or has another size, is no zlib, no image or too large a one, or no
+# record.
+_ERRORS = (
+    ValueError,
+    zlib.error,
+    cv2.error,
+    MemoryError,
+    tf.errors.OpError,
+    message.DecodeError,
+)
 
 
 class Decoder:

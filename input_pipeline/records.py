@@ -16,6 +16,9 @@ from input_pipeline.held_out import Chosen, Part
 from input_pipeline.labels import LabelSpec
 from input_pipeline.quiet_tensorflow import tf, tfds
 
+# RuntimeError is what a damaged file of records is to its reader.
+_UNREADABLE = (OSError, RuntimeError, ValueError, tf.errors.OpError)
+
 
 class Records:
     """The records of one split, read by index and decoded for the keys that are asked for.
@@ -116,14 +119,14 @@ class Records:
         """The arrays of one example by key, in the dtype and rank of their specs.
 
         Raises:
-          DatasetError: the record does not decode.
+          DatasetError: the record cannot be read, or does not decode.
         """
-        record = self._source[index]  # `read` starts threads
         try:
+            record = self._source[index]  # `read` starts threads
             if self.decodes_directly:
                 return self._decoder(record)
             return {key: value.numpy() for key, value in self.decode(record).items()}
-        except (ValueError, tf.errors.OpError) as error:
+        except _UNREADABLE as error:
             raise DatasetError(f"{self.name}, record {index}: {error}") from error
 
     def batches(self, *arguments: Any) -> Iterator[dict[str, np.ndarray]]:

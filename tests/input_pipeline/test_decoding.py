@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -203,6 +204,24 @@ class TestWhatDoesNotDecode:
         monkeypatch.setattr(stream._records, "_source", Damaged(stream._records._source, damage))
         with pytest.raises(DatasetError, match=r"batch 1, .*3.*record 3: its? .*does not decode"):
             list(stream.batches())
+
+    def test_a_file_that_is_damaged_while_it_is_read(self, tmp_path, one_core):
+        stream = pipeline.TrainStream(
+            toy_dataset.prepare(tmp_path), keys=KEYS, batch_size=4, seed=0
+        )
+        for file in tmp_path.rglob("*train*array_record*"):
+            contents = bytearray(file.read_bytes())
+            contents[len(contents) // 4 :] = bytes(len(contents) - len(contents) // 4)
+            file.write_bytes(contents)
+        with pytest.raises(DatasetError, match=r"^toy/same.*batch \d, .*record \d+: "):
+            list(itertools.islice(stream.batches(), 3))
+
+    def test_a_photograph_of_absurd_size(self, builder, one_core, monkeypatch):
+        header = PHOTOGRAPHS["PNG"][:16] + (60000).to_bytes(4) * 2 + PHOTOGRAPHS["PNG"][24:29]
+        checksum = zlib.crc32(header[12:]).to_bytes(4)
+        features, specs = described(3, np.uint8)
+        with pytest.raises(ValueError, match="its 'value' does not decode"):
+            _decoding.Decoder(features, specs)(written(header + checksum + PHOTOGRAPHS["PNG"][33:]))
 
     def test_depth_whose_bytes_are_damaged(self, builder, one_core):
         found = records.Records(builder, "train", ("image", "depth"))
