@@ -31,17 +31,17 @@ _ERRORS = (
 
 
 class Decoder:
-    """Decodes the records of a split for some of their keys."""
+    """Decodes the records of a split for some of their keys.
+
+    Attributes:
+      is_complete: whether every feature is of a kind that this knows.
+    """
 
     def __init__(self, features: tfds.features.FeaturesDict, specs: Mapping[str, LabelSpec]):
         """Looks at the features of a data set, of which `specs` are those that are asked for."""
         self._features, self._specs = features, specs
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every feature is of a kind that this knows."""
-        features = [self._features[key] for key in self._specs]
-        return all(_is_image(feature) or _is_bytes(feature) for feature in features)
+        used = [features[key] for key in specs]
+        self.is_complete = all(_is_image(feature) or _is_bytes(feature) for feature in used)
 
     def __call__(self, record: bytes) -> dict[str, np.ndarray]:
         """The arrays of one example by key, in the dtype and rank of their specs.
@@ -76,7 +76,7 @@ def _decoded(feature: Any, found: Mapping[str, Any], key: str) -> np.ndarray:
     """The value of a feature among those `found` in a record."""
     if _is_image(feature):
         return _image(feature, _bytes(found, key))
-    if isinstance(feature.get_serialized_info(), dict):  # of no fixed shape
+    if f"{key}/value" in found:  # of no fixed shape
         shape = np.array(found[f"{key}/shape"].int64_list.value)
         return feature.decode_example_np({"value": _bytes(found, f"{key}/value"), "shape": shape})
     return feature.decode_example_np(_bytes(found, key))

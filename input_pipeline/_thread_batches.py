@@ -11,7 +11,7 @@ from input_pipeline import _closing, cores
 from input_pipeline.errors import DatasetError
 from input_pipeline.labels import LabelSpec
 
-PREFETCHED_BATCHES = 2
+_PREFETCHED_BATCHES = 2
 
 
 def batches(
@@ -45,7 +45,7 @@ def _batches(records, steps, choose, change, describe):
 
     try:
         ahead = iter(steps)
-        for step in (step for _, step in zip(range(1 + PREFETCHED_BATCHES), ahead)):
+        for step in (step for _, step in zip(range(1 + _PREFETCHED_BATCHES), ahead)):
             start(step)
         while waiting:
             step, examples = waiting.popleft()

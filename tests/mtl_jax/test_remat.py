@@ -115,7 +115,10 @@ def test_blocks_of_stages_are_computed_twice_and_not_thrice():
     def count(encoder_remat: bool, remat: bool) -> int:
         network = Staged(encoder_remat).apply
         network = _recomputed(network) if remat else network
-        loss = lambda params: sum(map(jnp.sum, network(params, image).values()))  # noqa: E731
+
+        def loss(params):
+            return sum(map(jnp.sum, network(params, image).values()))
+
         return products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
 
     assert count(True, True) == count(False, True) > count(False, False)
